@@ -1,0 +1,226 @@
+// Package shim is the wire between pierd and the supervisor: the messages, not the socket.
+//
+// The supervisor listens on a unix stream socket (mode 0600, peer checked to be root). Every message is a frame: four
+// bytes of length, big endian, then a JSON object; file descriptors ride on the first byte of their frame
+// (kernel/fdsock). A connection carries one request at a time, answered in order; pierd opens as many as it needs.
+// Two requests turn their connection into a stream and end with it: Attach and Watch.
+//
+//	pierd -> supervisor                       supervisor -> pierd
+//	Request{Kind: "start", Start: {...}}      Response{Started: {...}}  + fds [pidfd, stdin, stdout, stderr | pty master]
+//	Request{Kind: "attach", Attach: {...}}    Response{} then output frames (see Attach)
+//	Request{Kind: "watch"}                    Response{} then Response{Exit: {...}} for every exit, past ones first
+//
+// Start reading at Request.
+package shim
+
+import (
+	"encoding/json"
+	"time"
+
+	"pier/lib/errkind"
+)
+
+// Version is the number both sides send in Hello. A side that meets a higher one still answers Hello, List and Upgrade.
+const Version = 1
+
+// MaxFrame bounds one frame in bytes; a longer one is a protocol error and closes the connection.
+const MaxFrame = 8 << 20
+
+// The values of Request.Kind; the field of the same name in Request holds the arguments, where there are any.
+const (
+	KindHello    = "hello"    // Hello -> Hello
+	KindStart    = "start"    // Start -> Started and descriptors
+	KindExec     = "exec"     // Exec -> Started and descriptors
+	KindSignal   = "signal"   // Signal
+	KindResize   = "resize"   // Resize
+	KindFreeze   = "freeze"   // Freeze: pause or resume
+	KindUpdate   = "update"   // Update: new resource limits
+	KindAttach   = "attach"   // Attach; then a stream
+	KindWatch    = "watch"    // then a stream of Exit
+	KindList     = "list"     // -> Tasks
+	KindCustody  = "custody"  // Custody -> Started and descriptors, for a pierd that comes back
+	KindAdopt    = "adopt"    // Adopt and descriptors, for a supervisor that was replaced
+	KindReaped   = "reaped"   // Exit: pierd reaped a process that fell to it when the former supervisor died
+	KindDelete   = "delete"   // Delete: forget a task that has exited, and remove its cgroup and FIFOs
+	KindUpgrade  = "upgrade"  // execve of the binary now at the supervisor's own path, tasks kept
+	KindShutdown = "shutdown" // end; refused (conflict) while a task lives
+)
+
+// Request is one message to the supervisor. Exactly the field that Kind names is set.
+type Request struct {
+	Kind    string   `json:"kind"`
+	Hello   *Hello   `json:"hello,omitempty"`
+	Start   *Start   `json:"start,omitempty"`
+	Exec    *Exec    `json:"exec,omitempty"`
+	Signal  *Signal  `json:"signal,omitempty"`
+	Resize  *Resize  `json:"resize,omitempty"`
+	Freeze  *Freeze  `json:"freeze,omitempty"`
+	Update  *Update  `json:"update,omitempty"`
+	Attach  *Attach  `json:"attach,omitempty"`
+	Custody *TaskRef `json:"custody,omitempty"`
+	Adopt   *Adopt   `json:"adopt,omitempty"`
+	Reaped  *Exit    `json:"reaped,omitempty"`
+	Delete  *TaskRef `json:"delete,omitempty"`
+}
+
+// Response answers one Request. Error is nil on success.
+type Response struct {
+	Error   *Error   `json:"error,omitempty"`
+	Hello   *Hello   `json:"hello,omitempty"`
+	Started *Started `json:"started,omitempty"`
+	Tasks   []Task   `json:"tasks,omitempty"`
+	Exit    *Exit    `json:"exit,omitempty"`
+}
+
+// Error is an errkind error on the wire. It satisfies error; Unwrap gives back the kind.
+type Error struct {
+	Kind    errkind.Kind `json:"kind"`
+	Message string       `json:"message"`
+	// Errno is the number of the failed system call, 0 where none failed. For a start it tells "not found" (ENOENT)
+	// from "not executable" (EACCES, ENOEXEC).
+	Errno int `json:"errno,omitempty"`
+	// Call names what failed inside the new process ("execve", "mount /proc", "setuid"), "" where nothing did.
+	Call string `json:"call,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap lets errkind.Of find the kind.
+func (e *Error) Unwrap() error { return errkind.New(e.Kind, "%s", e.Message) }
+
+// Hello opens a connection, in both directions.
+type Hello struct {
+	Version int `json:"version"`
+	Pid     int `json:"pid"`
+	// Generation grows by one with each in-place upgrade of the supervisor.
+	Generation int `json:"generation,omitempty"`
+}
+
+// TaskRef names one process: the container's own (Exec empty) or one started in it later.
+type TaskRef struct {
+	ID   string `json:"id"`
+	Exec string `json:"exec,omitempty"`
+}
+
+// Start asks for a container's first process. Descriptors on the frame, in this order and only where the flag is set:
+// the root file system as a detached mount (HasRootfs), the network namespace (HasNetns).
+type Start struct {
+	ID string `json:"id"`
+	// Spec is an OCI runtime configuration (specs.Spec). Linux.Seccomp is empty: the filter comes compiled.
+	Spec json.RawMessage `json:"spec"`
+	// Seccomp is the filter as the kernel takes it (struct sock_filter, native order); empty: none.
+	Seccomp   []byte `json:"seccomp,omitempty"`
+	HasRootfs bool   `json:"hasRootfs,omitempty"`
+	HasNetns  bool   `json:"hasNetns,omitempty"`
+	Stdio     Stdio  `json:"stdio"`
+	Log       Log    `json:"log"`
+	// Width and Height are the terminal's first size in cells, 0 for the kernel's default.
+	Width  uint16 `json:"width,omitempty"`
+	Height uint16 `json:"height,omitempty"`
+}
+
+// Stdio says what the standard streams are. All output is kept or fanned out by the supervisor; a process never
+// blocks because nobody is attached, and never gets SIGPIPE because a reader died.
+type Stdio struct {
+	Terminal bool `json:"terminal,omitempty"`
+	// OpenStdin keeps standard input open for attachers; otherwise it reads end of file at once.
+	OpenStdin bool `json:"openStdin,omitempty"`
+	// StdinOnce closes standard input when the first attacher that sends input ends.
+	StdinOnce bool `json:"stdinOnce,omitempty"`
+}
+
+// Log says where the supervisor writes output. Path empty: nowhere. The format is one JSON object a line,
+// {"log":..., "stream":"stdout"|"stderr", "time":RFC3339Nano}, as Docker's json-file driver.
+type Log struct {
+	Path     string            `json:"path,omitempty"`
+	MaxSize  int64             `json:"maxSize,omitempty"`  // bytes before the file is rotated to Path.1; 0: never
+	MaxFiles int               `json:"maxFiles,omitempty"` // files kept, the live one included; 0 means 1
+	Attrs    map[string]string `json:"attrs,omitempty"`    // "attrs" of every line (labels and env asked for by log options)
+}
+
+// Exec asks for one more process in a running container's namespaces and cgroup.
+type Exec struct {
+	TaskRef
+	// Process is a specs.Process.
+	Process json.RawMessage `json:"process"`
+	Seccomp []byte          `json:"seccomp,omitempty"`
+	Stdio   Stdio           `json:"stdio"`
+	Width   uint16          `json:"width,omitempty"`
+	Height  uint16          `json:"height,omitempty"`
+}
+
+// Started answers Start, Exec and Custody. With it come the pidfd and then, for a terminal, its master; else standard
+// input's write end (only with OpenStdin), standard output and standard error, as the supervisor holds them. pierd
+// keeps them for the day the supervisor dies.
+type Started struct {
+	Task Task `json:"task"`
+}
+
+// Signal sends one signal: to the process, or to every process of the container (All, through its cgroup).
+type Signal struct {
+	TaskRef
+	Signal int  `json:"signal"`
+	All    bool `json:"all,omitempty"`
+}
+
+// Resize sets the terminal's size in cells. It is an error of kind conflict where the task has no terminal.
+type Resize struct {
+	TaskRef
+	Width  uint16 `json:"width"`
+	Height uint16 `json:"height"`
+}
+
+// Freeze stops (On) or continues all processes of the container by its cgroup.
+type Freeze struct {
+	ID string `json:"id"`
+	On bool   `json:"on"`
+}
+
+// Update changes the limits of a running container. Resources is a specs.LinuxResources; unset fields stay.
+type Update struct {
+	ID        string          `json:"id"`
+	Resources json.RawMessage `json:"resources"`
+}
+
+// Attach joins the streams of a task that runs, or is about to: attaching before Start waits for it, so that no byte
+// is missed. After the answer the supervisor sends output in Docker's stream frames (one byte stream number 1 or 2,
+// three zero bytes, four bytes length big endian, payload; a terminal's output is stream 1) and closes when the task
+// has exited and everything is sent. pierd sends raw input bytes; its CloseWrite ends the input.
+type Attach struct {
+	TaskRef
+	Stdin  bool `json:"stdin,omitempty"`
+	Stdout bool `json:"stdout,omitempty"`
+	Stderr bool `json:"stderr,omitempty"`
+}
+
+// Exit is how a task ended.
+type Exit struct {
+	TaskRef
+	Pid int `json:"pid"`
+	// Code is the exit status, or 128 + the signal. Unknown is set where neither process could learn it; Code is then 255.
+	Code    int       `json:"code"`
+	Unknown bool      `json:"unknown,omitempty"`
+	OOM     bool      `json:"oom,omitempty"` // the kernel killed a process of the container for memory
+	At      time.Time `json:"at"`
+}
+
+// Task is the supervisor's view of one process.
+type Task struct {
+	TaskRef
+	Pid int `json:"pid"`
+	// StartTime is field 22 of /proc/PID/stat, in clock ticks since boot: with Pid it names the process for ever.
+	StartTime uint64    `json:"startTime"`
+	StartedAt time.Time `json:"startedAt"`
+	Cgroup    string    `json:"cgroup,omitempty"` // path below the hierarchies' mount points
+	Terminal  bool      `json:"terminal,omitempty"`
+	Stdio     Stdio     `json:"stdio"`
+	Log       Log       `json:"log"`
+	Exit      *Exit     `json:"exit,omitempty"` // nil while it lives
+}
+
+// Adopt hands a living task to a new supervisor, with the descriptors that Started brought, in the same order.
+type Adopt struct {
+	Task Task `json:"task"`
+	// Child is set where the process is now pierd's child: pierd reaps it and sends Reaped.
+	Child bool `json:"child,omitempty"`
+}
