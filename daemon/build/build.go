@@ -1,0 +1,116 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"pier/lib/errkind"
+)
+
+// Options are the parts a Builder works with. Root is a folder of its own below the data root.
+type Options struct {
+	Root string
+	Log  *slog.Logger
+}
+
+// Builder builds images. It is safe for concurrent use.
+type Builder struct {
+	opt Options
+}
+
+// Open prepares the build folder and the cache records below Options.Root.
+func Open(opt Options) (*Builder, error) {
+	if opt.Root == "" {
+		return nil, errkind.New(errkind.Invalid, "open the builder: no root folder given")
+	}
+	return &Builder{opt: opt}, nil
+}
+
+// Close waits for nothing: running builds are ended by their contexts. It releases what Open took.
+func (b *Builder) Close() error { return nil }
+
+// Request asks for one build. The zero value of every field means Docker's default.
+type Request struct {
+	// Context is the build context: a tar stream, plain or compressed with gzip, bzip2, xz or zstd. It is read to its end.
+	// A stream that is not a tar is taken as the Dockerfile itself. Nil needs Remote.
+	Context io.Reader
+	// Remote is the `remote` parameter of POST /build. URLs are not supported and refused with Unsupported.
+	Remote string
+	// Dockerfile is the path inside the context; empty means "Dockerfile".
+	Dockerfile string
+	// Tags are the names for the result, name[:tag] each.
+	Tags []string
+	// Target is the stage to build; empty means the last.
+	Target string
+	// BuildArgs are --build-arg values. A nil value means "take it from the environment" and is dropped, as Docker does.
+	BuildArgs map[string]*string
+	// Labels are added to the image's own.
+	Labels map[string]string
+	// NoCache runs every step anew. Pull asks the registry for each base image even when it is here.
+	NoCache, Pull bool
+	// Platform is os/arch[/variant]; empty means the host's.
+	Platform string
+	// NetworkMode is the network of RUN steps: "", "default", "bridge", "host", "none".
+	NetworkMode string
+	// ExtraHosts are host:ip entries for the RUN steps' /etc/hosts.
+	ExtraHosts []string
+	// ShmSize is the size of /dev/shm in RUN steps, in bytes; 0 means 64 MiB.
+	ShmSize int64
+	// Memory, MemorySwap (bytes), CPUShares, CPUPeriod, CPUQuota (microseconds) and CpusetCpus, CpusetMems limit RUN steps.
+	Memory, MemorySwap             int64
+	CPUShares, CPUPeriod, CPUQuota int64
+	CpusetCpus, CpusetMems         string
+	// CgroupParent is accepted for Docker's sake; RUN steps live below the engine's own parent.
+	CgroupParent string
+	// Ulimits limit RUN steps.
+	Ulimits []Ulimit
+	// Auth answers the credentials for a registry host (X-Registry-Config); nil means none.
+	Auth func(host string) (username, password, identityToken string)
+	// Progress receives what happens, one call at a time, in the order in which it is to be shown. It must return soon: the
+	// build waits for it. Nil drops the events.
+	Progress func(Event)
+}
+
+// Ulimit is one resource limit, as in `--ulimit name=soft:hard`.
+type Ulimit struct {
+	Name       string
+	Soft, Hard int64
+}
+
+// Result is a finished build.
+type Result struct {
+	// ImageID is the image's ID, "sha256:" and 64 hexadecimal digits.
+	ImageID string
+	// Tags are the normalised familiar names that now point to it, such as "web:latest".
+	Tags []string
+}
+
+// Build runs one build to its end. On an error nothing of it stays except cache entries of steps that were completed.
+// Errors: *StepError for a RUN step that ended with a non-zero code; errkind.Invalid for a wrong Dockerfile, context or
+// request; errkind.NotFound for a missing base image; errkind.Unsupported for what Pier cannot build; Canceled.
+func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
+	return Result{}, errors.ErrUnsupported
+}
+
+// PruneRequest says which cache entries go. The zero value removes what no image needs.
+type PruneRequest struct {
+	// All is accepted for Docker's sake; there is only one kind of cache entry.
+	All bool
+	// KeepBytes leaves the most recently used entries up to this many bytes; 0 keeps none.
+	KeepBytes int64
+}
+
+// PruneReport is what a Prune removed.
+type PruneReport struct {
+	// Caches are the removed entries' IDs.
+	Caches []string
+	// Reclaimed is their size in bytes.
+	Reclaimed int64
+}
+
+// Prune removes cache entries, cache mounts and stored contexts that no running build uses.
+func (b *Builder) Prune(ctx context.Context, req PruneRequest) (PruneReport, error) {
+	return PruneReport{}, errors.ErrUnsupported
+}
