@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// CreateRequest is what POST /containers/create asks for, decoded. Create copies what it keeps; the caller's structs are
+// neither changed nor held.
+type CreateRequest struct {
+	Name             string // "" for a name made up from the identifier
+	Config           *container.Config
+	HostConfig       *container.HostConfig     // nil for all defaults
+	NetworkingConfig *network.NetworkingConfig // nil for none
+	Platform         *ocispec.Platform         // nil for whatever the image is
+}
+
+// StopOptions says how a container is asked to end. The zero value follows the container's own configuration.
+type StopOptions struct {
+	Signal  string // name or number; "" for the container's stop signal
+	Timeout *int   // seconds until SIGKILL; negative: never; nil for the container's own (10 by default)
+}
+
+// RemoveOptions are those of DELETE /containers/{id}.
+type RemoveOptions struct {
+	Force   bool // kill it first where it runs
+	Volumes bool // also remove its anonymous volumes
+	Link    bool // remove a link, not the container: refused, legacy links do not exist here
+}
+
+// ListOptions are those of GET /containers/json.
+type ListOptions struct {
+	All     bool // also those that do not run
+	Size    bool // fill SizeRw and SizeRootFs: reads the file system, slow
+	Limit   int  // at most so many, newest first, running or not; 0: no limit
+	Filters map[string][]string
+}
+
+// Filters is how filters come from the wire: filter name -> wanted values.
+type Filters = map[string][]string
+
+// AttachOptions are those of POST /containers/{id}/attach.
+type AttachOptions struct {
+	Logs       bool // first replay what was logged so far
+	Stream     bool // then follow; without it the stream ends after the replay
+	Stdin      bool
+	Stdout     bool
+	Stderr     bool
+	DetachKeys string // "" for ctrl-p,ctrl-q
+}
+
+// LogsOptions are those of GET /containers/{id}/logs.
+type LogsOptions struct {
+	Stdout     bool
+	Stderr     bool
+	Follow     bool
+	Timestamps bool
+	Details    bool
+	Since      time.Time // zero: from the beginning
+	Until      time.Time // zero: to the end
+	Tail       int       // last so many lines; negative: all
+}
+
+// TopResult is the table of GET /containers/{id}/top.
+type TopResult = container.TopResponse
+
+// ExecStartOptions are those of POST /exec/{id}/start.
+type ExecStartOptions struct {
+	Detach bool
+	Tty    bool
+	// Width and Height are the first size of the terminal in cells, 0 for what ExecCreate said.
+	Width, Height uint16
+}
+
+// StepRequest is one RUN step of a build: a process in a root file system of the caller's, without record, log or name.
+type StepRequest struct {
+	ID     string   // names the step's cgroup and network endpoint; one path component; "" for a fresh identifier
+	Rootfs *os.File // detached mount; borrowed
+	Args   []string
+	Env    []string // complete; no image is consulted. PATH is added where missing
+	Cwd    string   // "" for "/"; created in Rootfs where missing
+	User   string   // user[:group], looked up in Rootfs
+	Mounts []specs.Mount
+	// Network is "bridge" (also ""), "host" or "none".
+	Network    string
+	Hostname   string   // "" for the short identifier
+	ExtraHosts []string // "name:address"
+	ShmSize    int64    // bytes; 0: 64 MiB
+	Stdout     io.Writer
+	Stderr     io.Writer // nil: Stdout
+	Privileged bool
+	ReadOnly   bool // root file system
+	Resources  container.Resources
+}
+
+// Exit codes that Docker's clients know for a process that never ran.
+const (
+	ExitNotFound      = 127
+	ExitNotExecutable = 126
+)
+
+// WaitResult is one answer of Wait. Err is set where waiting failed after it had begun.
+type WaitResult struct {
+	ExitCode int
+	Err      error
+}
+
+// doors is the set of methods this package offers, here so that one page shows them all.
+var (
+	_ containersDoor = (*Containers)(nil)
+	_ streamsDoor    = (*Streams)(nil)
+	_ execsDoor      = (*Execs)(nil)
+)
+
+type containersDoor interface {
+	Create(ctx context.Context, r CreateRequest) (container.CreateResponse, error)
+	Start(ctx context.Context, ref string) error
+	Stop(ctx context.Context, ref string, o StopOptions) error
+	Restart(ctx context.Context, ref string, o StopOptions) error
+	Kill(ctx context.Context, ref, signal string) error
+	Pause(ctx context.Context, ref string) error
+	Unpause(ctx context.Context, ref string) error
+	Rename(ctx context.Context, ref, name string) error
+	Remove(ctx context.Context, ref string, o RemoveOptions) error
+	Wait(ctx context.Context, ref string, c container.WaitCondition) (<-chan WaitResult, error)
+	Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error)
+	List(ctx context.Context, o ListOptions) ([]container.Summary, error)
+	Top(ctx context.Context, ref string, args []string) (TopResult, error)
+	Prune(ctx context.Context, filters Filters) (container.PruneReport, error)
+}
+
+type streamsDoor interface {
+	Attach(ctx context.Context, ref string, o AttachOptions) (*Stream, error)
+	Logs(ctx context.Context, ref string, o LogsOptions) (*LogStream, error)
+	Resize(ctx context.Context, ref string, width, height uint16) error
+}
+
+type execsDoor interface {
+	Create(ctx context.Context, ref string, r container.ExecCreateRequest) (container.ExecCreateResponse, error)
+	Start(ctx context.Context, id string, o ExecStartOptions) (*Stream, error)
+	Resize(ctx context.Context, id string, width, height uint16) error
+	Inspect(ctx context.Context, id string) (container.ExecInspectResponse, error)
+}
