@@ -1,0 +1,14 @@
+// Package client talks to pierd, or to any other server of the Docker Engine API, over a unix socket, TCP with mutual
+// TLS, or ssh.
+//
+// The request and answer types are those of github.com/moby/moby/api. The transport is the standard library's: the
+// published client library brings OpenTelemetry with it, which would double the start time of `pier`
+// (docs/rationale.md).
+//
+//	Find (host.go)            which server: -H, PIER_HOST, context, default socket
+//	Client (client.go)        one request, one answer; a stream; a hijacked connection
+//	containers.go images.go   one method per API operation, typed
+//	system.go
+//
+// Start reading at New.
+package client

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/registry"
+)
+
+// ListImages returns images, newest first (GET /images/json).
+func (c *Client) ListImages(ctx context.Context, all bool, filters Filters) ([]image.Summary, error) {
+	var out []image.Summary
+	err := c.call(ctx, request{method: "GET", path: "/images/json", query: values("all", flag(all), "filters", filters.encode())}, &out)
+	return out, err
+}
+
+// RawImage returns everything known about an image, undecoded (GET /images/{name}/json).
+func (c *Client) RawImage(ctx context.Context, ref string) (json.RawMessage, error) {
+	var out json.RawMessage
+	err := c.call(ctx, request{method: "GET", path: "/images/" + ref + "/json"}, &out)
+	return out, err
+}
+
+// ImageHistory returns the steps an image was made by, latest first.
+func (c *Client) ImageHistory(ctx context.Context, ref string) ([]image.HistoryResponseItem, error) {
+	var out []image.HistoryResponseItem
+	err := c.call(ctx, request{method: "GET", path: "/images/" + ref + "/history"}, &out)
+	return out, err
+}
+
+// TagImage gives the image ref one more name.
+func (c *Client) TagImage(ctx context.Context, ref, repo, tag string) error {
+	return c.call(ctx, request{method: "POST", path: "/images/" + ref + "/tag", query: values("repo", repo, "tag", tag)}, nil)
+}
+
+// RemoveImage removes a name, and the image with its last name. noPrune keeps untagged parents.
+func (c *Client) RemoveImage(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
+	var out []image.DeleteResponse
+	err := c.call(ctx, request{method: "DELETE", path: "/images/" + ref, query: values("force", flag(force), "noprune", flag(noPrune))}, &out)
+	return out, err
+}
+
+// LoadImages sends an archive and returns the progress stream, which the caller closes (POST /images/load).
+func (c *Client) LoadImages(ctx context.Context, archive io.Reader, quiet bool) (io.ReadCloser, error) {
+	header := http.Header{"Content-Type": {"application/x-tar"}}
+	body, _, err := c.stream(ctx, request{method: "POST", path: "/images/load", query: values("quiet", flag(quiet)), header: header, body: archive})
+	return body, err
+}
+
+// SaveImages returns an archive of the images, which the caller closes (GET /images/get).
+func (c *Client) SaveImages(ctx context.Context, refs []string) (io.ReadCloser, error) {
+	body, _, err := c.stream(ctx, request{method: "GET", path: "/images/get", query: url.Values{"names": refs}})
+	return body, err
+}
+
+// ImportOptions describes the image that ImportImage makes.
+type ImportOptions struct {
+	Source    string // "-" for the body, or a URL the daemon fetches
+	Reference string // name of the new image; may be empty
+	Message   string
+	Platform  string
+	Changes   []string // Dockerfile instructions
+}
+
+// ImportImage makes an image of one layer from a tar of a root file system; the caller closes the progress stream.
+func (c *Client) ImportImage(ctx context.Context, root io.Reader, o ImportOptions) (io.ReadCloser, error) {
+	q := values("fromSrc", o.Source, "repo", o.Reference, "message", o.Message, "platform", o.Platform)
+	q["changes"] = o.Changes
+	body, _, err := c.stream(ctx, request{method: "POST", path: "/images/create", query: q, body: root})
+	return body, err
+}
+
+// PullImage fetches an image from its registry; the caller closes the progress stream. auth may be nil.
+func (c *Client) PullImage(ctx context.Context, name, tag, platform string, auth *registry.AuthConfig) (io.ReadCloser, error) {
+	header := http.Header{}
+	if auth != nil {
+		data, err := json.Marshal(auth)
+		if err != nil {
+			return nil, err
+		}
+		header.Set("X-Registry-Auth", base64.URLEncoding.EncodeToString(data))
+	}
+	q := values("fromImage", name, "tag", tag, "platform", platform)
+	body, _, err := c.stream(ctx, request{method: "POST", path: "/images/create", query: q, header: header})
+	return body, err
+}
+
+// BuildImage sends a build context (a tar) and returns the progress stream, which the caller closes (POST /build).
+// query holds the API's own parameters; auths the credentials by registry.
+func (c *Client) BuildImage(ctx context.Context, buildContext io.Reader, query url.Values, auths map[string]registry.AuthConfig) (io.ReadCloser, error) {
+	header := http.Header{"Content-Type": {"application/x-tar"}}
+	if len(auths) > 0 {
+		data, err := json.Marshal(auths)
+		if err != nil {
+			return nil, err
+		}
+		header.Set("X-Registry-Config", base64.URLEncoding.EncodeToString(data))
+	}
+	body, _, err := c.stream(ctx, request{method: "POST", path: "/build", query: query, header: header, body: buildContext})
+	return body, err
+}
