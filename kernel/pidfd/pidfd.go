@@ -1,0 +1,212 @@
+// Package pidfd knows processes by descriptor, never by number alone.
+//
+// A process number is reused; a descriptor from clone3 or from Open is not. What is kept on disk is the number with the
+// start time, which Open turns back into a descriptor or into errkind.NotFound. Linux >= 5.10.
+//
+// Start reading at Open.
+package pidfd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/internal/fd"
+	"pier/lib/errkind"
+)
+
+// Open returns a descriptor of the process pid that began at startTime (see StartTime; 0 takes any). A process that is
+// gone, or another one that got its number, is errkind.NotFound. A zombie is still opened. The caller closes the file.
+func Open(pid int, startTime uint64) (*os.File, error) {
+	n, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		if err == unix.ESRCH || err == unix.EINVAL {
+			return nil, gone(pid)
+		}
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	f := os.NewFile(uintptr(n), "pidfd:"+strconv.Itoa(pid))
+	if startTime == 0 {
+		return f, nil
+	}
+	// Read after opening: if this is the right process now, then so was the one opened before.
+	got, err := StartTime(pid)
+	if err == nil && got != startTime {
+		err = gone(pid)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func gone(pid int) error {
+	return errkind.New(errkind.NotFound, "process %d: it has ended", pid)
+}
+
+// StartTime returns when the process pid began, in clock ticks since boot: field 22 of /proc/<pid>/stat. Together with
+// the number it names a process for as long as the machine runs.
+func StartTime(pid int) (uint64, error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return 0, gone(pid)
+	}
+	if err != nil {
+		return 0, err
+	}
+	// The command in field 2 is chosen by the process and may hold anything, ")" included; the last ")" ends it.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	const startTime = 22 - 3 // fields begins with the third
+	if len(fields) <= startTime {
+		return 0, fmt.Errorf("start time of process %d: /proc/%d/stat has %d fields", pid, pid, len(fields)+2)
+	}
+	return strconv.ParseUint(string(fields[startTime]), 10, 64)
+}
+
+// Signal sends signal number sig to the process of f; 0 only asks whether it exists. A process that has been reaped is
+// errkind.NotFound.
+func Signal(f *os.File, sig int) error {
+	err := fd.With(f, func(n int) error { return unix.PidfdSendSignal(n, unix.Signal(sig), nil, 0) })
+	if err == unix.ESRCH {
+		return errkind.New(errkind.NotFound, "send signal %d to %s: the process has ended", sig, f.Name())
+	}
+	if err != nil {
+		return fmt.Errorf("send signal %d to %s: %w", sig, f.Name(), err)
+	}
+	return nil
+}
+
+// Status is how a process ended.
+type Status struct {
+	Code     int  // the exit code, or 128 + the signal's number
+	Signaled bool // a signal ended it
+}
+
+// Wait returns nil when the process of f has exited (it may be a zombie still), or ctx's error. Any number of
+// goroutines may wait on one file; none of them takes up a thread.
+func Wait(ctx context.Context, f *os.File) error {
+	// A descriptor of our own: its place in the netpoller and its deadline are shared with nobody.
+	own := -1
+	err := fd.With(f, func(n int) (err error) {
+		if own, err = unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return unix.SetNonblock(own, true)
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", f.Name(), err)
+	}
+	w := os.NewFile(uintptr(own), f.Name())
+	defer w.Close()
+	stop := context.AfterFunc(ctx, func() { _ = w.SetReadDeadline(time.Unix(1, 0)) }) // wakes the read below
+	defer stop()
+	raw, err := w.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Read(func(n uintptr) bool {
+		var ready bool
+		ready, failed = exited(int(n))
+		return ready || failed != nil
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+func exited(n int) (bool, error) {
+	for {
+		fds := []unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}
+		count, err := unix.Poll(fds, 0)
+		if err != unix.EINTR {
+			return count > 0, err
+		}
+	}
+}
+
+// Reap takes the exit status of f, a child of this process, and lets the kernel forget it. A child that still runs is
+// errkind.Conflict (Wait first), a process that is not our child or was reaped before is errkind.NotFound.
+func Reap(f *os.File) (Status, error) {
+	var info unix.Siginfo
+	err := fd.With(f, func(n int) error {
+		for {
+			err := unix.Waitid(unix.P_PIDFD, n, &info, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
+			if err != unix.EINTR {
+				return err
+			}
+		}
+	})
+	// The part of siginfo_t that the kernel fills for SIGCHLD, after the three numbers and their padding.
+	child := (*struct {
+		_      [4]int32
+		pid    int32
+		uid    uint32
+		status int32
+	})(unsafe.Pointer(&info))
+	switch {
+	case err == unix.ECHILD:
+		return Status{}, errkind.New(errkind.NotFound, "reap %s: it is not a child of this process, or was reaped before", f.Name())
+	case err == unix.EAGAIN || err == nil && child.pid == 0:
+		return Status{}, errkind.New(errkind.Conflict, "reap %s: it still runs", f.Name())
+	case err != nil:
+		return Status{}, fmt.Errorf("reap %s: %w", f.Name(), err)
+	}
+	const exitedNormally = 1 // CLD_EXITED
+	if info.Code == exitedNormally {
+		return Status{Code: int(child.status)}, nil
+	}
+	return Status{Code: 128 + int(child.status), Signaled: true}, nil
+}
+
+// ExitInfo returns how the process of f ended, whoever reaped it; f must have been opened before that. A process that
+// has not been reaped yet is errkind.NotFound. Linux >= 6.15; errkind.Unsupported before.
+func ExitInfo(f *os.File) (Status, error) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	err := fd.With(f, func(n int) error {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(n), unix.PIDFD_GET_INFO, uintptr(unsafe.Pointer(&info))); errno != 0 {
+			return errno
+		}
+		return nil
+	})
+	switch {
+	case err == unix.ENOTTY || err == unix.EINVAL:
+		return Status{}, errkind.New(errkind.Unsupported, "exit status of %s: the kernel cannot tell it; needs Linux >= 6.15", f.Name())
+	case err == unix.ESRCH:
+		// Linux 6.13 and 6.14 know the call but forget the status with the process.
+		return Status{}, errkind.New(errkind.Unsupported, "exit status of %s: the kernel has forgotten it; needs Linux >= 6.15", f.Name())
+	case err != nil:
+		return Status{}, fmt.Errorf("exit status of %s: %w", f.Name(), err)
+	case info.Mask&unix.PIDFD_INFO_EXIT == 0:
+		return Status{}, errkind.New(errkind.NotFound, "exit status of %s: nobody has reaped it yet", f.Name())
+	}
+	ws := unix.WaitStatus(info.Exit_code)
+	if ws.Signaled() {
+		return Status{Code: 128 + int(ws.Signal()), Signaled: true}, nil
+	}
+	return Status{Code: ws.ExitStatus()}, nil
+}
+
+// SetSubreaper makes this process the one to which orphaned descendants fall (PR_SET_CHILD_SUBREAPER), so that it can
+// Reap them. It holds for the process's life and is not inherited.
+func SetSubreaper() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become child subreaper: %w", err)
+	}
+	return nil
+}
