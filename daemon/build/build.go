@@ -6,13 +6,30 @@ import (
 	"io"
 	"log/slog"
 
+	"pier/daemon/engine"
+	"pier/daemon/image"
+	"pier/daemon/image/layer"
+	"pier/daemon/store/record"
+	"pier/lib/clock"
 	"pier/lib/errkind"
 )
 
-// Options are the parts a Builder works with. Root is a folder of its own below the data root.
+// Steps runs the processes of RUN steps; *engine.Engine does.
+type Steps interface {
+	// Step runs one process to its end and returns its exit code; see engine.Engine.Step.
+	Step(ctx context.Context, r engine.StepRequest) (exitCode int, err error)
+}
+
+// Options are the parts a Builder works with.
 type Options struct {
-	Root string
-	Log  *slog.Logger
+	// Root is a folder of the builder's own below the data root, on the layers' file system.
+	Root    string
+	Images  *image.Store
+	Layers  *layer.Store
+	Steps   Steps
+	Records *record.DB
+	Clock   clock.Clock  // nil: clock.Real
+	Log     *slog.Logger // nil: none
 }
 
 // Builder builds images. It is safe for concurrent use.
