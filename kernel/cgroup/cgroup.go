@@ -1,0 +1,358 @@
+// Package cgroup makes, joins, limits, measures, freezes, kills and removes control groups, on v1 and on v2.
+//
+// A cgroup has one path on every hierarchy, below the place where that is mounted:
+//
+//	v1 (and hybrid)  /sys/fs/cgroup/{cpu,memory,pids,...}<path>     one directory per controller
+//	v2               /sys/fs/cgroup<path>                           one directory
+//
+// Creating and joining is done here, because the usual ways are slow: a write to v1's cgroup.procs waits for all CPUs
+// (7 ms), a write of "0" to tasks by the process itself does not (0.02 ms), and v2 is joined by clone3 at no cost.
+// Limits, statistics and the freezer are the library's. A cgroup denies every device except the harmless ones until its
+// resources say otherwise.
+//
+// Start reading at Create.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices" // gives the library its device rules
+	"github.com/opencontainers/cgroups/fs"
+	"github.com/opencontainers/cgroups/fs2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"pier/lib/errkind"
+)
+
+// Cgroup is one control group on all mounted hierarchies. It holds no open files. Its methods may be called from
+// several goroutines, but not while Delete runs.
+type Cgroup struct {
+	path    string
+	dirs    []string          // one per hierarchy; v2: exactly one
+	byName  map[string]string // v1: controller -> directory
+	unified bool
+	manager cgroups.Manager
+}
+
+// Create makes the cgroup path ("/pier/<id>") with its missing parents and gives it the limits r, so that they hold
+// before anyone joins; nil means no limits. An existing cgroup with processes in it is errkind.Conflict, an empty one is
+// taken over. A limit that the kernel refuses, or that its hierarchy cannot express, is errkind.Invalid. After an error
+// nothing is left but parents.
+func Create(path string, r *specs.LinuxResources) (*Cgroup, error) {
+	c, err := locate(path)
+	if err != nil {
+		return nil, err
+	}
+	made := 0
+	for _, dir := range c.dirs {
+		if err = c.makeDir(dir); err != nil {
+			break
+		}
+		made++
+	}
+	if err == nil && made > 0 {
+		var procs []int
+		if procs, err = c.Procs(); err == nil && len(procs) > 0 {
+			return nil, errkind.New(errkind.Conflict, "create cgroup %s: it exists and holds %d processes", path, len(procs))
+		}
+	}
+	if err == nil {
+		if r == nil {
+			r = &specs.LinuxResources{}
+		}
+		err = c.set(r, deviceRules(r.Devices))
+	}
+	if err != nil {
+		if deleteErr := c.Delete(); deleteErr != nil {
+			err = errors.Join(err, deleteErr)
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// Open finds the existing cgroup path. If it is missing from any hierarchy that Pier uses, that is errkind.NotFound.
+func Open(path string) (*Cgroup, error) {
+	c, err := locate(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range c.dirs {
+		if _, err := os.Stat(dir); err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				return nil, errkind.New(errkind.NotFound, "No such cgroup: %s (%s is missing)", path, dir)
+			}
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// locate makes the object without looking whether the directories exist.
+func locate(name string) (*Cgroup, error) {
+	if name == "/" || !strings.HasPrefix(name, "/") || path.Clean(name) != name || strings.ContainsAny(name, "\x00\n") {
+		return nil, errkind.New(errkind.Invalid, "cgroup path %q: it must be absolute, without . and .. and not the root", name)
+	}
+	h, err := mounted()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cgroup{path: name, unified: h.unified != ""}
+	config := &cgroups.Cgroup{Path: name, Resources: &cgroups.Resources{}}
+	if c.unified {
+		dir := filepath.Join(h.unified, name)
+		c.dirs = []string{dir}
+		c.manager, err = fs2.NewManager(config, dir)
+		return c, err
+	}
+	c.byName = make(map[string]string, len(h.v1))
+	for _, mount := range h.v1 {
+		dir := filepath.Join(mount.dir, name)
+		c.dirs = append(c.dirs, dir)
+		for _, controller := range mount.controllers {
+			c.byName[controller] = dir
+		}
+	}
+	c.manager, err = fs.NewManager(config, c.byName)
+	return c, err
+}
+
+// Path returns the path given to Create or Open.
+func (c *Cgroup) Path() string { return c.path }
+
+// makeDir makes dir and its missing parents, each ready to hold the next.
+func (c *Cgroup) makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := c.makeDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o755)
+	case errors.Is(err, os.ErrExist):
+		return nil
+	}
+	if errors.Is(err, os.ErrExist) { // made by another meanwhile
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("create cgroup: %w", err)
+	}
+	if c.unified {
+		return delegate(filepath.Dir(dir))
+	}
+	return inheritCpuset(dir)
+}
+
+// inheritCpuset copies the parent's CPUs and memory nodes: a v1 cpuset begins empty and then takes no process.
+func inheritCpuset(dir string) error {
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(dir, file))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // another controller
+		}
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(string(value)) != "" {
+			continue
+		}
+		if value, err = os.ReadFile(filepath.Join(filepath.Dir(dir), file)); err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, file), string(value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delegate lets the children of dir use every controller that dir has (v2).
+func delegate(dir string) error {
+	have, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	on, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil {
+		return err
+	}
+	enabled := make(map[string]bool)
+	for _, controller := range strings.Fields(string(on)) {
+		enabled[controller] = true
+	}
+	for _, controller := range strings.Fields(string(have)) {
+		if enabled[controller] {
+			continue
+		}
+		// One by one: a controller that cannot be delegated (cpu with realtime tasks about) must not keep back the rest.
+		// A limit that then cannot be set is reported when it is set.
+		err := writeFile(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFile writes value in one call to a cgroup file, which must exist.
+func writeFile(name, value string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// Join is what a new process needs to come up inside a cgroup. A machine has either Tasks or Dir.
+type Join struct {
+	Tasks []*os.File // v1: the process writes "0" to each before it has a second thread
+	Dir   *os.File   // v2: for clone3 with CLONE_INTO_CGROUP
+}
+
+// Close closes the files.
+func (j Join) Close() error {
+	var errs []error
+	for _, f := range j.Tasks {
+		errs = append(errs, f.Close())
+	}
+	if j.Dir != nil {
+		errs = append(errs, j.Dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Join opens what a process needs to join c; the caller closes it.
+func (c *Cgroup) Join() (Join, error) {
+	var j Join
+	if c.unified {
+		n, err := unix.Open(c.dirs[0], unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return j, &os.PathError{Op: "open", Path: c.dirs[0], Err: err}
+		}
+		j.Dir = os.NewFile(uintptr(n), c.dirs[0])
+		return j, nil
+	}
+	for _, dir := range c.dirs {
+		f, err := os.OpenFile(filepath.Join(dir, "tasks"), os.O_WRONLY, 0)
+		if err != nil {
+			j.Close()
+			return Join{}, err
+		}
+		j.Tasks = append(j.Tasks, f)
+	}
+	return j, nil
+}
+
+// Set changes the limits that r names and leaves the others; device rules change only where r has some. Errors are as
+// for Create.
+func (c *Cgroup) Set(r *specs.LinuxResources) error {
+	if r == nil {
+		return nil
+	}
+	if r.Devices == nil {
+		return c.set(r, nil)
+	}
+	return c.set(r, deviceRules(r.Devices))
+}
+
+// Stats measures c with everything below it.
+func (c *Cgroup) Stats() (*cgroups.Stats, error) { return c.manager.GetStats() }
+
+// OOMKills returns how many processes of c the kernel has killed for want of memory since Create.
+func (c *Cgroup) OOMKills() (uint64, error) {
+	dir, file := c.byName["memory"], "memory.oom_control"
+	if c.unified {
+		dir, file = c.dirs[0], "memory.events"
+	}
+	if dir == "" {
+		return 0, errkind.New(errkind.Unsupported, "count memory kills of cgroup %s: no memory controller is mounted", c.path)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, file))
+	if errors.Is(err, os.ErrNotExist) && c.unified {
+		return 0, nil // the controller is not delegated: no limit, no kill
+	}
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if value, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+		}
+	}
+	return 0, errkind.New(errkind.Unsupported, "count memory kills of cgroup %s: %s does not tell; needs Linux >= 4.13", c.path, file)
+}
+
+// How long Delete waits for the kernel to let go of processes that have just exited.
+const (
+	deleteFirst = 500 * time.Microsecond
+	deleteLimit = 500 * time.Millisecond
+)
+
+// Delete removes c and the cgroups below it. It kills nothing: while a process lives in it, Delete gives up after half a
+// second with errkind.Conflict. A missing cgroup is no error. Parents stay.
+func (c *Cgroup) Delete() error {
+	deadline := time.Now().Add(deleteLimit)
+	for _, dir := range c.dirs {
+		for wait := deleteFirst; ; wait *= 2 {
+			err := removeTree(dir)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, unix.EBUSY) {
+				return fmt.Errorf("remove cgroup: %w", err)
+			}
+			if time.Now().Add(wait).After(deadline) {
+				return errkind.New(errkind.Conflict, "remove cgroup %s: processes still live in it; kill them first: %w", c.path, err)
+			}
+			time.Sleep(wait)
+		}
+	}
+	return nil
+}
+
+func removeTree(dir string) error {
+	err := unix.Rmdir(dir)
+	switch err {
+	case nil, unix.ENOENT:
+		return nil
+	case unix.EBUSY:
+		children, readErr := subdirs(dir)
+		if readErr != nil || len(children) == 0 {
+			break
+		}
+		for _, child := range children {
+			if err := removeTree(child); err != nil {
+				return err
+			}
+		}
+		if err = unix.Rmdir(dir); err == nil || err == unix.ENOENT {
+			return nil
+		}
+	}
+	return &os.PathError{Op: "rmdir", Path: dir, Err: err}
+}
+
+func subdirs(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var dirs []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			dirs = append(dirs, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return dirs, err
+}

@@ -1,0 +1,159 @@
+package cgroup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+
+	"pier/lib/errkind"
+)
+
+// Procs returns the process numbers in c and below it, in no order. They are good for showing; to signal all use Kill.
+func (c *Cgroup) Procs() ([]int, error) { return procs(c.killDir()) }
+
+// killDir is the directory whose members Procs and Kill mean. On v1 the hierarchies have the same members; the
+// freezer's is the one that can hold them still.
+func (c *Cgroup) killDir() string {
+	if dir := c.byName["freezer"]; dir != "" {
+		return dir
+	}
+	return c.dirs[0]
+}
+
+func procs(dir string) ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil, nil
+	}
+	if err != nil && !errors.Is(err, unix.ENOTSUP) { // a threaded v2 cgroup tells only its domain
+		return nil, err
+	}
+	var pids []int
+	for line := range strings.Lines(string(b)) {
+		pid, err := strconv.Atoi(strings.TrimSpace(line))
+		if err == nil && pid > 0 { // 0: a process outside our pid namespace
+			pids = append(pids, pid)
+		}
+	}
+	children, err := subdirs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, child := range children {
+		more, err := procs(child)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, more...)
+	}
+	return pids, nil
+}
+
+// Freeze stops every process of c until Thaw; it returns when all stand still.
+func (c *Cgroup) Freeze() error { return c.manager.Freeze(cgroups.Frozen) }
+
+// Thaw lets the processes of c go on.
+func (c *Cgroup) Thaw() error { return c.manager.Freeze(cgroups.Thawed) }
+
+// maxRounds bounds how often Kill looks for processes that were born while it signalled.
+const maxRounds = 1000
+
+// Kill sends SIGKILL to every process in c and below it, also to those that are being born and to frozen ones, and
+// returns when all are signalled; they exit soon after. A frozen cgroup is thawed. A missing or empty cgroup is no error.
+func (c *Cgroup) Kill() error {
+	if c.unified {
+		err := writeFile(filepath.Join(c.dirs[0], "cgroup.kill"), "1")
+		if errors.Is(err, os.ErrNotExist) {
+			if _, statErr := os.Stat(c.dirs[0]); statErr != nil {
+				return nil
+			}
+			return c.killHeld() // Linux < 5.14
+		}
+		return err
+	}
+	return c.killHeld()
+}
+
+// killHeld freezes, signals and thaws, so that no process can fork away from its signal.
+func (c *Cgroup) killHeld() error {
+	dir := c.killDir()
+	pids, err := procs(dir)
+	if err != nil || len(pids) == 0 {
+		return err
+	}
+	if c.unified {
+		err = writeFile(filepath.Join(dir, "cgroup.freeze"), "1")
+	} else if c.byName["freezer"] != "" {
+		// From this write on every new member is born frozen; the old ones may run on for a moment, hence the rounds.
+		err = writeFile(filepath.Join(dir, "freezer.state"), string(cgroups.Frozen))
+	}
+	if err == nil {
+		err = signalAll(dir)
+	}
+	return errors.Join(err, c.thawAll(dir))
+}
+
+func (c *Cgroup) thawAll(dir string) error {
+	children, err := subdirs(dir)
+	for _, child := range children {
+		err = errors.Join(err, c.thawAll(child))
+	}
+	if c.unified {
+		return errors.Join(err, writeFile(filepath.Join(dir, "cgroup.freeze"), "0"))
+	}
+	if c.byName["freezer"] != "" {
+		return errors.Join(err, writeFile(filepath.Join(dir, "freezer.state"), string(cgroups.Thawed)))
+	}
+	return err
+}
+
+// signalAll kills the members of dir until it finds none that it has not signalled. A number may be reused at any
+// time: a process is opened, then seen to be a member, then signalled by descriptor.
+func signalAll(dir string) error {
+	done := make(map[int]bool)
+	for range maxRounds {
+		pids, err := procs(dir)
+		if err != nil {
+			return err
+		}
+		opened := make(map[int]int)
+		for _, pid := range pids {
+			if done[pid] {
+				continue
+			}
+			if n, err := unix.PidfdOpen(pid, 0); err == nil {
+				opened[pid] = n
+			} else if err != unix.ESRCH && err != unix.EINVAL {
+				closeAll(opened)
+				return os.NewSyscallError("pidfd_open", err)
+			}
+		}
+		if len(opened) == 0 {
+			return nil
+		}
+		if pids, err = procs(dir); err == nil {
+			for _, pid := range pids {
+				if n, ok := opened[pid]; ok {
+					done[pid] = true
+					_ = unix.PidfdSendSignal(n, unix.SIGKILL, nil, 0) // ESRCH: it has just exited
+				}
+			}
+		}
+		closeAll(opened)
+		if err != nil {
+			return err
+		}
+	}
+	return errkind.New(errkind.Unavailable, "kill cgroup %s: new processes appear faster than they can be signalled", dir)
+}
+
+func closeAll(fds map[int]int) {
+	for _, n := range fds {
+		unix.Close(n)
+	}
+}

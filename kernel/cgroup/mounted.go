@@ -1,0 +1,96 @@
+package cgroup
+
+import (
+	"bufio"
+	"os"
+	"strings"
+	"sync"
+
+	"pier/lib/errkind"
+)
+
+// hierarchies is where the machine has its cgroups: unified is the v2 mount where it is the only kind, else v1 holds
+// every mounted controller. On a hybrid machine the v2 mount has no controllers and is left alone.
+type hierarchies struct {
+	unified string
+	v1      []hierarchy
+}
+
+type hierarchy struct {
+	dir         string
+	controllers []string // "cpu", "cpuacct"; "name=systemd" for a hierarchy without one
+}
+
+// mounted looks once: hierarchies do not move while a machine runs, and the table of mounts is long.
+var mounted = sync.OnceValues(func() (hierarchies, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return hierarchies{}, err
+	}
+	defer f.Close()
+	return parseMounts(bufio.NewScanner(f))
+})
+
+// Unified reports whether the machine has cgroup v2 alone.
+func Unified() bool {
+	h, err := mounted()
+	return err == nil && h.unified != ""
+}
+
+// v1Controllers are the words among a v1 mount's options that name a controller; the others are flags.
+var v1Controllers = [...]string{"cpuset", "devices", "memory", "cpu", "cpuacct", "pids", "blkio", "hugetlb", "net_cls",
+	"net_prio", "perf_event", "freezer", "rdma", "misc"}
+
+func parseMounts(lines *bufio.Scanner) (hierarchies, error) {
+	var h hierarchies
+	var unified string
+	seen := make(map[string]bool)
+	for lines.Scan() {
+		// 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue   (proc(5))
+		place, kind, ok := strings.Cut(lines.Text(), " - ")
+		before, after := strings.Fields(place), strings.Fields(kind)
+		if !ok || len(before) < 5 || len(after) < 3 {
+			continue
+		}
+		dir := before[4]
+		switch after[0] {
+		case "cgroup2":
+			if unified == "" {
+				unified = dir
+			}
+		case "cgroup":
+			var controllers []string
+			for option := range strings.SplitSeq(after[2], ",") {
+				if isController(option) && !seen[option] {
+					seen[option] = true
+					controllers = append(controllers, option)
+				}
+			}
+			if len(controllers) > 0 {
+				h.v1 = append(h.v1, hierarchy{dir: dir, controllers: controllers})
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return h, err
+	}
+	if len(h.v1) == 0 {
+		h.unified = unified
+	}
+	if len(h.v1) == 0 && unified == "" {
+		return h, errkind.New(errkind.Unsupported, "no cgroup file system is mounted: mount -t cgroup2 none /sys/fs/cgroup")
+	}
+	return h, nil
+}
+
+func isController(option string) bool {
+	if strings.HasPrefix(option, "name=") {
+		return true
+	}
+	for _, c := range v1Controllers {
+		if c == option {
+			return true
+		}
+	}
+	return false
+}
