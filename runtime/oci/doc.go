@@ -1,0 +1,28 @@
+// Package oci turns an OCI runtime configuration into a running process: Start makes a container's first process, Exec
+// one more in a running container, Create a first process that waits for Prepared.Start.
+//
+// All three follow one path. The parent opens what the specification names (bind sources, namespaces, the terminal, the
+// cgroup's files) and writes a list of system calls; kernel/spawn clones a child that runs no Go code and works
+// through that list; its last call is execve. No program of Pier is ever visible inside a container, and an error names
+// the very call and path that failed.
+//
+//	parent                                   child (one list, in this order)
+//	------                                   -----
+//	check the specification (check.go)
+//	open bind sources, /dev, devpts          user namespace maps (parent writes them), join cgroup, join namespaces
+//	clone3 ---------------------------->     attach root, mounts on pinned descriptors   mounts.go, dev.go
+//	                                         sysctls, masked and read-only paths         paths.go
+//	                                         pivot_root, hostname                        start.go
+//	                                         session, terminal, rlimits, working folder  process.go
+//	                                         capabilities, user, seccomp                 process.go
+//	pid, pidfd, start time  <-----------     execve
+//
+// Rules that hold on every path: a mount is only made on a descriptor that was resolved inside the root
+// (openat2 RESOLVE_IN_ROOT and NO_MAGICLINKS); /proc and /sys must be real folders of the root and /dev is never reached
+// through a symbolic link; sysctls are written through a descriptor of the child's own procfs; every descriptor above
+// standard error is closed by execve; inheritable capabilities are empty unless ambient ones are asked for.
+//
+// Needs Linux 5.12 (mount_setattr), on amd64 or arm64.
+//
+// Start reading at Start.
+package oci

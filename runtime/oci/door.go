@@ -1,0 +1,133 @@
+package oci
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/kernel/cgroup"
+	"pier/lib/errkind"
+)
+
+// Stdio is the child's end of its three streams. The files are borrowed: the caller closes them after Start or Exec
+// returned. A nil file means /dev/null.
+type Stdio struct {
+	Stdin, Stdout, Stderr *os.File
+}
+
+// Container says what to start. All files are borrowed for the length of the call.
+type Container struct {
+	// ID names the container in errors and its session keyring. One path component.
+	ID string
+	// Spec is the OCI runtime configuration. It is not changed.
+	Spec *specs.Spec
+	// Bundle is the folder that a relative Spec.Root.Path starts from, and the state given to hooks. May be empty.
+	Bundle string
+	// Rootfs is the root as a detached mount. Start attaches it in the container's mount namespace (it is used up) but
+	// the caller still closes the descriptor. nil: a private clone of the mounts at Spec.Root.Path is taken.
+	Rootfs *os.File
+	// Netns is joined if it is not nil; else Spec.Linux.Namespaces decides.
+	Netns *os.File
+	// Seccomp is the compiled filter (kernel/seccomp). nil: Spec.Linux.Seccomp is compiled, if set.
+	Seccomp []byte
+	// Cgroup is joined before anything else happens. nil: the parent's own.
+	Cgroup *cgroup.Cgroup
+	// Stdio holds the streams where Spec.Process.Terminal is not set.
+	Stdio Stdio
+	// PreserveFDs is how many descriptors from 3 on stay open in the new process (they must not be close-on-exec).
+	PreserveFDs int
+	// Width and Height are the terminal's first size in cells; 0: Spec.Process.ConsoleSize, else the kernel's default.
+	Width, Height uint16
+}
+
+// Process is a process that runs. The caller owns both files and reaps the child (pidfd.Reap).
+type Process struct {
+	Pid int
+	// StartTime is field 22 of /proc/PID/stat, in clock ticks since boot.
+	StartTime uint64
+	// Pidfd is close-on-exec and non-blocking, fit for pidfd.Wait.
+	Pidfd *os.File
+	// Master is the terminal's master side, non-blocking; nil without a terminal.
+	Master *os.File
+}
+
+// StartError says what failed on the way to a running process, and that nothing of it is left behind.
+// It unwraps to an errkind error: NotFound and Invalid for a command that is missing or cannot be executed.
+type StartError struct {
+	// Call names what failed: a system call, with its purpose where it has one ("execve", "mount proc", "chdir").
+	Call string
+	// Path is the object of the call inside the container or on the host, "" where it has none.
+	Path string
+	// Errno is the kernel's answer, 0 where no system call failed.
+	Errno syscall.Errno
+	// Err is the whole story.
+	Err error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *StartError) Unwrap() error { return e.Err }
+
+// Is reports whether target is the Errno of e, so that errors.Is(err, syscall.ENOENT) works.
+func (e *StartError) Is(target error) bool {
+	errno, ok := target.(syscall.Errno)
+	return ok && e.Errno != 0 && e.Errno == errno
+}
+
+// ExecConfig says what to run in a container that runs already. All files are borrowed.
+type ExecConfig struct {
+	// ID is the container's, for errors and its session keyring.
+	ID string
+	// Target is a pidfd of the container's first process, TargetPid its number.
+	Target    *os.File
+	TargetPid int
+	// Spec is the container's own, for its namespaces. nil: all namespaces of the target that differ from ours.
+	Spec *specs.Spec
+	// Process is what to run.
+	Process *specs.Process
+	// Seccomp is the compiled filter. nil: Spec.Linux.Seccomp is compiled, if set.
+	Seccomp []byte
+	// Cgroup is the container's; it is joined first.
+	Cgroup      *cgroup.Cgroup
+	Stdio       Stdio
+	PreserveFDs int
+	Width       uint16
+	Height      uint16
+}
+
+func startError(call, path string, errno syscall.Errno, kind errkind.Kind, format string, args ...any) *StartError {
+	return &StartError{Call: call, Path: path, Errno: errno, Err: errkind.New(kind, format, args...)}
+}
+
+// Start runs c's first process and returns when its execve has succeeded. On an error nothing is left behind: the child
+// is reaped, its mounts and namespaces are gone, the cgroup is as it was. Errors are *StartError. Ending ctx kills a
+// start that hangs.
+func Start(ctx context.Context, c *Container) (*Process, error) {
+	return nil, startError("start", "", 0, errkind.Unsupported, "start container %s: not built yet", c.ID)
+}
+
+// Exec runs one more process in a running container and returns when its execve has succeeded; the process is a child
+// of the caller. Errors are *StartError. Ending ctx kills an exec that hangs (in a paused container, say).
+func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
+	return nil, startError("exec", "", 0, errkind.Unsupported, "exec in container %s: not built yet", c.ID)
+}
+
+// Prepared is a first process that has everything but its program: it waits.
+type Prepared struct {
+	Process
+}
+
+// Create makes c's first process up to, but not including, its execve. The process waits for Start, also after
+// the calling process has ended.
+func Create(ctx context.Context, c *Container) (*Prepared, error) {
+	return nil, startError("create", "", 0, errkind.Unsupported, "create container %s: not built yet", c.ID)
+}
+
+// Start lets the process go and returns when its execve has succeeded.
+func (p *Prepared) Start(ctx context.Context) error {
+	return fmt.Errorf("not built yet")
+}
