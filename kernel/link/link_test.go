@@ -1,0 +1,157 @@
+package link_test
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/link"
+)
+
+// hostNamespace puts the test's thread into a fresh namespace, which plays the host, and returns a Manager at home
+// there. The thread is thrown away with the test's goroutine.
+func hostNamespace(t testing.TB) *link.Manager {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	m, err := link.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func bridge(t testing.TB, m *link.Manager) {
+	t.Helper()
+	b := link.Bridge{Name: "br0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/16")}, Loopback: true}
+	for range 2 { // the second time it is there already
+		if err := m.EnsureBridge(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func sandbox(addr string) link.Sandbox {
+	return link.Sandbox{
+		Interfaces: []link.Interface{{
+			Name: "eth0", Bridge: "br0", MAC: net.HardwareAddr{2, 0x42, 10, 9, 0, 2},
+			Addresses: []netip.Prefix{netip.MustParsePrefix(addr)},
+		}},
+		Gateways: []netip.Addr{netip.MustParseAddr("10.9.0.1")},
+		Sysctls:  map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
+	}
+}
+
+func names(t testing.TB, m *link.Manager, ns *os.File) (list []string) {
+	t.Helper()
+	if err := m.Do(ns, func() error {
+		all, err := net.Interfaces()
+		for _, i := range all {
+			list = append(list, i.Name)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestNamespaceReachesBridgeAndLeavesNothing(t *testing.T) {
+	m := hostNamespace(t)
+	bridge(t, m)
+	ns, err := m.NewNamespace(sandbox("10.9.0.2/16"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(names(t, m, ns), " "); got != "lo eth0" {
+		t.Errorf("inside: %s", got)
+	}
+	if v, err := m.Sysctl(ns, "net.ipv6.conf.eth0.disable_ipv6"); err != nil || v != "1" {
+		t.Errorf("disable_ipv6 = %q, %v", v, err)
+	}
+	if v, err := m.Sysctl(ns, "net.ipv4.ip_unprivileged_port_start"); err != nil || v != "0" {
+		t.Errorf("own sysctl = %q, %v", v, err)
+	}
+	var l net.Listener
+	if err := m.Do(ns, func() (err error) { l, err = net.Listen("tcp", "10.9.0.2:80"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Do(nil, func() error {
+		c, err := net.DialTimeout("tcp", "10.9.0.2:80", time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	l.Close()
+	ns.Close()
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if got := strings.Join(names(t, m, nil), " "); got == "lo br0" {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("left at home: %s", got)
+		}
+	}
+	if err := m.DeleteBridge("br0"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailureLeavesNothing(t *testing.T) {
+	m := hostNamespace(t)
+	bridge(t, m)
+	s := sandbox("10.9.0.2/16")
+	s.Gateways = []netip.Addr{netip.MustParseAddr("10.10.0.1")} // unreachable
+	if _, err := m.NewNamespace(s); err == nil {
+		t.Fatal("want an error")
+	}
+	s.Interfaces[0].Bridge = "nosuch"
+	if _, err := m.NewNamespace(s); err == nil {
+		t.Fatal("want an error")
+	}
+	if _, err := m.NewNamespace(link.Sandbox{}); err != nil { // the thread is home and well
+		t.Error(err)
+	}
+}
+
+func TestSysctlNames(t *testing.T) {
+	m := hostNamespace(t)
+	for _, bad := range []string{"kernel.core_pattern", "net", "net..x", "net/../kernel/core_pattern", "net.ipv4.+x", "net/ipv4/\x00"} {
+		if err := m.SetSysctl(nil, bad, "1"); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+	if err := m.SetSysctl(nil, "net.ipv4.ip_forward", "1\n0"); err == nil {
+		t.Error("a value of two lines was accepted")
+	}
+}
+
+func BenchmarkNamespace(b *testing.B) {
+	m := hostNamespace(b)
+	bridge(b, m)
+	for b.Loop() {
+		ns, err := m.NewNamespace(sandbox("10.9.0.2/16"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		ns.Close()
+	}
+}

@@ -1,0 +1,214 @@
+package link
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"pier/lib/errkind"
+)
+
+// Interface is one device inside a namespace, its other end on a bridge.
+type Interface struct {
+	// Name inside the namespace ("eth0") and the bridge at home.
+	Name, Bridge string
+	MAC          net.HardwareAddr
+	// MTU in bytes, 0 for the kernel's default.
+	MTU       int
+	Addresses []netip.Prefix
+}
+
+// Sandbox describes a namespace to make.
+type Sandbox struct {
+	Interfaces []Interface
+	// Gateways are the default routes, at most one of each family; none: no way out.
+	Gateways []netip.Addr
+	// Sysctls are written last, in the order of their names.
+	Sysctls map[string]string
+}
+
+// NewNamespace makes a network namespace with its loopback up and all that s asks for. The caller owns the result:
+// when it and every other reference (processes, sockets) are gone, the kernel removes the namespace and its links.
+// On an error nothing stays. IPv6 is off on interfaces that get no IPv6 address; router advertisements are never
+// accepted.
+func (m *Manager) NewNamespace(s Sandbox) (*os.File, error) {
+	var ns *os.File
+	err := m.run(nil, func(t *thread) (err error) {
+		ns, err = t.newNamespace(s)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make a network namespace: %w", err)
+	}
+	return ns, nil
+}
+
+func (t *thread) newNamespace(s Sandbox) (_ *os.File, err error) {
+	masters := make([]int, len(s.Interfaces))
+	for i, f := range s.Interfaces {
+		if masters[i], err = t.index(f.Bridge); err != nil {
+			return nil, err
+		}
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("unshare: %w", err)
+	}
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = ns.Close()
+		}
+	}()
+	// Devices take these values when they are made, hence before the first one.
+	for _, c := range [...][2]string{{"net.ipv6.conf.default.accept_ra", "0"}, {"net.ipv6.conf.default.disable_ipv6", "1"}} {
+		if err := t.set(c[0], c[1]); err != nil && !errors.Is(err, os.ErrNotExist) { // no IPv6 in this kernel
+			return nil, err
+		}
+	}
+	inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	defer inside.Close()
+	for i, f := range s.Interfaces {
+		if err := t.addInterface(ns, inside, masters[i], f); err != nil {
+			return nil, fmt.Errorf("%s on %s: %w", f.Name, f.Bridge, err)
+		}
+	}
+	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1, Name: "lo"}}
+	if err := inside.LinkSetUp(lo); err != nil {
+		return nil, fmt.Errorf("lo up: %w", err)
+	}
+	for _, g := range s.Gateways {
+		if err := inside.RouteAdd(&netlink.Route{Gw: g.AsSlice(), Dst: everything(g)}); err != nil {
+			return nil, fmt.Errorf("default route by %s: %w", g, err)
+		}
+	}
+	return ns, t.setAll(s.Sysctls)
+}
+
+func (t *thread) setAll(sysctls map[string]string) error {
+	names := make([]string, 0, len(sysctls))
+	for name := range sysctls {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := t.set(name, sysctls[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addInterface makes the pair and its inner end's address. The thread is inside ns; t.routes works at home.
+func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f Interface) error {
+	if err := addPair(t.sockets, ns, master, f); err != nil {
+		return err
+	}
+	inner, err := inside.LinkByName(f.Name)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(f.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		if err := t.set("net/ipv6/conf/"+f.Name+"/disable_ipv6", "0"); err != nil {
+			return err
+		}
+	}
+	for _, p := range f.Addresses {
+		a := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD // ours alone by allocation; without it the address is not usable for a second
+		} else {
+			a.Broadcast = net.IPv4zero.To4()
+		}
+		if err := inside.AddrAdd(inner, a); err != nil {
+			return fmt.Errorf("address %s: %w", p, err)
+		}
+	}
+	if err := inside.LinkSetUp(inner); err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	return nil
+}
+
+// addPair makes both ends in one message: the outer one at home, up and on its bridge, the inner one in ns, still down.
+// The library's own way would take two messages more, each of which waits for the kernel's one lock for links.
+func addPair(home map[int]*nl.SocketHandle, ns *os.File, master int, f Interface) error {
+	attr := func(kind int, data []byte) *nl.RtAttr { return nl.NewRtAttr(kind, data) }
+	one := nl.Uint32Attr(1) // queues: the default is one per processor, each with its own sysfs entries
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.Sockets = home
+	outer := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	outer.Flags, outer.Change = unix.IFF_UP, unix.IFF_UP
+	req.AddData(outer)
+	name := hostName()
+	req.AddData(attr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	req.AddData(attr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
+	req.AddData(attr(unix.IFLA_NUM_TX_QUEUES, one))
+	req.AddData(attr(unix.IFLA_NUM_RX_QUEUES, one))
+
+	info := attr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
+	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC) // not up: the kernel refuses (ENOTCONN) before the pair is whole
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(f.Name))
+	peer.AddRtAttr(unix.IFLA_NUM_TX_QUEUES, one)
+	peer.AddRtAttr(unix.IFLA_NUM_RX_QUEUES, one)
+	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(ns.Fd())))
+	if f.MAC != nil {
+		peer.AddRtAttr(unix.IFLA_ADDRESS, f.MAC)
+	}
+	if f.MTU > 0 {
+		peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(f.MTU)))
+		req.AddData(attr(unix.IFLA_MTU, nl.Uint32Attr(uint32(f.MTU))))
+	}
+	req.AddData(info)
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("add the pair %s: %w", name, err)
+	}
+	return nil
+}
+
+// hostName is a name for the outer end of a pair. It is random, because the name of a pair that is going away stays
+// taken for some 40 ms.
+func hostName() string {
+	var b [5]byte
+	_, _ = rand.Read(b[:])
+	return "pv" + hex.EncodeToString(b[:])
+}
+
+func (t *thread) index(name string) (int, error) {
+	l, err := t.routes.LinkByName(name)
+	if err != nil {
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) {
+			return 0, errkind.New(errkind.NotFound, "no network interface %s", name)
+		}
+		return 0, fmt.Errorf("find %s: %w", name, err)
+	}
+	return l.Attrs().Index, nil
+}
+
+func everything(gw netip.Addr) *net.IPNet {
+	if gw.Is4() {
+		return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	}
+	return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
