@@ -138,7 +138,9 @@ func (s *Streams) Logs(ctx context.Context, ref string, o LogsOptions) (*LogStre
 }
 
 // Resize sets the size of a container's terminal in cells.
-func (s *Streams) Resize(ctx context.Context, ref string, width, height uint16) error { return errNotYet }
+func (s *Streams) Resize(ctx context.Context, ref string, width, height uint16) error {
+	return errNotYet
+}
 
 // Create prepares an exec in a running container.
 func (x *Execs) Create(ctx context.Context, ref string, r container.ExecCreateRequest) (container.ExecCreateResponse, error) {

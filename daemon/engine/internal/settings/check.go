@@ -1,0 +1,333 @@
+package settings
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+
+	"pier/lib/errkind"
+)
+
+// Host is what checks need to know of the machine.
+type Host struct {
+	CPUs     int
+	Hostname string // of the host, for containers in its UTS or network namespace
+	// CgroupV2 tells the default cgroup namespace mode: private there, the host's on v1.
+	CgroupV2 bool
+	// NoSwapLimit tells that the kernel cannot bound memory and swap together.
+	NoSwapLimit bool
+}
+
+// DefaultShmSize is the size of /dev/shm in bytes where nobody says another.
+const DefaultShmSize = 64 << 20
+
+// Runtime is how the one way to run a container is called in inspect.
+const Runtime = "pier"
+
+func refuse(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }
+
+// Complete fills in defaults and checks both parts of a container's settings, after Merge. id gives the default host
+// name. It changes c and h, which the caller owns.
+func Complete(c *container.Config, h *container.HostConfig, id string, host Host) (warnings []string, err error) {
+	if len(Command(c)) == 0 {
+		return nil, refuse("no command specified")
+	}
+	if h.UTSMode.IsHost() && c.Hostname != "" {
+		return nil, refuse("conflicting options: hostname and the UTS mode")
+	}
+	defaults(c, h, id, host)
+	if err := checkConfig(c); err != nil {
+		return nil, err
+	}
+	if err := checkHostConfig(c, h); err != nil {
+		return nil, err
+	}
+	if err := CheckLogConfig(h.LogConfig); err != nil {
+		return nil, err
+	}
+	if _, err := ParseSecurity(h.SecurityOpt); err != nil {
+		return nil, err
+	}
+	if h.NetworkMode.IsHost() && len(h.PortBindings) > 0 {
+		warnings = append(warnings, "Published ports are discarded when using host network mode")
+	}
+	w, err := checkResources(&h.Resources, host)
+	return append(warnings, w...), err
+}
+
+func defaults(c *container.Config, h *container.HostConfig, id string, host Host) {
+	if h.NetworkMode == "" || h.NetworkMode == network.NetworkDefault {
+		h.NetworkMode = network.NetworkBridge
+	}
+	if c.NetworkDisabled {
+		h.NetworkMode = network.NetworkNone
+	}
+	if c.Hostname == "" && !h.NetworkMode.IsContainer() {
+		if h.NetworkMode.IsHost() || h.UTSMode.IsHost() {
+			c.Hostname = host.Hostname
+		} else {
+			c.Hostname = id[:12]
+		}
+	}
+	if h.IpcMode == "" {
+		h.IpcMode = container.IPCModePrivate
+	}
+	if h.CgroupnsMode == "" {
+		h.CgroupnsMode = container.CgroupnsModeHost
+		if host.CgroupV2 && !h.Privileged {
+			h.CgroupnsMode = container.CgroupnsModePrivate
+		}
+	}
+	if h.ShmSize == 0 {
+		h.ShmSize = DefaultShmSize
+	}
+	if h.LogConfig.Type == "" {
+		h.LogConfig.Type = LogJSON
+	}
+	if h.RestartPolicy.Name == "" {
+		h.RestartPolicy.Name = container.RestartPolicyDisabled
+	}
+	if h.Runtime == "" {
+		h.Runtime = Runtime
+	}
+	if c.StopSignal == "" {
+		c.StopSignal = "SIGTERM"
+	}
+	if h.Memory > 0 && h.MemorySwap == 0 && !host.NoSwapLimit {
+		h.MemorySwap = 2 * h.Memory
+	}
+	if !h.Privileged {
+		if h.MaskedPaths == nil {
+			h.MaskedPaths = DefaultMaskedPaths()
+		}
+		if h.ReadonlyPaths == nil {
+			h.ReadonlyPaths = DefaultReadonlyPaths()
+		}
+	}
+}
+
+// DefaultMaskedPaths are hidden from every container that does not ask otherwise: they tell of, or act on, the host.
+func DefaultMaskedPaths() []string {
+	return []string{"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+		"/sys/devices/virtual/powercap"}
+}
+
+// DefaultReadonlyPaths may be read in every container that does not ask otherwise, but not written.
+func DefaultReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
+
+var (
+	hostnameForm = regexp.MustCompile(`^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
+	nameForm     = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+)
+
+// CheckName checks a container's name, given without a slash.
+func CheckName(name string) error {
+	if !nameForm.MatchString(name) || len(name) > 255 {
+		return refuse("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	return nil
+}
+
+func checkConfig(c *container.Config) error {
+	if len(c.Hostname) > 64 || c.Hostname != "" && !hostnameForm.MatchString(c.Hostname) {
+		return refuse("invalid hostname format: %s", c.Hostname)
+	}
+	if len(c.Domainname) > 64 || strings.ContainsAny(c.Domainname, " \t\r\n\x00/") {
+		return refuse("invalid domainname format: %s", c.Domainname)
+	}
+	if c.WorkingDir != "" {
+		if !path.IsAbs(c.WorkingDir) || strings.ContainsRune(c.WorkingDir, 0) {
+			return refuse("the working directory '%s' is invalid, it needs to be an absolute path", c.WorkingDir)
+		}
+		c.WorkingDir = path.Clean(c.WorkingDir)
+	}
+	if _, err := ParseSignal(c.StopSignal); err != nil {
+		return err
+	}
+	for _, e := range c.Env {
+		if name, _, _ := strings.Cut(e, "="); name == "" {
+			return refuse("invalid environment variable: %s", e)
+		}
+		if strings.ContainsRune(e, 0) {
+			return refuse("invalid environment variable: a value holds a zero byte")
+		}
+	}
+	for _, a := range Command(c) {
+		if strings.ContainsRune(a, 0) {
+			return refuse("invalid command: an argument holds a zero byte")
+		}
+	}
+	if strings.ContainsAny(c.User, "\n\r\x00") {
+		return refuse("invalid user: control characters are not allowed")
+	}
+	return checkHealth(c.Healthcheck)
+}
+
+func checkHealth(h *container.HealthConfig) error {
+	if h == nil {
+		return nil
+	}
+	if len(h.Test) > 0 && !slices.Contains([]string{"NONE", "CMD", "CMD-SHELL"}, h.Test[0]) {
+		return refuse("Unknown type %q in HEALTHCHECK (try CMD)", h.Test[0])
+	}
+	if len(h.Test) == 1 && h.Test[0] != "NONE" {
+		return refuse("Missing command after HEALTHCHECK %s", h.Test[0])
+	}
+	for _, d := range []struct {
+		name  string
+		value int64
+	}{
+		{"Interval", int64(h.Interval)}, {"Timeout", int64(h.Timeout)},
+		{"StartPeriod", int64(h.StartPeriod)}, {"StartInterval", int64(h.StartInterval)},
+	} {
+		if d.value != 0 && d.value < int64(container.MinimumDuration) {
+			return refuse("%s in Healthcheck cannot be less than %s", d.name, container.MinimumDuration)
+		}
+	}
+	if h.Retries < 0 {
+		return refuse("Retries in Healthcheck cannot be negative")
+	}
+	return nil
+}
+
+func checkHostConfig(c *container.Config, h *container.HostConfig) error {
+	if h.AutoRemove && !h.RestartPolicy.IsNone() {
+		return refuse("can't create 'AutoRemove' container with restart policy")
+	}
+	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
+		return refuse("%w", err)
+	}
+	switch {
+	case !h.IpcMode.Valid():
+		return refuse("invalid IPC mode: %v", h.IpcMode)
+	case !h.PidMode.Valid():
+		return refuse("invalid PID mode: %v", h.PidMode)
+	case !h.UTSMode.Valid():
+		return refuse("invalid UTS mode: %v", h.UTSMode)
+	case !h.CgroupnsMode.Valid():
+		return refuse("invalid cgroup namespace mode: %v", h.CgroupnsMode)
+	case !h.UsernsMode.Valid():
+		return refuse("invalid USER mode: %v", h.UsernsMode)
+	case h.ShmSize < 0:
+		return refuse("SHM size can not be less than 0")
+	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
+		return refuse("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
+	case !h.Isolation.IsDefault():
+		return refuse("invalid isolation '%s' on linux", h.Isolation)
+	case !slices.Contains([]string{Runtime, "runc", "io.containerd.runc.v2"}, h.Runtime):
+		return refuse("unknown or invalid runtime name: %s", h.Runtime)
+	case h.NetworkMode.IsContainer() && h.NetworkMode.ConnectedContainer() == "":
+		return refuse("invalid network mode: %s", h.NetworkMode)
+	case h.NetworkMode.IsContainer() && (c.Hostname != "" || c.Domainname != ""):
+		return refuse("conflicting options: hostname and the network mode")
+	case h.NetworkMode.IsContainer() && (len(h.PortBindings) > 0 || h.PublishAllPorts):
+		return refuse("conflicting options: port publishing and the container type network mode")
+	case h.NetworkMode.IsContainer() && len(h.ExtraHosts) > 0:
+		return refuse("conflicting options: custom host-to-IP mapping and the network mode")
+	case h.NetworkMode.IsContainer() && len(h.DNS) > 0:
+		return refuse("conflicting options: dns and the network mode")
+	}
+	for _, host := range h.ExtraHosts {
+		name, _, ok := strings.Cut(host, ":")
+		if !ok {
+			name, _, ok = strings.Cut(host, "=")
+		}
+		if !ok || name == "" || strings.ContainsAny(host, " \t\r\n\x00") {
+			return refuse("bad format for add-host: %q", host)
+		}
+	}
+	for k := range h.Annotations {
+		if k == "" {
+			return refuse("invalid Annotations: the empty string is not permitted as an annotation key")
+		}
+	}
+	for port, bindings := range h.PortBindings {
+		for _, b := range bindings {
+			if err := checkHostPort(b.HostPort); err != nil || !port.IsValid() {
+				return refuse("invalid port specification: %q", b.HostPort)
+			}
+		}
+	}
+	for dest := range h.Tmpfs {
+		if err := checkTarget(dest); err != nil {
+			return err
+		}
+	}
+	for k, v := range h.Sysctls {
+		if err := checkSysctl(h, k, v); err != nil {
+			return err
+		}
+	}
+	return notYet(h)
+}
+
+// notYet names what is asked for and does not exist here, instead of running a container without it.
+func notYet(h *container.HostConfig) error {
+	unsupported := func(what string) error {
+		return errkind.New(errkind.Unsupported, "%s is not supported: create the container without it", what)
+	}
+	switch {
+	case h.Init != nil && *h.Init:
+		return unsupported("--init")
+	case len(h.Links) > 0:
+		return unsupported("--link")
+	case len(h.DeviceRequests) > 0:
+		return unsupported("a device request (--gpus, CDI devices)")
+	case len(h.StorageOpt) > 0:
+		return unsupported("--storage-opt")
+	case h.Cgroup != "":
+		return unsupported("joining another container's cgroup")
+	case h.VolumeDriver != "" && h.VolumeDriver != "local":
+		return errkind.New(errkind.NotFound, "error looking up volume plugin %s: plugin %q not found", h.VolumeDriver, h.VolumeDriver)
+	}
+	return nil
+}
+
+func checkHostPort(s string) error {
+	if s == "" {
+		return nil
+	}
+	first, last, ranged := strings.Cut(s, "-")
+	lo, err := strconv.ParseUint(first, 10, 16)
+	if err != nil || !ranged {
+		return err
+	}
+	hi, err := strconv.ParseUint(last, 10, 16)
+	if err == nil && hi < lo {
+		err = strconv.ErrRange
+	}
+	return err
+}
+
+// The sysctls that belong to a namespace of the container's own; all others are the host's.
+var ipcSysctls = []string{"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
+	"kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"}
+
+var sysctlForm = regexp.MustCompile(`^[a-z0-9_]+([./][a-zA-Z0-9_*@%:-]+)+$`)
+
+func checkSysctl(h *container.HostConfig, name, value string) error {
+	if !sysctlForm.MatchString(name) || strings.Contains(name, "..") || strings.ContainsAny(value, "\n\r\x00") {
+		return refuse("invalid sysctl %q: a name of letters, digits, dots and a value of one line are expected", name)
+	}
+	switch {
+	case strings.HasPrefix(name, "net."):
+		if h.NetworkMode.IsHost() {
+			return refuse("sysctl %q not allowed in host network namespace", name)
+		}
+	case strings.HasPrefix(name, "fs.mqueue."), slices.Contains(ipcSysctls, name):
+		if h.IpcMode.IsHost() {
+			return refuse("sysctl %q not allowed in host ipc namespace", name)
+		}
+	default:
+		return refuse("sysctl %q is not in a separate kernel namespace", name)
+	}
+	return nil
+}

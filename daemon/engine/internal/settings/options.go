@@ -1,0 +1,208 @@
+package settings
+
+import (
+	"strconv"
+	"strings"
+
+	units "github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+
+	"pier/lib/errkind"
+)
+
+// The log drivers.
+const (
+	LogJSON  = "json-file"
+	LogLocal = "local"
+	LogNone  = "none"
+)
+
+// Log is a container's log options, decoded.
+type Log struct {
+	None     bool
+	MaxSize  int64 // bytes; 0: unbounded
+	MaxFiles int
+	Labels   []string // names of labels to write with each line
+	Env      []string // names of environment variables likewise
+	Tag      string
+}
+
+// CheckLogConfig checks driver and options.
+func CheckLogConfig(c container.LogConfig) error {
+	_, err := ParseLog(c)
+	return err
+}
+
+// ParseLog decodes driver and options. The local driver keeps its promises (bounded, rotated) in the files and the
+// format of json-file.
+func ParseLog(c container.LogConfig) (Log, error) {
+	l := Log{MaxFiles: 1}
+	switch c.Type {
+	case LogNone:
+		return Log{None: true}, nil
+	case LogJSON:
+	case LogLocal:
+		l.MaxSize, l.MaxFiles = 20<<20, 5
+	case "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs":
+		return l, errkind.New(errkind.Unsupported, "log driver %q is not supported: use json-file, local or none", c.Type)
+	default:
+		return l, refuse("logger: no log driver named '%s' is registered", c.Type)
+	}
+	for k, v := range c.Config {
+		var err error
+		switch k {
+		case "max-size":
+			if v == "-1" {
+				continue
+			}
+			if l.MaxSize, err = units.FromHumanSize(v); err == nil && l.MaxSize <= 0 {
+				return l, refuse("max-size should be a positive numbern: got %s", v)
+			}
+		case "max-file":
+			if l.MaxFiles, err = strconv.Atoi(v); err == nil && l.MaxFiles < 1 {
+				return l, refuse("max-file cannot be less than 1")
+			}
+		case "labels":
+			l.Labels = strings.Split(v, ",")
+		case "env":
+			l.Env = strings.Split(v, ",")
+		case "tag":
+			l.Tag = v
+		case "mode":
+			if v != string(container.LogModeBlocking) && v != string(container.LogModeNonBlock) {
+				return l, refuse("logger: logging mode %q not supported", v)
+			}
+		case "max-buffer-size":
+			_, err = units.RAMInBytes(v)
+		case "compress":
+			_, err = strconv.ParseBool(v)
+		default:
+			return l, refuse("unknown log opt '%s' for %s log driver", k, c.Type)
+		}
+		if err != nil {
+			return l, refuse("invalid log opt %s=%s: %w", k, v, err)
+		}
+	}
+	if c.Type == LogJSON && l.MaxFiles > 1 && l.MaxSize == 0 {
+		return l, refuse("max-file option requires max-size to be set")
+	}
+	return l, nil
+}
+
+// Security is a container's security options, decoded.
+type Security struct {
+	NoNewPrivileges bool
+	WritableCgroups bool
+	// Seccomp is "" for the default profile, "unconfined", or a profile's JSON.
+	Seccomp string
+	// AppArmor is a profile's name, "" for none asked for. Hosts without AppArmor ignore it, as Docker does.
+	AppArmor string
+}
+
+// SeccompUnconfined asks for no filter.
+const SeccompUnconfined = "unconfined"
+
+// ParseSecurity decodes HostConfig.SecurityOpt. SELinux labels are accepted and have no effect where SELinux is absent.
+func ParseSecurity(opts []string) (Security, error) {
+	var s Security
+	for _, opt := range opts {
+		switch opt {
+		case "no-new-privileges":
+			s.NoNewPrivileges = true
+			continue
+		case "writable-cgroups":
+			s.WritableCgroups = true
+			continue
+		case "disable":
+			continue
+		}
+		k, v, ok := strings.Cut(opt, "=")
+		if !ok {
+			k, v, ok = strings.Cut(opt, ":")
+		}
+		if !ok {
+			return s, refuse("invalid --security-opt 1: %q", opt)
+		}
+		var err error
+		switch k {
+		case "label":
+		case "apparmor":
+			s.AppArmor = v
+		case "seccomp":
+			if s.Seccomp = v; v == "builtin" {
+				s.Seccomp = ""
+			}
+		case "no-new-privileges":
+			s.NoNewPrivileges, err = strconv.ParseBool(v)
+		case "writable-cgroups":
+			s.WritableCgroups, err = strconv.ParseBool(v)
+		default:
+			err = strconv.ErrSyntax
+		}
+		if err != nil {
+			return s, refuse("invalid --security-opt 2: %q", opt)
+		}
+	}
+	return s, nil
+}
+
+// signals are those of x86-64 and arm64, by name without SIG.
+var signals = [...]string{1: "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+	"PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM",
+	"PROF", "WINCH", "IO", "PWR", "SYS"}
+
+const (
+	rtMin = 34 // as the C library counts: it keeps 32 and 33 to itself
+	rtMax = 64
+)
+
+// SIGKILL and SIGTERM are the two signals Pier itself sends.
+const (
+	SIGKILL = 9
+	SIGTERM = 15
+)
+
+// ParseSignal reads a signal's number or name: "9", "KILL", "SIGKILL", "RTMIN+3".
+func ParseSignal(s string) (int, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 1 || n > rtMax {
+			return 0, refuse("invalid signal: %s", s)
+		}
+		return n, nil
+	}
+	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	for n, known := range signals {
+		if name != "" && name == known {
+			return n, nil
+		}
+	}
+	switch name {
+	case "CLD":
+		return 17, nil
+	case "POLL":
+		return 29, nil
+	case "IOT":
+		return 6, nil
+	}
+	base, sign := 0, 1
+	rest, ok := strings.CutPrefix(name, "RTMIN")
+	if ok {
+		base = rtMin
+	} else if rest, ok = strings.CutPrefix(name, "RTMAX"); ok {
+		base = rtMax
+	}
+	if ok && rest == "" {
+		return base, nil
+	}
+	if ok && (rest[0] == '+' || rest[0] == '-') {
+		if rest[0] == '-' {
+			sign = -1
+		}
+		if d, err := strconv.Atoi(rest[1:]); err == nil && d >= 0 && d <= rtMax {
+			if n := base + sign*d; n >= rtMin && n <= rtMax {
+				return n, nil
+			}
+		}
+	}
+	return 0, refuse("invalid signal: %s", s)
+}
