@@ -1,0 +1,184 @@
+package spawn
+
+import (
+	"math/bits"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// call is one prepared system call. The assembly knows this layout; its size is 1<<7.
+type call struct {
+	nr        uintptr
+	args      [6]uintptr
+	indirect  uintptr // bit i: args[i] is the address of a Slot, whose value is passed
+	tolerate  uint64  // bit n: errno n is not a failure
+	onSuccess uintptr // calls to skip after success
+	onError   uintptr // calls to skip after a tolerated errno
+	out       *uint64 // where the result of a success goes as well
+	result    int64   // what the kernel returned, -errno included
+	done      uint64  // 1 once the child began it
+	_         [2]uint64
+}
+
+// List is a program of system calls for a child, in the order in which they were added. It is used for one Run, by
+// one goroutine; only Child may be called from others.
+type List struct {
+	calls []call
+	names []name
+	keep  []any // what the calls' addresses point into
+
+	child childIDs
+}
+
+type name struct{ call, path string }
+
+// Slot is a number that the child learns on the way: the result of one call, the argument of later ones.
+type Slot struct{ v *uint64 }
+
+// Arg is one argument of a call.
+type Arg struct {
+	v        uintptr
+	indirect bool
+}
+
+// Int is a number.
+func Int[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](n T) Arg {
+	return Arg{v: uintptr(n)}
+}
+
+// From is the value that s holds when the call is made.
+func From(s Slot) Arg { return Arg{v: uintptr(unsafe.Pointer(s.v)), indirect: true} }
+
+// New returns an empty list.
+func New() *List {
+	l := &List{}
+	l.calls = make([]call, 0, 192)
+	l.names = make([]name, 0, 192)
+	l.child.pidfd.Store(-1)
+	return l
+}
+
+// Slot returns a fresh slot holding -1 (as a descriptor: none).
+func (l *List) Slot() Slot {
+	v := new(uint64)
+	*v = ^uint64(0)
+	l.keep = append(l.keep, v)
+	return Slot{v}
+}
+
+// String returns the address of s with a terminating zero; s itself holds no zero.
+func (l *List) String(s string) Arg {
+	b := make([]byte, len(s)+1)
+	copy(b, s)
+	return l.Bytes(b)
+}
+
+// Bytes returns the address of b, which stays in use until Run has returned.
+func (l *List) Bytes(b []byte) Arg {
+	if len(b) == 0 {
+		return Arg{}
+	}
+	l.keep = append(l.keep, b)
+	return Arg{v: uintptr(unsafe.Pointer(&b[0]))}
+}
+
+// Pointer returns the address of *p, which stays in use until Run has returned. It must be on the heap, which
+// it is by being kept here.
+func Pointer[T any](l *List, p *T) Arg {
+	l.keep = append(l.keep, p)
+	return Arg{v: uintptr(unsafe.Pointer(p))}
+}
+
+// Strings returns the address of a zero-terminated array of addresses of strings, as execve takes it.
+func (l *List) Strings(list []string) Arg {
+	size := 0
+	for _, s := range list {
+		size += len(s) + 1
+	}
+	text := make([]byte, 0, size)
+	array := make([]*byte, len(list)+1)
+	for i, s := range list {
+		at := len(text)
+		text = append(append(text, s...), 0)
+		array[i] = &text[at]
+	}
+	l.keep = append(l.keep, text, array)
+	return Arg{v: uintptr(unsafe.Pointer(&array[0]))}
+}
+
+// File returns the descriptor number of f, which is kept open until Run has returned (unless its owner closes it).
+func (l *List) File(f *os.File) Arg {
+	l.keep = append(l.keep, f)
+	n := -1
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { n = int(fd) })
+	}
+	return Int(n)
+}
+
+// Call is a call that was added; its methods refine it and return it.
+type Call struct {
+	l *List
+	i int
+}
+
+// Add appends system call nr. What and path say in an error what failed: a call or its purpose, and its object.
+func (l *List) Add(what, path string, nr uintptr, args ...Arg) Call {
+	c := call{nr: nr}
+	for i, a := range args {
+		c.args[i] = a.v
+		if a.indirect {
+			c.indirect |= 1 << i
+		}
+	}
+	l.calls = append(l.calls, c)
+	l.names = append(l.names, name{what, path})
+	return Call{l, len(l.calls) - 1}
+}
+
+// checkNR is the number that the interpreter takes for Check.
+const checkNR = ^uintptr(0)
+
+// Check appends a comparison: the eight bytes at p, masked, must be want; otherwise it fails like a call, with errno.
+func (l *List) Check(what, path string, p Arg, mask, want uint64, errno syscall.Errno) Call {
+	return l.Add(what, path, checkNR, p, Int(mask), Int(want), Int(uintptr(errno)))
+}
+
+// Here is the place after the last call, for OnSuccess and OnError.
+func (l *List) Here() int { return len(l.calls) }
+
+// Into stores the result of a success in s as well.
+func (c Call) Into(s Slot) Call {
+	c.l.calls[c.i].out = s.v
+	return c
+}
+
+// Tolerate makes the given errnos (below 64) no failure: the child goes on. No argument means all of them.
+func (c Call) Tolerate(errnos ...syscall.Errno) Call {
+	mask := ^uint64(0)
+	if len(errnos) > 0 {
+		mask = 0
+	}
+	for _, e := range errnos {
+		mask |= bits.RotateLeft64(1, int(e))
+	}
+	c.l.calls[c.i].tolerate |= mask
+	return c
+}
+
+// OnSuccess makes the child go on at place (Here of a later moment) after a success.
+func (c Call) OnSuccess(place int) { c.l.calls[c.i].onSuccess = uintptr(place - c.i - 1) }
+
+// OnError makes the child go on at place after a tolerated errno.
+func (c Call) OnError(place int) { c.l.calls[c.i].onError = uintptr(place - c.i - 1) }
+
+// Result returns what the call gave: done is false if the child did not come to it or has not yet returned from it
+// (an execve that succeeded, say); errno is 0 after a success.
+func (c Call) Result() (done bool, value int64, errno syscall.Errno) {
+	k := &c.l.calls[c.i]
+	if k.result < 0 && k.result >= -4095 {
+		return k.done != 0, 0, syscall.Errno(-k.result)
+	}
+	return k.done != 0, k.result, 0
+}

@@ -1,0 +1,209 @@
+//go:build linux && (amd64 || arm64)
+
+package spawn
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// cloneArgs is struct clone_args of clone3(2).
+type cloneArgs struct {
+	flags      uint64
+	pidfd      unsafe.Pointer
+	childTID   uint64
+	parentTID  unsafe.Pointer
+	exitSignal uint64
+	stack      uint64
+	stackSize  uint64
+	tls        uint64
+	setTID     uint64
+	setTIDSize uint64
+	cgroup     uint64
+}
+
+// childIDs are written by the kernel before the child makes its first call.
+type childIDs struct{ pid, pidfd atomic.Int32 }
+
+// Supported reports whether this package can start processes on this architecture.
+const Supported = true
+
+// clone is the assembly. It is not marked noescape, and it takes the list that it does not use, so that everything the
+// child writes to or reads from is on the heap: a stack may move between two calls of the parent.
+func clone(args *cloneArgs, size uintptr, first, end *call, failed **call, keep *List) uintptr
+
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+//go:linkname beforeFork syscall.runtime_BeforeFork
+func beforeFork()
+
+//go:linkname afterFork syscall.runtime_AfterFork
+func afterFork()
+
+// vfork is clone with the scheduler told. entersyscall gives the processor away while the child sets itself up;
+// beforeFork blocks all signals, so that the child, which shares our stack pointer, never runs a handler on it. In this
+// order, because exitsyscall may reschedule and must not be called with signals blocked.
+//
+//go:nosplit
+//go:norace
+func vfork(args *cloneArgs, first, end *call, failed **call, keep *List) uintptr {
+	entersyscall()
+	beforeFork()
+	r := clone(args, unsafe.Sizeof(*args), first, end, failed, keep)
+	afterFork()
+	exitsyscall()
+	return r
+}
+
+// Run clones the child and returns when it has executed its program, or with *Error when a call failed; the child is
+// then gone and reaped. A child that came to the end of the list is an error too, that of the last call; the caller looks at
+// tolerated errnos through Call.Result. The list cannot be used again.
+func (l *List) Run(o Options) (*Child, error) {
+	defer runtime.KeepAlive(l)
+	if len(l.calls) == 0 {
+		return nil, &Error{Call: "clone", Errno: syscall.EINVAL}
+	}
+	args := &cloneArgs{
+		flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_PIDFD |
+			unix.CLONE_PARENT_SETTID | uint64(o.Flags),
+		pidfd:      unsafe.Pointer(&l.child.pidfd),
+		parentTID:  unsafe.Pointer(&l.child.pid),
+		exitSignal: uint64(syscall.SIGCHLD),
+	}
+	if o.Cgroup != nil {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(l.File(o.Cgroup).v)
+	}
+	failed := new(*call)
+	r, err := l.onThread(o, args, failed)
+	runtime.KeepAlive(o.Cgroup)
+	if err != nil {
+		return nil, err
+	}
+	if errno := -int64(r); errno > 0 && errno <= 4095 {
+		return nil, &Error{Call: "clone3", Errno: syscall.Errno(errno), Index: -1}
+	}
+	pidfd := os.NewFile(uintptr(l.child.pidfd.Load()), "pidfd:"+strconv.Itoa(int(r)))
+	child := &Child{Pid: int(r), Pidfd: pidfd}
+	if *failed == nil && l.executed() {
+		return child, nil
+	}
+	reap(child)
+	return nil, l.failure(*failed)
+}
+
+// failure describes why there is no child: the failed call, or else the last one, or a child that was killed.
+func (l *List) failure(failed *call) *Error {
+	i := len(l.calls) - 1
+	if failed != nil {
+		i = int((uintptr(unsafe.Pointer(failed)) - uintptr(unsafe.Pointer(&l.calls[0]))) / unsafe.Sizeof(call{}))
+	} else if l.calls[i].done == 0 {
+		return &Error{Call: "child killed before execve", Errno: syscall.EINTR, Index: -1}
+	}
+	return &Error{Call: l.names[i].call, Path: l.names[i].path, Errno: syscall.Errno(-l.calls[i].result), Index: i}
+}
+
+// onThread runs the clone, in another pid namespace if the options ask for it. A thread that cannot come back from
+// there is never used again.
+func (l *List) onThread(o Options, args *cloneArgs, failed **call) (uintptr, error) {
+	first := &l.calls[0]
+	end := (*call)(unsafe.Add(unsafe.Pointer(first), uintptr(len(l.calls))*unsafe.Sizeof(call{})))
+	if len(o.Enter) == 0 {
+		return vfork(args, first, end, failed, l), nil
+	}
+	runtime.LockOSThread()
+	home, err := enter(o.Enter)
+	var r uintptr
+	if err == nil {
+		r = vfork(args, first, end, failed, l)
+	}
+	if backErr := home.back(); backErr == nil {
+		runtime.UnlockOSThread()
+	}
+	return r, err
+}
+
+// executed reports that an execve has succeeded: it has begun and will never have a result.
+func (l *List) executed() bool {
+	for i := range l.calls {
+		c := &l.calls[i]
+		if (c.nr == unix.SYS_EXECVE || c.nr == unix.SYS_EXECVEAT) && c.done != 0 && c.result == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// reap takes the status of a child that has exited or is about to.
+func reap(c *Child) {
+	defer c.Pidfd.Close()
+	for {
+		err := unix.Waitid(unix.P_PIDFD, int(c.Pidfd.Fd()), nil, unix.WEXITED|unix.WALL, nil)
+		if err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// Child returns the number of the child and its pidfd, from any goroutine, while Run is under way; 0 and -1 before the
+// clone. The descriptor belongs to Run: it is good only while the caller knows that Run has not returned.
+func (l *List) Child() (pid, pidfd int) {
+	return int(l.child.pid.Load()), int(l.child.pidfd.Load())
+}
+
+// home remembers the namespaces of a thread.
+type home []homeNS
+
+type homeNS struct {
+	fd   int
+	kind int
+}
+
+// enter moves the calling, locked thread into namespaces and remembers its own.
+func enter(list []Namespace) (home, error) {
+	var h home
+	for _, ns := range list {
+		own, err := unix.Open("/proc/thread-self/ns/"+nsNames[ns.Kind], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return h, &Error{Call: "open own namespace", Path: nsNames[ns.Kind], Errno: err.(syscall.Errno), Index: -1}
+		}
+		var setErr error
+		raw, err := ns.File.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { setErr = unix.Setns(int(fd), ns.Kind) })
+		}
+		if err == nil {
+			err = setErr
+		}
+		if err != nil {
+			unix.Close(own)
+			errno, _ := err.(syscall.Errno)
+			return h, &Error{Call: "setns", Path: ns.File.Name(), Errno: errno, Index: -1}
+		}
+		h = append(h, homeNS{own, ns.Kind})
+	}
+	return h, nil
+}
+
+// back returns the thread to where it was.
+func (h home) back() error {
+	var failed error
+	for i := len(h) - 1; i >= 0; i-- {
+		if err := unix.Setns(h[i].fd, h[i].kind); err != nil {
+			failed = fmt.Errorf("return to own namespace: %w", err)
+		}
+		unix.Close(h[i].fd)
+	}
+	return failed
+}

@@ -1,0 +1,165 @@
+package spawn_test
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/pidfd"
+	"pier/kernel/spawn"
+)
+
+func execve(l *spawn.List, argv ...string) spawn.Call {
+	return l.Add("execve", argv[0], unix.SYS_EXECVE, l.String(argv[0]), l.Strings(argv), l.Strings(nil))
+}
+
+func unblock(l *spawn.List) {
+	l.Add("sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_SETMASK), spawn.Pointer(l, new(uint64)), spawn.Int(0), spawn.Int(8))
+}
+
+func wait(t *testing.T, c *spawn.Child) pidfd.Status {
+	t.Helper()
+	defer c.Pidfd.Close()
+	if err := pidfd.Wait(t.Context(), c.Pidfd); err != nil {
+		t.Fatal(err)
+	}
+	s, err := pidfd.Reap(c.Pidfd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestRun(t *testing.T) {
+	l := spawn.New()
+	unblock(l)
+	execve(l, "/bin/busybox", "sh", "-c", "exit 7")
+	c, err := l.Run(spawn.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := wait(t, c); s.Code != 7 || s.Signaled {
+		t.Fatalf("status %+v", s)
+	}
+}
+
+// Results of one call are the arguments of another, tolerated errors and skips steer the child.
+func TestProgram(t *testing.T) {
+	out, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	l := spawn.New()
+	fd := l.Slot()
+	write := func(s string) spawn.Call {
+		return l.Add("write", s, unix.SYS_WRITE, l.File(out), l.String(s), spawn.Int(len(s)))
+	}
+	missing := l.Add("open", "/missing", unix.SYS_OPENAT, spawn.Int(unix.AT_FDCWD), l.String("/missing/x"), spawn.Int(unix.O_RDONLY)).Tolerate(unix.ENOENT)
+	write("not reached after the error;")
+	missing.OnError(l.Here())
+	open := l.Add("open", "/", unix.SYS_OPENAT, spawn.Int(unix.AT_FDCWD), l.String("/"), spawn.Int(unix.O_RDONLY|unix.O_CLOEXEC)).Into(fd)
+	write("not reached after the success;")
+	open.OnSuccess(l.Here())
+	l.Add("fchdir", "/", unix.SYS_FCHDIR, spawn.From(fd))
+	buf := make([]byte, 64)
+	l.Add("getcwd", "", unix.SYS_GETCWD, l.Bytes(buf), spawn.Int(len(buf)))
+	l.Check("working folder", "/", l.Bytes(buf), 0xff, '/', unix.ENOENT)
+	write("done")
+	unblock(l)
+	execve(l, "/bin/busybox", "true")
+	c, err := l.Run(spawn.Options{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := wait(t, c); s.Code != 0 {
+		t.Fatalf("status %+v", s)
+	}
+	if got, _ := os.ReadFile(out.Name()); string(got) != "done" {
+		t.Fatalf("the child wrote %q", got)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		build func(l *spawn.List)
+		call  string
+		errno syscall.Errno
+	}{
+		{"missing program", func(l *spawn.List) { execve(l, "/bin/missing") }, "execve", unix.ENOENT},
+		{"folder", func(l *spawn.List) { execve(l, "/bin") }, "execve", unix.EACCES},
+		{"failing call", func(l *spawn.List) {
+			l.Add("chdir", "/missing", unix.SYS_CHDIR, l.String("/missing"))
+			execve(l, "/bin/busybox", "true")
+		}, "chdir", unix.ENOENT},
+		{"failing check", func(l *spawn.List) {
+			l.Check("check", "", spawn.Pointer(l, new(uint64)), 1, 1, unix.EXDEV)
+			execve(l, "/bin/busybox", "true")
+		}, "check", unix.EXDEV},
+		{"end of the list", func(l *spawn.List) { execve(l, "/bin/missing").Tolerate() }, "execve", unix.ENOENT},
+		{"killed", func(l *spawn.List) {
+			l.Add("kill", "", unix.SYS_KILL, spawn.Int(0), spawn.Int(int(unix.SIGKILL)))
+			execve(l, "/bin/busybox", "true")
+		}, "child killed before execve", unix.EINTR},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := spawn.New()
+			if test.name == "killed" { // kill(0) is the whole group; make it the child's own
+				l.Add("setsid", "", unix.SYS_SETSID)
+			}
+			test.build(l)
+			_, err := l.Run(spawn.Options{})
+			var failed *spawn.Error
+			if !errors.As(err, &failed) || failed.Call != test.call || failed.Errno != test.errno {
+				t.Fatalf("error %v", err)
+			}
+			if pid, _ := l.Child(); unix.Kill(pid, 0) != unix.ESRCH {
+				t.Fatalf("child %d is still there", pid)
+			}
+		})
+	}
+}
+
+func TestParallel(t *testing.T) {
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 30 {
+				l := spawn.New()
+				unblock(l)
+				execve(l, "/bin/busybox", "true")
+				c, err := l.Run(spawn.Options{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if s := wait(t, c); s.Code != 0 {
+					t.Errorf("status %+v", s)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func BenchmarkRun(b *testing.B) {
+	for b.Loop() {
+		l := spawn.New()
+		unblock(l)
+		execve(l, "/bin/busybox", "true")
+		c, err := l.Run(spawn.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := pidfd.Wait(b.Context(), c.Pidfd); err != nil {
+			b.Fatal(err)
+		}
+		_, _ = pidfd.Reap(c.Pidfd)
+		c.Pidfd.Close()
+	}
+}
