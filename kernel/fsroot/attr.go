@@ -3,6 +3,11 @@ package fsroot
 import (
 	"os"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/internal/fd"
 )
 
 // Attr is what stat(2) tells of a file besides what os.FileInfo has methods for.
@@ -20,4 +25,23 @@ func AttrOf(fi os.FileInfo) Attr {
 		return Attr{}
 	}
 	return Attr{UID: int(st.Uid), GID: int(st.Gid), Dev: st.Dev, Inode: st.Ino, Links: uint64(st.Nlink), Rdev: st.Rdev}
+}
+
+// Finish gives a file just written its owner, permission and set-id bits and modification time, in the order in which
+// none undoes another. It acts on the open file, so it needs no name.
+func Finish(f *os.File, uid, gid int, mode os.FileMode, mtime time.Time) error {
+	ts, err := unix.TimeToTimespec(mtime)
+	if err != nil {
+		ts = unix.Timespec{}
+	}
+	err = fd.With(f, func(n int) error {
+		if err := unix.Fchown(n, uid, gid); err != nil {
+			return err
+		}
+		if err := unix.Fchmod(n, unixMode(mode)); err != nil {
+			return err
+		}
+		return unix.UtimesNanoAt(n, "", []unix.Timespec{ts, ts}, unix.AT_EMPTY_PATH)
+	})
+	return pathError("set attributes", f.Name(), err)
 }
