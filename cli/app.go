@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"pier/client"
+	"pier/lib/errkind"
+)
+
+// Streams are the standard streams of one invocation.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// app is one invocation of pier. It belongs to one goroutine, but for client, which any may use.
+type app struct {
+	Streams
+	env     func(string) string
+	choice  client.Choice
+	debug   bool
+	current *client.Client
+}
+
+// exitError ends the program with a code. A nil err prints nothing.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// client returns the client of the daemon that flags and environment name; it is made once.
+func (a *app) client() (*client.Client, error) {
+	if a.current != nil {
+		return a.current, nil
+	}
+	endpoint, err := client.Find(a.choice, a.env)
+	if err != nil {
+		return nil, err
+	}
+	a.current, err = client.New(endpoint)
+	return a.current, err
+}
+
+// withClient makes a command's body from a function that needs the daemon.
+func (a *app) withClient(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		return f(cmd.Context(), c, args)
+	}
+}
+
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format, args...) }
+
+func (a *app) warnf(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
+
+// each calls f for every argument, prints the argument when it succeeded, and goes on after an error. All errors are
+// reported; the result carries exit code 1 where there was one.
+func (a *app) each(args []string, f func(arg string) error) error {
+	failed := false
+	for _, arg := range args {
+		if err := f(arg); err != nil {
+			a.report(err)
+			failed = true
+			continue
+		}
+		a.printf("%s\n", arg)
+	}
+	if failed {
+		return &exitError{code: 1}
+	}
+	return nil
+}
+
+// report prints an error as pier prints all of them.
+func (a *app) report(err error) {
+	var answer *client.Error
+	if errors.As(err, &answer) {
+		a.warnf("Error response from daemon: %s", strings.TrimSpace(err.Error()))
+		return
+	}
+	a.warnf("%s", strings.TrimSpace(err.Error()))
+}
+
+// terminalOf returns the descriptor of a stream that is a terminal.
+func terminalOf(stream any) (int, bool) {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return 0, false
+	}
+	fd := int(f.Fd())
+	return fd, term.IsTerminal(fd)
+}
+
+// colours reports whether Out may carry colour: a terminal, and NO_COLOR is not set.
+func (a *app) colours() bool {
+	_, ok := terminalOf(a.Out)
+	return ok && a.env("NO_COLOR") == "" && a.env("TERM") != "dumb"
+}
+
+func invalid(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }
+
+// exactArgs, minArgs and maxArgs word a wrong number of arguments as docker does.
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return usage(cmd, "%q requires exactly %d argument%s", cmd.CommandPath(), n, plural(n))
+	}
+}
+
+func minArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= n {
+			return nil
+		}
+		return usage(cmd, "%q requires at least %d argument%s", cmd.CommandPath(), n, plural(n))
+	}
+}
+
+func rangeArgs(low, high int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= low && len(args) <= high {
+			return nil
+		}
+		return usage(cmd, "%q requires at least %d and at most %d arguments", cmd.CommandPath(), low, high)
+	}
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usage(cmd, "%q accepts no arguments", cmd.CommandPath())
+}
+
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	return invalid("%s.\nSee '%s --help'.\n\nUsage:  %s\n\n%s", fmt.Sprintf(format, args...), cmd.CommandPath(), cmd.UseLine(), cmd.Short)
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}

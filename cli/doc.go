@@ -1,0 +1,14 @@
+// Package cli is the `pier` command line: one file per command, each of which reads flags, makes one or two calls of
+// the client and prints. Words, flags, tables, --format templates and exit codes are those of `docker`.
+//
+//	root.go      the command tree; only the command that was asked for is built
+//	app.go       what every command needs: streams, the daemon, errors with exit codes
+//	render.go    tables and templates
+//	terminal.go  raw mode, sizes, signals, detach keys
+//	create.go    flags of `run` and `create` -> container.CreateRequest (flags_*.go)
+//
+// Exit codes: 0; 1 for an error; 125 when `run` fails before the command could start, 126 when it cannot be executed,
+// 127 when it does not exist; else the command's own, 128+n after signal n.
+//
+// Start reading at Main.
+package cli

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/spf13/cobra"
+
+	"pier/client"
+)
+
+func newExec(a *app) *cobra.Command {
+	var r container.ExecCreateRequest
+	var interactive, detach bool
+	var env, envFiles []string
+	cmd := &cobra.Command{
+		Use: "exec [OPTIONS] CONTAINER COMMAND [ARG...]", Short: "Execute a command in a running container", Args: minArgs(2),
+		ValidArgsFunction: a.completeContainers(false),
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			var err error
+			if r.Env, err = readPairs(envFiles, env, a.env, true); err != nil {
+				return err
+			}
+			r.Cmd = args[1:]
+			if !detach {
+				r.AttachStdin, r.AttachStdout, r.AttachStderr = interactive, true, true
+			}
+			if _, err := parseKeys(r.DetachKeys); err != nil {
+				return err
+			}
+			if _, terminal := terminalOf(a.In); r.Tty && interactive && !detach && !terminal {
+				return errors.New("the input device is not a TTY")
+			}
+			return a.exec(ctx, c, args[0], r, detach)
+		}),
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.BoolVarP(&interactive, "interactive", "i", false, "Keep STDIN open even if not attached")
+	f.BoolVarP(&r.Tty, "tty", "t", false, "Allocate a pseudo-TTY")
+	f.BoolVarP(&detach, "detach", "d", false, "Detached mode: run command in the background")
+	f.StringVar(&r.DetachKeys, "detach-keys", "", "Override the key sequence for detaching a container")
+	f.StringVarP(&r.User, "user", "u", "", `Username or UID (format: "<name|uid>[:<group|gid>]")`)
+	f.StringVarP(&r.WorkingDir, "workdir", "w", "", "Working directory inside the container")
+	f.BoolVar(&r.Privileged, "privileged", false, "Give extended privileges to the command")
+	f.StringArrayVarP(&env, "env", "e", nil, "Set environment variables")
+	f.StringArrayVar(&envFiles, "env-file", nil, "Read in a file of environment variables")
+	return cmd
+}
+
+func (a *app) exec(ctx context.Context, c *client.Client, ref string, r container.ExecCreateRequest, detach bool) error {
+	var size *[2]uint
+	if s := a.initialSize(); r.Tty && s != [2]uint{} {
+		size = &s
+	}
+	r.ConsoleSize = size
+	id, err := c.CreateExec(ctx, ref, r)
+	if err != nil {
+		return err
+	}
+	start := container.ExecStartRequest{Detach: detach, Tty: r.Tty, ConsoleSize: size}
+	if detach {
+		return c.StartExec(ctx, id, start)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	conn, err := c.AttachExec(ctx, id, start)
+	if err != nil {
+		if failure := startFailure(err); failure.(*exitError).code != 125 {
+			return failure
+		}
+		return err
+	}
+	s := &session{conn: conn, tty: r.Tty, out: a.Out, err: a.Err, detach: r.DetachKeys}
+	if r.AttachStdin {
+		s.in = a.In
+	}
+	if r.Tty {
+		a.followSize(ctx, func(height, width uint) error { return c.ResizeExec(ctx, id, height, width) })
+	}
+	switch err := s.run(ctx); {
+	case errors.Is(err, errDetached):
+		return nil
+	case err != nil:
+		return err
+	}
+	result, err := c.InspectExec(ctx, id)
+	if err != nil {
+		return err
+	}
+	if result.ExitCode != nil && *result.ExitCode != 0 {
+		return &exitError{code: *result.ExitCode}
+	}
+	return nil
+}

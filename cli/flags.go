@@ -1,0 +1,324 @@
+package cli
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/spf13/pflag"
+)
+
+// createFlags are the flags that `run` and `create` share.
+type createFlags struct {
+	attach                                                          []string
+	interactive, tty                                                bool
+	name, platform, pull, cidfile                                   string
+	quiet                                                           bool
+	env, envFiles, labels, labelFiles, annotations                  []string
+	entrypoint, workdir, user, hostname, domainname                 string
+	groups, capAdd, capDrop, securityOpts                           []string
+	privileged, readOnly, init, rm                                  bool
+	publish, expose                                                 []string
+	publishAll                                                      bool
+	networks, networkAliases, links, addHosts                       []string
+	dns, dnsOptions, dnsSearch                                      []string
+	ip, ip6, mac                                                    string
+	volumes, volumesFrom, mounts, tmpfs, devices, deviceRules       []string
+	volumeDriver                                                    string
+	memory, memorySwap, memoryReservation, shmSize                  string
+	memorySwappiness                                                int64
+	cpus                                                            string
+	cpuShares, cpuPeriod, cpuQuota, cpuRTPeriod, cpuRTRuntime       int64
+	cpusetCPUs, cpusetMems                                          string
+	pidsLimit                                                       int64
+	blkioWeight                                                     uint16
+	oomKillDisable                                                  bool
+	oomScoreAdj                                                     int
+	ulimits, sysctls, storageOpts                                   []string
+	restart, stopSignal                                             string
+	stopTimeout                                                     int
+	healthCmd                                                       string
+	healthInterval, healthTimeout, healthStart, healthStartInterval time.Duration
+	healthRetries                                                   int
+	noHealthcheck                                                   bool
+	logDriver                                                       string
+	logOpts                                                         []string
+	pid, ipc, uts, userns, cgroupns, cgroupParent, runtime          string
+	set                                                             *pflag.FlagSet
+}
+
+func (f *createFlags) register(s *pflag.FlagSet) {
+	f.set = s
+	s.SetInterspersed(false)
+	list := func(p *[]string, name, short, text string) { s.StringArrayVarP(p, name, short, nil, text) }
+	word := func(p *string, name, short, value, text string) { s.StringVarP(p, name, short, value, text) }
+	toggle := func(p *bool, name, short, text string) { s.BoolVarP(p, name, short, false, text) }
+
+	list(&f.attach, "attach", "a", "Attach to STDIN, STDOUT or STDERR")
+	toggle(&f.interactive, "interactive", "i", "Keep STDIN open even if not attached")
+	toggle(&f.tty, "tty", "t", "Allocate a pseudo-TTY")
+	word(&f.name, "name", "", "", "Assign a name to the container")
+	word(&f.platform, "platform", "", f.platform, "Set platform if server is multi-platform capable")
+	word(&f.pull, "pull", "", "missing", `Pull image before creating ("always", "missing", "never")`)
+	word(&f.cidfile, "cidfile", "", "", "Write the container ID to the file")
+	toggle(&f.quiet, "quiet", "q", "Suppress the pull output")
+	list(&f.env, "env", "e", "Set environment variables")
+	list(&f.envFiles, "env-file", "", "Read in a file of environment variables")
+	list(&f.labels, "label", "l", "Set meta data on a container")
+	list(&f.labelFiles, "label-file", "", "Read in a line delimited file of labels")
+	list(&f.annotations, "annotation", "", "Add an annotation to the container (passed through to the OCI runtime)")
+	word(&f.entrypoint, "entrypoint", "", "", "Overwrite the default ENTRYPOINT of the image")
+	word(&f.workdir, "workdir", "w", "", "Working directory inside the container")
+	word(&f.user, "user", "u", "", "Username or UID (format: <name|uid>[:<group|gid>])")
+	word(&f.hostname, "hostname", "h", "", "Container host name")
+	word(&f.domainname, "domainname", "", "", "Container NIS domain name")
+	list(&f.groups, "group-add", "", "Add additional groups to join")
+	list(&f.capAdd, "cap-add", "", "Add Linux capabilities")
+	list(&f.capDrop, "cap-drop", "", "Drop Linux capabilities")
+	list(&f.securityOpts, "security-opt", "", "Security options")
+	toggle(&f.privileged, "privileged", "", "Give extended privileges to this container")
+	toggle(&f.readOnly, "read-only", "", "Mount the container's root filesystem as read only")
+	toggle(&f.init, "init", "", "Run an init inside the container that forwards signals and reaps processes")
+	toggle(&f.rm, "rm", "", "Automatically remove the container and its anonymous volumes when it exits")
+
+	list(&f.publish, "publish", "p", "Publish a container's port(s) to the host")
+	list(&f.expose, "expose", "", "Expose a port or a range of ports")
+	toggle(&f.publishAll, "publish-all", "P", "Publish all exposed ports to random ports")
+	list(&f.networks, "network", "", "Connect a container to a network")
+	list(&f.networks, "net", "", "Connect a container to a network")
+	list(&f.networkAliases, "network-alias", "", "Add network-scoped alias for the container")
+	list(&f.networkAliases, "net-alias", "", "Add network-scoped alias for the container")
+	list(&f.links, "link", "", "Add link to another container")
+	list(&f.addHosts, "add-host", "", "Add a custom host-to-IP mapping (host:ip)")
+	list(&f.dns, "dns", "", "Set custom DNS servers")
+	list(&f.dnsOptions, "dns-option", "", "Set DNS options")
+	list(&f.dnsSearch, "dns-search", "", "Set custom DNS search domains")
+	word(&f.ip, "ip", "", "", "IPv4 address (e.g., 172.30.100.104)")
+	word(&f.ip6, "ip6", "", "", "IPv6 address (e.g., 2001:db8::33)")
+	word(&f.mac, "mac-address", "", "", "Container MAC address (e.g., 92:d0:c6:0a:29:33)")
+
+	list(&f.volumes, "volume", "v", "Bind mount a volume")
+	list(&f.volumesFrom, "volumes-from", "", "Mount volumes from the specified container(s)")
+	list(&f.mounts, "mount", "", "Attach a filesystem mount to the container")
+	list(&f.tmpfs, "tmpfs", "", "Mount a tmpfs directory")
+	list(&f.devices, "device", "", "Add a host device to the container")
+	list(&f.deviceRules, "device-cgroup-rule", "", "Add a rule to the cgroup allowed devices list")
+	word(&f.volumeDriver, "volume-driver", "", "", "Optional volume driver for the container")
+
+	word(&f.memory, "memory", "m", "", "Memory limit")
+	word(&f.memorySwap, "memory-swap", "", "", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap")
+	word(&f.memoryReservation, "memory-reservation", "", "", "Memory soft limit")
+	s.Int64Var(&f.memorySwappiness, "memory-swappiness", -1, "Tune container memory swappiness (0 to 100)")
+	word(&f.shmSize, "shm-size", "", "", "Size of /dev/shm")
+	word(&f.cpus, "cpus", "", "", "Number of CPUs")
+	s.Int64VarP(&f.cpuShares, "cpu-shares", "c", 0, "CPU shares (relative weight)")
+	s.Int64Var(&f.cpuPeriod, "cpu-period", 0, "Limit CPU CFS (Completely Fair Scheduler) period")
+	s.Int64Var(&f.cpuQuota, "cpu-quota", 0, "Limit CPU CFS (Completely Fair Scheduler) quota")
+	s.Int64Var(&f.cpuRTPeriod, "cpu-rt-period", 0, "Limit CPU real-time period in microseconds")
+	s.Int64Var(&f.cpuRTRuntime, "cpu-rt-runtime", 0, "Limit CPU real-time runtime in microseconds")
+	word(&f.cpusetCPUs, "cpuset-cpus", "", "", "CPUs in which to allow execution (0-3, 0,1)")
+	word(&f.cpusetMems, "cpuset-mems", "", "", "MEMs in which to allow execution (0-3, 0,1)")
+	s.Int64Var(&f.pidsLimit, "pids-limit", 0, "Tune container pids limit (set -1 for unlimited)")
+	s.Uint16Var(&f.blkioWeight, "blkio-weight", 0, "Block IO (relative weight), between 10 and 1000, or 0 to disable")
+	toggle(&f.oomKillDisable, "oom-kill-disable", "", "Disable OOM Killer")
+	s.IntVar(&f.oomScoreAdj, "oom-score-adj", 0, "Tune host's OOM preferences (-1000 to 1000)")
+	list(&f.ulimits, "ulimit", "", "Ulimit options")
+	list(&f.sysctls, "sysctl", "", "Sysctl options")
+	list(&f.storageOpts, "storage-opt", "", "Storage driver options for the container")
+
+	word(&f.restart, "restart", "", "no", "Restart policy to apply when a container exits")
+	word(&f.stopSignal, "stop-signal", "", "", "Signal to stop the container")
+	s.IntVar(&f.stopTimeout, "stop-timeout", 0, "Timeout (in seconds) to stop a container")
+	word(&f.healthCmd, "health-cmd", "", "", "Command to run to check health")
+	s.DurationVar(&f.healthInterval, "health-interval", 0, "Time between running the check (ms|s|m|h)")
+	s.DurationVar(&f.healthTimeout, "health-timeout", 0, "Maximum time to allow one check to run (ms|s|m|h)")
+	s.DurationVar(&f.healthStart, "health-start-period", 0, "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)")
+	s.DurationVar(&f.healthStartInterval, "health-start-interval", 0, "Time between running the check during the start period (ms|s|m|h)")
+	s.IntVar(&f.healthRetries, "health-retries", 0, "Consecutive failures needed to report unhealthy")
+	toggle(&f.noHealthcheck, "no-healthcheck", "", "Disable any container-specified HEALTHCHECK")
+	word(&f.logDriver, "log-driver", "", "", "Logging driver for the container")
+	list(&f.logOpts, "log-opt", "", "Log driver options")
+	word(&f.pid, "pid", "", "", "PID namespace to use")
+	word(&f.ipc, "ipc", "", "", "IPC mode to use")
+	word(&f.uts, "uts", "", "", "UTS namespace to use")
+	word(&f.userns, "userns", "", "", "User namespace to use")
+	word(&f.cgroupns, "cgroupns", "", "", "Cgroup namespace to use (host|private)")
+	word(&f.cgroupParent, "cgroup-parent", "", "", "Optional parent cgroup for the container")
+	word(&f.runtime, "runtime", "", "", "Runtime to use for this container")
+	s.SortFlags = true
+	for _, hidden := range []string{"net", "net-alias"} {
+		s.Lookup(hidden).Hidden = true
+	}
+}
+
+func (f *createFlags) changed(name string) bool { return f.set.Changed(name) }
+
+// request turns the flags into what the API takes. args are the image, the command and its arguments.
+func (f *createFlags) request(args []string, env func(string) string) (container.CreateRequest, error) {
+	config := &container.Config{
+		Image: args[0], Cmd: args[1:], Hostname: f.hostname, Domainname: f.domainname, User: f.user, WorkingDir: f.workdir,
+		Tty: f.tty, OpenStdin: f.interactive, StopSignal: f.stopSignal,
+	}
+	if len(config.Cmd) == 0 {
+		config.Cmd = nil
+	}
+	host := &container.HostConfig{
+		CapAdd: f.capAdd, CapDrop: f.capDrop, GroupAdd: f.groups, Privileged: f.privileged, ReadonlyRootfs: f.readOnly, AutoRemove: f.rm,
+		PublishAllPorts: f.publishAll, Links: f.links, ExtraHosts: f.addHosts, DNSOptions: f.dnsOptions, DNSSearch: f.dnsSearch,
+		VolumesFrom: f.volumesFrom, VolumeDriver: f.volumeDriver, OomScoreAdj: f.oomScoreAdj,
+		PidMode: container.PidMode(f.pid), IpcMode: container.IpcMode(f.ipc), UTSMode: container.UTSMode(f.uts),
+		UsernsMode: container.UsernsMode(f.userns), CgroupnsMode: container.CgroupnsMode(f.cgroupns), Runtime: f.runtime,
+	}
+	networking := &network.NetworkingConfig{}
+	steps := []func() error{
+		func() error { return f.process(config, env) },
+		func() error { return f.health(config) },
+		func() error { return f.resources(host) },
+		func() error { return f.ports(config, host) },
+		func() error { return f.network(host, networking) },
+		func() error { return f.storage(config, host) },
+		func() error { return f.policy(host, env) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return container.CreateRequest{}, err
+		}
+	}
+	return container.CreateRequest{Config: config, HostConfig: host, NetworkingConfig: networking}, nil
+}
+
+// process fills in what runs and with which environment.
+func (f *createFlags) process(config *container.Config, env func(string) string) error {
+	var err error
+	if config.Env, err = readPairs(f.envFiles, f.env, env, true); err != nil {
+		return err
+	}
+	labels, err := readPairs(f.labelFiles, f.labels, env, false)
+	if err != nil {
+		return err
+	}
+	config.Labels = toMap(labels)
+	if f.changed("entrypoint") {
+		config.Entrypoint = []string{f.entrypoint}
+		if f.entrypoint == "" {
+			config.Entrypoint = []string{""} // the API's way to say: none
+		}
+	}
+	if f.changed("stop-timeout") {
+		config.StopTimeout = &f.stopTimeout
+	}
+	return f.attachments(config)
+}
+
+func (f *createFlags) attachments(config *container.Config) error {
+	for _, stream := range f.attach {
+		switch strings.ToLower(stream) {
+		case "stdin":
+			config.AttachStdin = true
+		case "stdout":
+			config.AttachStdout = true
+		case "stderr":
+			config.AttachStderr = true
+		default:
+			return invalid("valid streams are STDIN, STDOUT and STDERR, not %q", stream)
+		}
+	}
+	if len(f.attach) == 0 {
+		config.AttachStdin, config.AttachStdout, config.AttachStderr = f.interactive, true, true
+	}
+	config.StdinOnce = config.OpenStdin && config.AttachStdin
+	return nil
+}
+
+func (f *createFlags) health(config *container.Config) error {
+	given := f.healthCmd != "" || f.healthInterval != 0 || f.healthTimeout != 0 || f.healthStart != 0 || f.healthStartInterval != 0 || f.healthRetries != 0
+	switch {
+	case f.noHealthcheck && given:
+		return invalid("--no-healthcheck conflicts with --health-* options")
+	case f.noHealthcheck:
+		config.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
+		return nil
+	case !given:
+		return nil
+	}
+	for name, d := range map[string]time.Duration{"health-interval": f.healthInterval, "health-timeout": f.healthTimeout,
+		"health-start-period": f.healthStart, "health-start-interval": f.healthStartInterval} {
+		if d < 0 {
+			return invalid("--%s cannot be negative", name)
+		}
+	}
+	if f.healthRetries < 0 {
+		return invalid("--health-retries cannot be negative")
+	}
+	h := &container.HealthConfig{Interval: f.healthInterval, Timeout: f.healthTimeout, StartPeriod: f.healthStart, StartInterval: f.healthStartInterval, Retries: f.healthRetries}
+	if f.healthCmd != "" {
+		h.Test = []string{"CMD-SHELL", f.healthCmd}
+	}
+	config.Healthcheck = h
+	return nil
+}
+
+// readPairs reads KEY=VALUE lines of files and then the words given. A bare KEY takes its value from env, or is left
+// out, where inherit is set; otherwise it stands for KEY=.
+func readPairs(files, words []string, env func(string) string, inherit bool) ([]string, error) {
+	var out []string
+	add := func(pair, from string) error {
+		key, _, hasValue := strings.Cut(pair, "=")
+		if key == "" || strings.ContainsAny(key, " \t") && from != "" {
+			return invalid("invalid variable %q%s: expected KEY=VALUE", pair, from)
+		}
+		if !hasValue && inherit {
+			value := env(key)
+			if value == "" {
+				return nil
+			}
+			pair = key + "=" + value
+		}
+		out = append(out, pair)
+		return nil
+	}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n") {
+			line = strings.TrimLeft(strings.TrimSuffix(line, "\r"), " \t")
+			if line == "" || line[0] == '#' {
+				continue
+			}
+			if err := add(line, " in "+path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, word := range words {
+		if err := add(word, ""); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func toMap(pairs []string) map[string]string {
+	m := map[string]string{}
+	for _, p := range pairs {
+		key, value, _ := strings.Cut(p, "=")
+		m[key] = value
+	}
+	return m
+}
+
+func bytesOf(flag, value string) (int64, error) {
+	if value == "" {
+		return 0, nil
+	}
+	n, err := units.RAMInBytes(value)
+	if err != nil {
+		return 0, invalid("invalid argument %q for --%s: %w", value, flag, err)
+	}
+	return n, nil
+}

@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"pier/client"
+	"pier/lib/errkind"
+)
+
+func newInspect(a *app) *cobra.Command {
+	var kind string
+	cmd := a.inspecting("inspect [OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Pier objects", func() []string {
+		if kind != "" {
+			return []string{kind}
+		}
+		return []string{"container", "image", "network", "volume"}
+	})
+	cmd.Flags().StringVar(&kind, "type", "", `Only inspect objects of the given type ("container", "image", "network", "volume")`)
+	return cmd
+}
+
+func newInspectOf(a *app, kind string) *cobra.Command {
+	return a.inspecting("inspect [OPTIONS] "+kind+" ["+kind+"...]", "Display detailed information on one or more "+kind+"s", func() []string { return []string{kind} })
+}
+
+func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Command {
+	var format string
+	var size bool
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: minArgs(1), ValidArgsFunction: a.completeContainers(true),
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			var found []json.RawMessage
+			failed := false
+			for _, ref := range args {
+				object, err := lookUp(ctx, c, kinds(), ref, size)
+				if err != nil {
+					a.report(err)
+					failed = true
+					continue
+				}
+				found = append(found, object)
+			}
+			if err := renderRaw(a.Out, format, found); err != nil {
+				return err
+			}
+			if failed {
+				return &exitError{code: 1}
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", `Format output: "json" or a Go template`)
+	cmd.Flags().BoolVarP(&size, "size", "s", false, "Display total file sizes if the type is container")
+	return cmd
+}
+
+// lookUp asks for ref among each kind in turn.
+func lookUp(ctx context.Context, c *client.Client, kinds []string, ref string, size bool) (json.RawMessage, error) {
+	var err error
+	for _, kind := range kinds {
+		var object json.RawMessage
+		switch kind {
+		case "container":
+			object, err = c.RawContainer(ctx, ref, size)
+		case "image":
+			object, err = c.RawImage(ctx, ref)
+		case "network":
+			object, err = c.RawObject(ctx, "/networks/"+url.PathEscape(ref))
+		case "volume":
+			object, err = c.RawObject(ctx, "/volumes/"+url.PathEscape(ref))
+		default:
+			return nil, invalid("%q is not a valid value for --type: use container, image, network or volume", kind)
+		}
+		if err == nil {
+			return object, nil
+		}
+		if kind := errkind.Of(err); kind != errkind.NotFound && kind != errkind.Invalid {
+			return nil, err
+		}
+	}
+	if len(kinds) > 1 {
+		return nil, errkind.New(errkind.NotFound, "Error: No such object: %s", ref)
+	}
+	return nil, err
+}

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"pier/client"
+)
+
+func newLoad(a *app) *cobra.Command {
+	var input string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use: "load [OPTIONS]", Short: "Load an image from a tar archive or STDIN", Args: noArgs,
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+			var archive io.Reader = a.In
+			if input != "" {
+				f, err := os.Open(input)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				archive = f
+			} else if _, terminal := terminalOf(a.In); terminal {
+				return errors.New("requested load from stdin, but stdin is empty: name a file with -i, or redirect one")
+			}
+			body, err := c.LoadImages(ctx, archive, quiet)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			return a.progress(body, a.Out, nil)
+		}),
+	}
+	cmd.Flags().StringVarP(&input, "input", "i", "", "Read from tar archive file, instead of STDIN")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress the load output")
+	return cmd
+}

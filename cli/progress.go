@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/jsonstream"
+	"golang.org/x/term"
+)
+
+// progress shows a stream of progress messages (pull, load, import, build) on w: on a terminal one line an ID that is
+// rewritten in place, elsewhere a line for every change of status. aux gets the messages that carry one and reports
+// whether it used the message up; it may be nil. The stream's own error is returned.
+func (a *app) progress(r io.Reader, w io.Writer, aux func(jsonstream.Message) bool) error {
+	fd, terminal := terminalOf(w)
+	d := display{w: w, terminal: terminal, row: map[string]int{}, last: map[string]string{}, width: func() int {
+		width, _, err := term.GetSize(fd)
+		if err != nil || width <= 0 {
+			return 80
+		}
+		return width
+	}}
+	decoder := json.NewDecoder(r)
+	for {
+		var m jsonstream.Message
+		switch err := decoder.Decode(&m); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return fmt.Errorf("progress of the daemon: %w", err)
+		}
+		if m.Error != nil {
+			if m.Error.Code > 0 && m.Error.Code < 256 {
+				return &exitError{code: m.Error.Code, err: errors.New(m.Error.Message)}
+			}
+			return m.Error
+		}
+		if m.Aux != nil && aux != nil && aux(m) {
+			continue
+		}
+		d.show(&m)
+	}
+}
+
+// display is where progress lines go. It belongs to one goroutine.
+type display struct {
+	w        io.Writer
+	terminal bool
+	width    func() int
+	row      map[string]int    // line of each ID, from the first
+	last     map[string]string // latest status of each ID
+}
+
+func (d *display) show(m *jsonstream.Message) {
+	switch {
+	case m.Stream != "":
+		fmt.Fprint(d.w, m.Stream)
+	case m.Status == "" && m.Progress == nil:
+	case m.ID == "":
+		d.row = map[string]int{} // what follows stands below this line
+		fmt.Fprintf(d.w, "%s\n", m.Status)
+	case !d.terminal:
+		if d.last[m.ID] != m.Status {
+			d.last[m.ID] = m.Status
+			fmt.Fprintf(d.w, "%s: %s\n", m.ID, m.Status)
+		}
+	default:
+		d.rewrite(m)
+	}
+}
+
+func (d *display) rewrite(m *jsonstream.Message) {
+	line, known := d.row[m.ID]
+	if !known {
+		line = len(d.row)
+		d.row[m.ID] = line
+		fmt.Fprintln(d.w)
+	}
+	up := len(d.row) - line
+	text := fmt.Sprintf("%s: %s", m.ID, m.Status)
+	if m.Progress != nil {
+		text += " " + bar(m.Progress, d.width()-len(text)-1)
+	}
+	fmt.Fprintf(d.w, "\x1b[%dA\r\x1b[2K%s\x1b[%dB\r", up, ellipsis(strings.TrimSpace(text), d.width()), up)
+}
+
+// bar draws how far something is, in at most width characters.
+func bar(p *jsonstream.Progress, width int) string {
+	if p.Current <= 0 && p.Total <= 0 {
+		return ""
+	}
+	amount := units.HumanSize(float64(p.Current))
+	if p.Total <= 0 || p.Current > p.Total {
+		return amount
+	}
+	numbers := fmt.Sprintf(" %8s/%s", amount, units.HumanSize(float64(p.Total)))
+	if p.Start > 0 && p.Current > 0 {
+		spent := time.Since(time.Unix(p.Start, 0)).Round(time.Second)
+		left := time.Duration(float64(spent) / float64(p.Current) * float64(p.Total-p.Current)).Round(time.Second)
+		numbers += " " + left.String()
+	}
+	cells := min(width-len(numbers)-2, 50)
+	if cells < 5 {
+		return numbers
+	}
+	full := int(float64(cells) * float64(p.Current) / float64(p.Total))
+	head := ">"
+	if full == cells {
+		head = ""
+	}
+	return "[" + strings.Repeat("=", full) + head + strings.Repeat(" ", max(0, cells-full-len(head))) + "]" + numbers
+}

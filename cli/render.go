@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+	"time"
+
+	"github.com/docker/go-units"
+)
+
+// render prints rows by format: "table" (the command's own columns), "table TEMPLATE", "json", or a Go template that is
+// executed for each row. head has the same fields as the rows, holding the column titles.
+func render[T any](w io.Writer, format, columns string, head T, rows []T) error {
+	if format == "json" {
+		format = "{{json .}}"
+	}
+	table := format == "" || format == "table"
+	if table {
+		format = columns
+	} else if rest, ok := strings.CutPrefix(format, "table "); ok {
+		table, format = true, rest
+	}
+	t, err := parseTemplate(format)
+	if err != nil {
+		return err
+	}
+	out := w
+	if table {
+		tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+		defer tw.Flush()
+		out = tw
+		if err := execute(out, t, head); err != nil {
+			return err
+		}
+	}
+	for _, row := range rows {
+		if err := execute(out, t, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func execute(w io.Writer, t *template.Template, value any) error {
+	var line bytes.Buffer
+	if err := t.Execute(&line, value); err != nil {
+		return invalid("template parsing error: %w", err)
+	}
+	line.WriteByte('\n')
+	_, err := w.Write(line.Bytes())
+	return err
+}
+
+// parseTemplate reads a template with docker's functions; \t and \n may be written as such.
+func parseTemplate(text string) (*template.Template, error) {
+	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
+	t, err := template.New("").Funcs(template.FuncMap{
+		"json": func(v any) (string, error) {
+			var b bytes.Buffer
+			e := json.NewEncoder(&b)
+			e.SetEscapeHTML(false)
+			err := e.Encode(v)
+			return strings.TrimSpace(b.String()), err
+		},
+		"split": strings.Split,
+		"join":  func(list []string, sep string) string { return strings.Join(list, sep) },
+		"title": func(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] },
+		"lower": strings.ToLower,
+		"upper": strings.ToUpper,
+		"pad": func(s string, before, after int) string {
+			return strings.Repeat(" ", before) + s + strings.Repeat(" ", after)
+		},
+		"truncate": func(s string, n int) string { return s[:min(n, len(s))] },
+		"println":  fmt.Sprintln,
+	}).Parse(text)
+	if err != nil {
+		return nil, invalid("template parsing error: %w", err)
+	}
+	return t, nil
+}
+
+// renderRaw prints API objects for `inspect`: an indented JSON array, or a template over each decoded object.
+func renderRaw(w io.Writer, format string, objects []json.RawMessage) error {
+	if format == "" || format == "json" {
+		var out bytes.Buffer
+		if objects == nil {
+			objects = []json.RawMessage{}
+		}
+		data, err := json.Marshal(objects)
+		if err != nil {
+			return err
+		}
+		if format == "json" {
+			_, err = fmt.Fprintf(w, "%s\n", data)
+			return err
+		}
+		if err := json.Indent(&out, data, "", "    "); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%s\n", out.Bytes())
+		return err
+	}
+	t, err := parseTemplate(format)
+	if err != nil {
+		return err
+	}
+	t = t.Option("missingkey=error")
+	for _, object := range objects {
+		decoder := json.NewDecoder(bytes.NewReader(object))
+		decoder.UseNumber()
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			return err
+		}
+		if err := execute(w, t, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ago(unix int64) string {
+	if unix <= 0 {
+		return "N/A"
+	}
+	return units.HumanDuration(time.Since(time.Unix(unix, 0))) + " ago"
+}
+
+func humanSize(bytes int64) string { return units.HumanSizeWithPrecision(float64(bytes), 3) }
+
+// ellipsis cuts s to at most n characters, the last of which is then "…".
+func ellipsis(s string, n int) string {
+	runes := []rune(s)
+	if len(runes) <= n {
+		return s
+	}
+	return string(runes[:n-1]) + "…"
+}

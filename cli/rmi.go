@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"pier/client"
+	"pier/lib/errkind"
+)
+
+func newRmi(a *app) *cobra.Command {
+	var force, noPrune bool
+	cmd := &cobra.Command{
+		Use: "rmi [OPTIONS] IMAGE [IMAGE...]", Short: "Remove one or more images", Args: minArgs(1), ValidArgsFunction: a.completeImages(),
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			failed := false
+			for _, ref := range args {
+				removed, err := c.RemoveImage(ctx, ref, force, noPrune)
+				if err != nil {
+					a.report(err)
+					failed = failed || !force || !errkind.Is(err, errkind.NotFound)
+					continue
+				}
+				for _, r := range removed {
+					if r.Deleted != "" {
+						a.printf("Deleted: %s\n", r.Deleted)
+					} else {
+						a.printf("Untagged: %s\n", r.Untagged)
+					}
+				}
+			}
+			if failed {
+				return &exitError{code: 1}
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Force removal of the image")
+	cmd.Flags().BoolVar(&noPrune, "no-prune", false, "Do not delete untagged parents")
+	return cmd
+}

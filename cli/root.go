@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// command is one word of the command line and how to build what is behind it.
+type command struct {
+	name  string
+	group string
+	make  func(*app) *cobra.Command
+}
+
+const (
+	groupCommon = "common"
+	groupMore   = "more"
+	groupManage = "manage"
+)
+
+// commands returns every top-level word. It is a function so that starting pier builds one of them, not all.
+func commands() []command {
+	return []command{
+		{"run", groupCommon, newRun}, {"exec", groupCommon, newExec}, {"ps", groupCommon, newPs},
+		{"build", groupCommon, newBuild}, {"pull", groupCommon, newPull}, {"images", groupCommon, newImages},
+		{"logs", groupCommon, newLogs}, {"version", groupCommon, newVersion}, {"info", groupCommon, newInfo},
+		{"env", groupCommon, newEnv},
+
+		{"attach", groupMore, newAttach}, {"create", groupMore, newCreate}, {"events", groupMore, newEvents},
+		{"history", groupMore, newHistory}, {"import", groupMore, newImport}, {"inspect", groupMore, newInspect},
+		{"kill", groupMore, newKill}, {"load", groupMore, newLoad}, {"pause", groupMore, newPause},
+		{"port", groupMore, newPort}, {"rename", groupMore, newRename}, {"restart", groupMore, newRestart},
+		{"rm", groupMore, newRm}, {"rmi", groupMore, newRmi}, {"save", groupMore, newSave}, {"start", groupMore, newStart},
+		{"stop", groupMore, newStop}, {"tag", groupMore, newTag}, {"top", groupMore, newTop},
+		{"unpause", groupMore, newUnpause}, {"wait", groupMore, newWait},
+
+		{"container", groupManage, newContainerGroup}, {"image", groupManage, newImageGroup}, {"system", groupManage, newSystemGroup},
+	}
+}
+
+// Main runs one command line and returns the exit code. env is os.Getenv.
+func Main(args []string, streams Streams, env func(string) string) int {
+	a := &app{Streams: streams, env: env}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	root := newRoot(a, args)
+	root.SetArgs(args)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	err := root.ExecuteContext(ctx)
+	if a.current != nil {
+		a.current.Close()
+	}
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{code: 1, err: err}
+	}
+	switch {
+	case exit.err == nil:
+	case ctx.Err() != nil && errors.Is(exit.err, context.Canceled):
+		return 130
+	case strings.HasPrefix(exit.err.Error(), "unknown command"):
+		a.warnf("pier: %s\nSee 'pier --help'.", exit.err)
+	case exit.code == 125:
+		a.warnf("pier: %s\n\nRun 'pier run --help' for more information", message(a, exit.err))
+	default:
+		a.report(exit.err)
+	}
+	return exit.code
+}
+
+func message(_ *app, err error) string {
+	text := strings.TrimSpace(err.Error())
+	if isAnswer(err) {
+		return "Error response from daemon: " + text
+	}
+	return text
+}
+
+// newRoot builds the command tree that args need: the named command alone, or everything for help and completion.
+func newRoot(a *app, args []string) *cobra.Command {
+	root := &cobra.Command{
+		Use:                   "pier [OPTIONS] COMMAND [ARG...]",
+		Short:                 "Build, run and look after containers",
+		SilenceErrors:         true,
+		SilenceUsage:          true,
+		TraverseChildren:      true,
+		DisableFlagsInUseLine: true,
+		Args:                  unknownCommand,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if asked, _ := cmd.Flags().GetBool("version"); asked {
+				a.printf("%s\n", versionLine())
+				return nil
+			}
+			return cmd.Help()
+		},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	f := root.Flags()
+	f.SetInterspersed(false)
+	f.BoolP("version", "v", false, "Print version information and quit")
+	f.StringVarP(&a.choice.Host, "host", "H", "", "Daemon socket to connect to (unix:///path, tcp://host:port, ssh://user@host)")
+	f.StringVarP(&a.choice.Context, "context", "c", "", "Name of the context that names the daemon (overrides PIER_HOST)")
+	f.BoolVarP(&a.debug, "debug", "D", false, "Say more about what goes wrong")
+	f.BoolVar(&a.choice.TLS.Enabled, "tls", false, "Use TLS; implied by --tlsverify")
+	f.BoolVar(&a.choice.TLS.Verify, "tlsverify", false, "Use TLS and verify the daemon")
+	f.StringVar(&a.choice.TLS.CA, "tlscacert", "", "Trust certificates signed only by this authority")
+	f.StringVar(&a.choice.TLS.Cert, "tlscert", "", "Path to the TLS certificate file")
+	f.StringVar(&a.choice.TLS.Key, "tlskey", "", "Path to the TLS key file")
+
+	root.AddGroup(&cobra.Group{ID: groupCommon, Title: "Common Commands:"}, &cobra.Group{ID: groupManage, Title: "Management Commands:"},
+		&cobra.Group{ID: groupMore, Title: "Commands:"})
+	root.SetHelpCommand(&cobra.Command{Use: "help [command]", Hidden: true, RunE: func(cmd *cobra.Command, args []string) error {
+		target, _, err := root.Find(args)
+		if err != nil {
+			return err
+		}
+		return target.Help()
+	}})
+	all := commands()
+	named := slices.IndexFunc(all, func(c command) bool { return c.name == firstWord(root, args) })
+	if named >= 0 {
+		all = all[named : named+1]
+	}
+	for _, c := range all {
+		cmd := c.make(a)
+		cmd.GroupID = c.group
+		cmd.DisableFlagsInUseLine = true
+		root.AddCommand(cmd)
+	}
+	if named < 0 {
+		root.AddCommand(newCompletion(a))
+	}
+	root.SetUsageTemplate(usageTemplate)
+	return root
+}
+
+// firstWord is the first argument that is neither a flag of root nor a flag's value.
+func firstWord(root *cobra.Command, args []string) string {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if !strings.HasPrefix(arg, "-") {
+			return arg
+		}
+		if strings.Contains(arg, "=") {
+			continue
+		}
+		flag := root.Flags().Lookup(strings.TrimLeft(arg, "-"))
+		if len(arg) == 2 {
+			flag = root.Flags().ShorthandLookup(arg[1:])
+		}
+		if flag != nil && flag.NoOptDefVal == "" {
+			i++
+		}
+	}
+	return ""
+}
+
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return invalid("unknown command: %s %s\n\nRun '%s --help' for more information", cmd.CommandPath(), args[0], cmd.CommandPath())
+}
+
+// group makes a management command such as `pier container`.
+func group(name, short string, children ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: name + " COMMAND", Short: short, Args: unknownCommand, RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() }}
+	for _, c := range children {
+		c.DisableFlagsInUseLine = true
+	}
+	cmd.AddCommand(children...)
+	return cmd
+}
+
+// as gives a command another name, for its place in a group.
+func as(name string, cmd *cobra.Command) *cobra.Command {
+	_, rest, _ := strings.Cut(cmd.Use, " ")
+	cmd.Use = strings.TrimSpace(name + " " + rest)
+	return cmd
+}
+
+func newContainerGroup(a *app) *cobra.Command {
+	ls := as("ls", newPs(a))
+	ls.Aliases = []string{"ps", "list"}
+	rm := newRm(a)
+	rm.Aliases = []string{"remove"}
+	inspect := newInspectOf(a, "container")
+	return group("container", "Manage containers", newAttach(a), newCreate(a), newExec(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
+		newPort(a), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStop(a), newTop(a), newUnpause(a), newWait(a))
+}
+
+func newImageGroup(a *app) *cobra.Command {
+	ls := as("ls", newImages(a))
+	ls.Aliases = []string{"list"}
+	rm := as("rm", newRmi(a))
+	rm.Aliases = []string{"remove"}
+	return group("image", "Manage images", newBuild(a), newHistory(a), newImport(a), newInspectOf(a, "image"), newLoad(a), ls, newPull(a), rm, newSave(a), newTag(a))
+}
+
+func newSystemGroup(a *app) *cobra.Command {
+	return group("system", "Look at the daemon", newEvents(a), newInfo(a), newDialStdio(a))
+}
+
+const usageTemplate = `Usage:  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}
+{{- if gt (len .Aliases) 0}}
+
+Aliases:
+  {{.NameAndAliases}}{{end}}
+{{- if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}
+{{- if .HasAvailableSubCommands}}{{$cmds := .Commands}}{{if eq (len .Groups) 0}}
+
+Commands:{{range $cmds}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{range $group := .Groups}}
+
+{{.Title}}{{range $cmds}}{{if (and (eq .GroupID $group.ID) .IsAvailableCommand)}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{range $cmds}}{{if (and (eq .GroupID "") .IsAvailableCommand)}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{end}}
+{{- if .HasAvailableLocalFlags}}
+
+Options:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+{{- if .HasAvailableSubCommands}}
+
+Run '{{.CommandPath}} COMMAND --help' for more information on a command.{{end}}
+`

@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/spf13/cobra"
+
+	"pier/client"
+	"pier/lib/errkind"
+)
+
+func newRun(a *app) *cobra.Command {
+	var f createFlags
+	var detach, sigProxy bool
+	var keys string
+	cmd := &cobra.Command{
+		Use: "run [OPTIONS] IMAGE [COMMAND] [ARG...]", Short: "Create and run a new container from an image", Args: minArgs(1),
+		Example: "  pier run --rm -it busybox sh\n  pier run -d --name web -p 8080:80 -m 64m nginx",
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			if detach {
+				if len(f.attach) > 0 {
+					return &exitError{code: 125, err: invalid("conflicting options: cannot specify both --attach and --detach")}
+				}
+				return a.runDetached(ctx, c, &f, args)
+			}
+			return a.runAttached(ctx, c, &f, args, keys, sigProxy)
+		}),
+	}
+	f.register(cmd.Flags())
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "Run container in background and print container ID")
+	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "Proxy received signals to the process")
+	cmd.Flags().StringVar(&keys, "detach-keys", "", "Override the key sequence for detaching a container")
+	return cmd
+}
+
+func (a *app) runDetached(ctx context.Context, c *client.Client, f *createFlags, args []string) error {
+	created, err := a.create(ctx, c, f, args, func(r *container.CreateRequest) {
+		r.AttachStdin, r.AttachStdout, r.AttachStderr, r.StdinOnce = false, false, false, false
+	})
+	if err != nil {
+		return &exitError{code: 125, err: err}
+	}
+	if err := c.StartContainer(ctx, created.ID); err != nil {
+		return startFailure(err)
+	}
+	a.printf("%s\n", created.ID)
+	return nil
+}
+
+// startFailure gives an error of starting a command its exit code.
+func startFailure(err error) error {
+	text := err.Error()
+	has := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(text, p) {
+				return true
+			}
+		}
+		return false
+	}
+	code := 125
+	switch {
+	case has("executable file not found", "no such file or directory", "system cannot find the file specified"):
+		code = 127
+	case has("permission denied", "exec format error", "is a directory"):
+		code = 126
+	}
+	return &exitError{code: code, err: &startError{err}}
+}
+
+// startError is a failure that run words for itself whatever the code.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+func (a *app) runAttached(ctx context.Context, c *client.Client, f *createFlags, args []string, keys string, sigProxy bool) error {
+	if _, err := parseKeys(keys); err != nil {
+		return &exitError{code: 125, err: err}
+	}
+	if _, terminal := terminalOf(a.In); f.tty && f.interactive && !terminal {
+		return &exitError{code: 1, err: errors.New("the input device is not a TTY")}
+	}
+	var streams client.AttachOptions
+	created, err := a.create(ctx, c, f, args, func(r *container.CreateRequest) {
+		streams = client.AttachOptions{Stdin: r.AttachStdin && r.OpenStdin, Stdout: r.AttachStdout, Stderr: r.AttachStderr, DetachKeys: keys}
+		if r.Tty {
+			r.HostConfig.ConsoleSize = a.initialSize()
+		}
+	})
+	if err != nil {
+		return &exitError{code: 125, err: err}
+	}
+	ctx = context.WithoutCancel(ctx) // from here on an interrupt belongs to the container
+	condition := container.WaitConditionNextExit
+	if f.rm {
+		condition = container.WaitConditionRemoved
+	}
+	return a.followContainer(ctx, c, follow{id: created.ID, tty: f.tty, streams: streams, condition: condition, sigProxy: sigProxy, start: true})
+}
+
+// follow describes one attached container.
+type follow struct {
+	id        string
+	tty       bool
+	streams   client.AttachOptions
+	condition container.WaitCondition
+	sigProxy  bool
+	start     bool // start it once the streams are joined
+}
+
+// followContainer joins a container's streams, starts it where asked, and returns its exit code as an error when it is
+// over (nil for 0). Detaching ends it without an error.
+func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conn, err := c.AttachContainer(ctx, f.id, f.streams)
+	if err != nil {
+		return &exitError{code: 125, err: err}
+	}
+	wait, err := c.WaitContainer(ctx, f.id, f.condition)
+	if err != nil {
+		conn.Close()
+		return &exitError{code: 125, err: err}
+	}
+	if f.sigProxy {
+		forwardSignals(ctx, func(signal string) error { return c.KillContainer(ctx, f.id, signal) })
+	}
+	s := &session{conn: conn, tty: f.tty, detach: f.streams.DetachKeys}
+	if f.streams.Stdin {
+		s.in = a.In
+	}
+	if f.streams.Stdout {
+		s.out = a.Out
+	}
+	if f.streams.Stderr {
+		s.err = a.Err
+	}
+	copied := make(chan error, 1)
+	go func() { copied <- s.run(ctx) }()
+	if f.start {
+		if err := c.StartContainer(ctx, f.id); err != nil {
+			cancel()
+			<-copied
+			return startFailure(err)
+		}
+	}
+	if f.tty {
+		a.followSize(ctx, func(height, width uint) error { return c.ResizeContainer(ctx, f.id, height, width) })
+	}
+	exited := make(chan error, 1)
+	go func() {
+		result, err := wait()
+		exited <- exitOf(result, err)
+	}()
+	select {
+	case err = <-copied:
+		if errors.Is(err, errDetached) {
+			return nil
+		}
+		if err != nil {
+			a.warnf("%v", err)
+		}
+		return <-exited
+	case err = <-exited:
+		<-copied // the output that is still on its way
+		return err
+	}
+}
+
+func exitOf(result container.WaitResponse, err error) error {
+	switch {
+	case err != nil:
+		return &exitError{code: 125, err: errkind.New(errkind.Unavailable, "wait for the container: %w", err)}
+	case result.Error != nil && result.Error.Message != "":
+		return &exitError{code: 125, err: errors.New(result.Error.Message)}
+	case result.StatusCode != 0:
+		return &exitError{code: int(result.StatusCode)}
+	}
+	return nil
+}

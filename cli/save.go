@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"pier/client"
+)
+
+func newSave(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "save [OPTIONS] IMAGE [IMAGE...]", Short: "Save one or more images to a tar archive (streamed to STDOUT by default)", Args: minArgs(1),
+		ValidArgsFunction: a.completeImages(),
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			if _, terminal := terminalOf(a.Out); output == "" && terminal {
+				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+			}
+			body, err := c.SaveImages(ctx, args)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			if output == "" {
+				_, err = io.Copy(a.Out, body)
+				return err
+			}
+			return writeFile(output, body)
+		}),
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to a file, instead of STDOUT")
+	return cmd
+}
+
+// writeFile puts a stream into a file that appears only once it is whole.
+func writeFile(path string, r io.Reader) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err = io.Copy(f, r); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/spf13/cobra"
+
+	"pier/client"
+)
+
+func newStart(a *app) *cobra.Command {
+	var attach, interactive bool
+	var keys string
+	cmd := &cobra.Command{
+		Use: "start [OPTIONS] CONTAINER [CONTAINER...]", Short: "Start one or more stopped containers", Args: minArgs(1),
+		ValidArgsFunction: a.completeContainers(true),
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			if !attach && !interactive {
+				return a.each(args, func(ref string) error { return c.StartContainer(ctx, ref) })
+			}
+			if len(args) > 1 {
+				return invalid("you cannot start and attach multiple containers at once")
+			}
+			info, err := c.InspectContainer(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			condition := container.WaitConditionNextExit
+			if info.HostConfig.AutoRemove {
+				condition = container.WaitConditionRemoved
+			}
+			streams := client.AttachOptions{Stdin: interactive && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}
+			return a.followContainer(context.WithoutCancel(ctx), c, follow{id: info.ID, tty: info.Config.Tty, streams: streams, condition: condition, sigProxy: true, start: true})
+		}),
+	}
+	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "Attach STDOUT/STDERR and forward signals")
+	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "Attach container's STDIN")
+	cmd.Flags().StringVar(&keys, "detach-keys", "", "Override the key sequence for detaching a container")
+	return cmd
+}
