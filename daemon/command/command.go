@@ -1,0 +1,209 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"time"
+
+	signals "github.com/moby/sys/signal"
+
+	"pier/daemon"
+	"pier/lib/errkind"
+	"pier/lib/version"
+)
+
+// How long things may take before they are cut.
+const (
+	requestGrace = 5 * time.Second  // running requests at the end of pierd
+	stopGrace    = 60 * time.Second // all containers, with the supervisor
+)
+
+// Run is pierd: it carries out the command line args (without the program's name) and returns the exit code. It
+// returns when the daemon has ended.
+func Run(args []string, stdout, stderr io.Writer) int {
+	in, err := parse(args)
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "pierd: %v\n", err)
+		return 1
+	case in.help:
+		fmt.Fprint(stdout, in.usage())
+		return 0
+	case in.version:
+		v := version.Read()
+		fmt.Fprintf(stdout, "Pier version %s, build %s\n", v.Number, v.Commit)
+		return 0
+	case in.validate:
+		fmt.Fprintln(stdout, "configuration OK")
+		return 0
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: in.config.Level()}))
+	switch in.word {
+	case "stop":
+		err = stop(in.config, log)
+	case "cleanup":
+		err = cleanup(in.config, in.removeData, log)
+	default:
+		err = serve(in.config, log)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "pierd: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// serve runs the daemon until a signal. A second signal ends it at once.
+func serve(c daemon.Config, log *slog.Logger) error {
+	caught := make(chan os.Signal, 2)
+	signal.Notify(caught, os.Interrupt, signals.SignalMap["TERM"])
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	d, err := daemon.Open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	stopAll := make(chan bool, 1)
+	go func() {
+		first := <-caught
+		signal.Stop(caught) // the next one has its usual effect
+		log.Info("ending", "signal", first.String())
+		stopAll <- first == os.Interrupt
+		cancel()
+	}()
+	if err := d.Serve(ctx, requestGrace, notifyReady); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	if <-stopAll {
+		end, cancel := context.WithTimeout(context.Background(), stopGrace)
+		defer cancel()
+		return d.Stop(end)
+	}
+	return d.Close()
+}
+
+// notifyReady tells systemd, if that started us, that clients can connect (sd_notify(3)).
+func notifyReady() {
+	if addr := os.Getenv("NOTIFY_SOCKET"); addr != "" {
+		if conn, err := net.Dial("unixgram", addr); err == nil {
+			_, _ = conn.Write([]byte("READY=1\nMAINPID=" + strconv.Itoa(os.Getpid())))
+			_ = conn.Close()
+		}
+	}
+}
+
+// stop ends the pierd of these roots with all containers. Where none runs, it does so itself: containers and their
+// supervisor may have outlived the last one.
+func stop(c daemon.Config, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := interrupt(ctx, c); !errkind.Is(err, errkind.NotFound) {
+		return err
+	}
+	if _, err := os.Stat(c.ExecRoot); errors.Is(err, os.ErrNotExist) {
+		return nil // never ran since the last boot
+	}
+	d, err := daemon.Open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	return d.Stop(ctx)
+}
+
+// cleanup is stop and the removal of everything outside the data root; with data, of that too.
+func cleanup(c daemon.Config, data bool, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := interrupt(ctx, c); err != nil && !errkind.Is(err, errkind.NotFound) {
+		return err
+	}
+	d, err := daemon.Open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	if err := d.Destroy(ctx); err != nil {
+		return err
+	}
+	err = os.RemoveAll(c.ExecRoot)
+	if data {
+		err = errors.Join(err, os.RemoveAll(c.DataRoot))
+	}
+	return err
+}
+
+// interrupt asks the running pierd of these roots to stop everything, and waits for its end. NotFound where none runs.
+func interrupt(ctx context.Context, c daemon.Config) error {
+	pid, err := runningPid(c.PidPath())
+	if err != nil {
+		return err
+	}
+	process, err := os.FindProcess(pid) // by pidfd: the number cannot come to mean another process
+	if err != nil {
+		return errkind.New(errkind.NotFound, "pierd %d has ended: %w", pid, err)
+	}
+	defer process.Release()
+	if err := process.Signal(os.Interrupt); err != nil {
+		return errkind.New(errkind.NotFound, "pierd %d has ended: %w", pid, err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return errkind.New(errkind.Timeout, "pierd %d still runs after %s: see its log", pid, stopGrace)
+		case <-tick.C:
+			if now, err := runningPid(c.PidPath()); err != nil || now != pid {
+				return waitExit(ctx, pid)
+			}
+		}
+	}
+}
+
+// waitExit waits until the process, whose pid file is gone already, is gone too.
+func waitExit(ctx context.Context, pid int) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for isPierd(pid) {
+		select {
+		case <-ctx.Done():
+			return errkind.New(errkind.Timeout, "pierd %d still runs: see its log", pid)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// runningPid reads a pid file and checks that the process in it is a pierd.
+func runningPid(path string) (int, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, errkind.New(errkind.NotFound, "no pierd runs: there is no %s", path)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the running pierd: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 1 || !isPierd(pid) {
+		return 0, errkind.New(errkind.NotFound, "no pierd runs: %s is stale", path)
+	}
+	return pid, nil
+}
+
+// isPierd reports whether a process runs the same program as we do, and is not dead already.
+func isPierd(pid int) bool {
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil || strings.TrimSpace(string(comm)) != "pierd" {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}

@@ -1,0 +1,131 @@
+package daemon
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"pier/lib/errkind"
+)
+
+// Config is everything that can be configured. The names in the comments are those of the flags and of the keys in
+// the configuration file; they mean what they mean to dockerd.
+type Config struct {
+	DataRoot     string       // data-root: what lasts
+	ExecRoot     string       // exec-root: what a reboot ends
+	Hosts        []string     // host: unix:///path or tcp://address:port; none for pier.sock in the exec root
+	Group        string       // group that may use unix sockets; "" for pier or docker, where they exist
+	TLS          *bool        // tls: nil unless said
+	TLSVerify    bool         // tlsverify: clients need a certificate of TLSCACert
+	TLSCACert    string       // tlscacert: PEM file
+	TLSCert      string       // tlscert
+	TLSKey       string       // tlskey
+	Pidfile      string       // pidfile; "" for pierd.pid in the exec root
+	Bridge       string       // bridge of the network "bridge"
+	BIP          string       // bip: its address and prefix; "" for a free range
+	MTU          int          // mtu of container networks; 0 for the kernel's default
+	DNS          []netip.Addr // dns: name servers instead of the host's
+	CgroupParent string       // cgroup-parent: absolute, below the hierarchies' mount points
+	Insecure     []string     // insecure-registry: host[:port] spoken to without TLS
+	Labels       []string     // label: key=value of the daemon itself
+	LogLevel     string       // log-level: debug, info, warn, error (fatal is error)
+	Debug        bool         // debug: log-level debug
+	Runtime      string       // path of pier-runtime; "" for the one beside pierd, then the one on PATH
+}
+
+// Default is the configuration without flags and without a file.
+func Default() Config {
+	return Config{DataRoot: "/var/lib/pier", ExecRoot: "/run/pier", Bridge: "pier0", CgroupParent: "/pier", LogLevel: "info"}
+}
+
+// Level is the least important message to log.
+func (c Config) Level() slog.Level {
+	if c.Debug {
+		return slog.LevelDebug
+	}
+	return map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError, "fatal": slog.LevelError}[c.LogLevel]
+}
+
+// Sockets are the addresses to listen on.
+func (c Config) Sockets() []string {
+	if len(c.Hosts) > 0 {
+		return c.Hosts
+	}
+	return []string{"unix://" + filepath.Join(c.ExecRoot, "pier.sock")}
+}
+
+// PidPath is where the process identifier goes.
+func (c Config) PidPath() string {
+	if c.Pidfile != "" {
+		return c.Pidfile
+	}
+	return filepath.Join(c.ExecRoot, "pierd.pid")
+}
+
+// Validate checks the configuration by itself, without looking at the host. All errors are of kind Invalid.
+func (c Config) Validate() error {
+	for name, path := range map[string]string{"data-root": c.DataRoot, "exec-root": c.ExecRoot, "cgroup-parent": c.CgroupParent} {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+			return errkind.New(errkind.Invalid, "%s %q: want a clean absolute path below /", name, path)
+		}
+	}
+	switch c.LogLevel {
+	case "debug", "info", "warn", "error", "fatal":
+	default:
+		return errkind.New(errkind.Invalid, "invalid logging level: %q: want debug, info, warn, error or fatal", c.LogLevel)
+	}
+	if len(c.Bridge) > 15 || strings.ContainsAny(c.Bridge, "/ \t\n") || c.Bridge == "" || c.Bridge == "none" {
+		return errkind.New(errkind.Invalid, "bridge %q: want the name of an interface, at most 15 characters", c.Bridge)
+	}
+	if c.BIP != "" {
+		if p, err := netip.ParsePrefix(c.BIP); err != nil || !p.Addr().Is4() || p.Masked().Addr() == p.Addr() {
+			return errkind.New(errkind.Invalid, "bip %q: want an address with its prefix length such as 172.30.0.1/16", c.BIP)
+		}
+	}
+	if c.MTU < 0 || c.MTU > 65535 {
+		return errkind.New(errkind.Invalid, "mtu %d: want 0 to 65535", c.MTU)
+	}
+	for _, l := range c.Labels {
+		if key, _, ok := strings.Cut(l, "="); !ok || key == "" || strings.ContainsAny(key, " \t\n") {
+			return errkind.New(errkind.Invalid, "bad attribute format: %s: want key=value", l)
+		}
+	}
+	for _, h := range c.Hosts {
+		if err := c.validateHost(h); err != nil {
+			return err
+		}
+	}
+	return c.validateTLS()
+}
+
+func (c Config) validateHost(host string) error {
+	scheme, addr, ok := strings.Cut(host, "://")
+	switch {
+	case ok && scheme == "unix" && filepath.IsAbs(addr):
+		return nil
+	case ok && scheme == "tcp":
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return errkind.New(errkind.Invalid, "invalid host %q: want tcp://address:port: %w", host, err)
+		}
+		if c.TLSVerify || c.TLS != nil && !*c.TLS {
+			return nil
+		}
+		return errkind.New(errkind.Invalid, "host %q gives root on this machine to everyone who reaches it: set --tlsverify with --tlscacert, --tlscert and --tlskey, or --tls=false if you mean it", host)
+	}
+	return errkind.New(errkind.Invalid, "invalid host %q: want unix:///path or tcp://address:port", host)
+}
+
+func (c Config) validateTLS() error {
+	if !c.TLSVerify && (c.TLS == nil || !*c.TLS) {
+		return nil
+	}
+	if c.TLSCert == "" || c.TLSKey == "" {
+		return errkind.New(errkind.Invalid, "TLS needs both --tlscert and --tlskey")
+	}
+	if c.TLSVerify && c.TLSCACert == "" {
+		return errkind.New(errkind.Invalid, "--tlsverify needs --tlscacert: only certificates of that authority are accepted")
+	}
+	return nil
+}

@@ -1,0 +1,288 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+
+	"pier/daemon/build"
+	"pier/daemon/engine"
+	"pier/daemon/engine/custody"
+	"pier/daemon/image"
+	"pier/daemon/image/layer"
+	"pier/daemon/network"
+	"pier/daemon/server"
+	"pier/daemon/store/record"
+	"pier/daemon/volume"
+	"pier/lib/atomicfile"
+	"pier/lib/clock"
+	"pier/lib/errkind"
+	"pier/lib/feed"
+	"pier/lib/id"
+	"pier/lib/version"
+)
+
+// eventsKept is how many events GET /events?since= can look back.
+const eventsKept = 1024
+
+// Daemon is a running pierd. Use Open.
+type Daemon struct {
+	config Config
+	log    *slog.Logger
+
+	volatile, durable *record.DB
+	networks          *network.Networks
+	custodian         *custody.Custodian
+	engine            *engine.Engine
+	builder           *build.Builder
+	server            *server.Server
+}
+
+// Open validates the configuration, locks both roots and opens all rooms; it takes up the containers that a former
+// pierd left running. It listens nowhere yet. On an error everything is closed again; containers run on.
+func Open(ctx context.Context, c Config, log *slog.Logger) (_ *Daemon, err error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	d := &Daemon{config: c, log: log}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if err := d.openRecords(); err != nil {
+		return nil, err
+	}
+	return d, d.openRooms(ctx)
+}
+
+// openRecords makes the roots and opens their databases, whose locks keep a second pierd out.
+func (d *Daemon) openRecords() (err error) {
+	for _, dir := range []string{d.config.DataRoot, d.config.ExecRoot} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return fmt.Errorf("make the root folder: %w", err)
+		}
+		// A folder that was there before keeps its owner, but others never list it.
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return fmt.Errorf("close the root folder to others: %w", err)
+		}
+	}
+	if d.durable, err = record.Open(filepath.Join(d.config.DataRoot, "pier.db"), record.Options{}); err != nil {
+		return err
+	}
+	d.volatile, err = record.Open(filepath.Join(d.config.ExecRoot, "volatile.db"), record.Options{Volatile: true})
+	return err
+}
+
+// openRooms builds the rooms from the ground up. The supervisor starts, or is dialled, meanwhile.
+func (d *Daemon) openRooms(ctx context.Context) error {
+	c, root := d.config, func(name string) string { return filepath.Join(d.config.DataRoot, name) }
+	binary, err := runtimeBinary(c.Runtime)
+	if err != nil {
+		return err
+	}
+	var custodyErr error
+	var supervisor sync.WaitGroup
+	supervisor.Go(func() {
+		d.custodian, custodyErr = custody.Open(ctx, custody.Options{Root: c.ExecRoot, Binary: binary, Log: d.log})
+	})
+	defer supervisor.Wait()
+
+	feed := feed.New[events.Message](eventsKept)
+	layers, err := layer.Open(layer.Options{Root: root("layers")})
+	if err != nil {
+		return err
+	}
+	images, err := image.Open(ctx, image.Options{
+		Root: root("images"), Records: d.durable, Layers: layers, Events: feed, Clock: clock.Real{}, Insecure: c.Insecure,
+	})
+	if err != nil {
+		return err
+	}
+	volumes, err := volume.Open(volume.Options{Root: root("volumes"), Records: d.durable, Events: feed})
+	if err != nil {
+		return err
+	}
+	d.networks, err = network.Open(ctx, network.Options{
+		Records: d.durable, Events: feed, Bridge: c.Bridge, BIP: c.BIP, MTU: c.MTU, DNS: c.DNS, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	if supervisor.Wait(); custodyErr != nil {
+		return custodyErr
+	}
+	d.engine, err = engine.Open(ctx, engine.Options{
+		Root: root("containers"), ExecRoot: c.ExecRoot, Durable: d.durable, Volatile: d.volatile, Images: images, Layers: layers,
+		Networks: d.networks, Volumes: volumes, Custody: d.custodian, Events: feed, Clock: clock.Real{},
+		CgroupParent: c.CgroupParent, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.builder, err = build.Open(build.Options{
+		Root: root("build"), Images: images, Layers: layers, Engine: d.engine, Records: d.durable, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	host, err := d.host()
+	if err != nil {
+		return err
+	}
+	d.server = server.New(server.Options{
+		Engine: d.engine, Images: images, Layers: layers, Networks: d.networks, Volumes: volumes, Builder: d.builder,
+		Events: feed, Log: d.log, Host: host,
+	})
+	return nil
+}
+
+// runtimeBinary finds pier-runtime: as configured, else beside our own executable, else on PATH.
+func runtimeBinary(configured string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	if self, err := os.Executable(); err == nil {
+		if path := filepath.Join(filepath.Dir(self), "pier-runtime"); isExecutable(path) {
+			return path, nil
+		}
+	}
+	if path, err := exec.LookPath("pier-runtime"); err == nil {
+		return filepath.Abs(path)
+	}
+	return "", errkind.New(errkind.NotFound, "pier-runtime is neither beside pierd nor on PATH: install it there or say --runtime /path/to/pier-runtime")
+}
+
+func isExecutable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
+}
+
+// host gathers what the API tells about this installation.
+func (d *Daemon) host() (server.Host, error) {
+	path := filepath.Join(d.config.DataRoot, "engine-id")
+	engineID, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		engineID = []byte(id.New()[:32])
+		err = atomicfile.Write(path, engineID, 0o600)
+	}
+	if err != nil {
+		return server.Host{}, fmt.Errorf("identifier of this installation: %w", err)
+	}
+	v := version.Read()
+	return server.Host{
+		ID: strings.TrimSpace(string(engineID)), Version: v.Number, Commit: v.Commit, Built: v.Time, Root: d.config.DataRoot,
+		Debug: d.config.Level() <= slog.LevelDebug, Insecure: d.config.Insecure, Labels: d.config.Labels,
+	}, nil
+}
+
+// Serve writes the pid file, listens, and answers until ctx is done or a socket fails. ready, if not nil, is called
+// once clients can connect. Running requests get grace to end. The daemon stays open; Close or Stop must follow.
+func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) error {
+	listeners, err := listen(d.config, d.log)
+	if err != nil {
+		return err
+	}
+	pidfile := d.config.PidPath()
+	if err := atomicfile.WriteVolatile(pidfile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		for _, l := range listeners {
+			_ = l.Close()
+		}
+		return fmt.Errorf("pid file: %w", err)
+	}
+	defer os.Remove(pidfile)
+
+	failed := make(chan error, len(listeners))
+	var serving sync.WaitGroup
+	for _, l := range listeners {
+		serving.Go(func() { failed <- d.serve(l) })
+	}
+	d.log.Info("API listens", "hosts", d.config.Sockets(), "supervisor", d.custodian.SupervisorPid())
+	if ready != nil {
+		ready()
+	}
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-failed:
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	d.server.Shutdown(end)
+	serving.Wait()
+	return err
+}
+
+func (d *Daemon) serve(l net.Listener) error { return d.server.Serve(l) }
+
+// Close ends pierd and leaves containers and their supervisor running.
+func (d *Daemon) Close() error { return d.close() }
+
+// Stop stops all containers as their stop signal and timeout say, ends the supervisor, and closes.
+func (d *Daemon) Stop(ctx context.Context) error {
+	err := errors.Join(d.stopContainers(ctx), d.custodian.Shutdown(ctx))
+	return errors.Join(err, d.close())
+}
+
+// Destroy is Stop, and then removes what Pier put into the kernel: bridges, rules, cgroups. Files stay.
+func (d *Daemon) Destroy(ctx context.Context) error {
+	err := errors.Join(d.stopContainers(ctx), d.custodian.Shutdown(ctx))
+	err = errors.Join(err, d.networks.Destroy(ctx))
+	err = errors.Join(err, d.close())
+	return errors.Join(err, removeCgroup(d.config.CgroupParent))
+}
+
+// stopContainers stops everything that runs, side by side.
+func (d *Daemon) stopContainers(ctx context.Context) error {
+	running, err := d.engine.Containers().List(ctx, engine.ListOptions{})
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(running))
+	var all sync.WaitGroup
+	for i, c := range running {
+		all.Go(func() {
+			err := d.engine.Containers().Stop(ctx, c.ID, engine.StopOptions{})
+			if err != nil && !errkind.Is(err, errkind.NotModified) && !errkind.Is(err, errkind.NotFound) {
+				errs[i] = err
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// close closes the rooms that are open, the highest first.
+func (d *Daemon) close() error {
+	var errs []error
+	if d.builder != nil {
+		errs = append(errs, d.builder.Close())
+	}
+	if d.engine != nil {
+		errs = append(errs, d.engine.Close())
+	}
+	if d.custodian != nil {
+		errs = append(errs, d.custodian.Close())
+	}
+	if d.networks != nil {
+		errs = append(errs, d.networks.Close())
+	}
+	if d.volatile != nil {
+		errs = append(errs, d.volatile.Close())
+	}
+	if d.durable != nil {
+		errs = append(errs, d.durable.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,103 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types"
+
+	"pier/daemon/engine"
+	"pier/lib/errkind"
+)
+
+// aliveEvery is how often a connection whose client has closed its sending half is asked whether it is still there.
+const aliveEvery = 2 * time.Second
+
+// closeWriter is a connection whose two directions end one by one: a socket, not a websocket.
+type closeWriter interface{ CloseWrite() error }
+
+// streamType names the form of a stream: frames, or raw for a terminal. Before 1.42 both went by the raw name.
+func streamType(r *request, terminal bool) string {
+	if terminal || r.version.Before(42) {
+		return types.MediaTypeRawStream
+	}
+	return types.MediaTypeMultiplexedStream
+}
+
+// hijack turns the connection into the raw two-way stream of attach and exec, and returns it after the answer's head
+// is sent. The reader may hold bytes that the client sent ahead.
+func hijack(w http.ResponseWriter, r *request, contentType string) (net.Conn, io.Reader, error) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, errkind.New(errkind.Internal, "take over the connection: %w", err)
+	}
+	_ = conn.SetDeadline(time.Time{})
+	head := "HTTP/1.1 200 OK\r\nContent-Type: " + contentType + "\r\n\r\n"
+	if r.Header.Get("Upgrade") != "" {
+		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + contentType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+		for _, name := range []string{"Api-Version", "Docker-Experimental", "Ostype", "Server"} {
+			head += name + ": " + w.Header().Get(name) + "\r\n"
+		}
+		head += "\r\n"
+	}
+	if _, err := io.WriteString(conn, head); err != nil {
+		_ = conn.Close()
+		return nil, nil, fmt.Errorf("answer the upgrade: %w", err)
+	}
+	return conn, buffered, nil
+}
+
+// pump moves bytes between a hijacked connection and a process until the process ends, the user detaches, or the
+// client is gone. It closes both.
+func pump(conn net.Conn, in io.Reader, stream *engine.Stream, stdin bool) {
+	done := make(chan struct{})
+	inputDone := make(chan struct{})
+	go func() {
+		defer close(inputDone)
+		var sink io.Writer = io.Discard
+		if stdin {
+			sink = stream
+		}
+		_, err := io.Copy(sink, in)
+		if stdin {
+			_ = stream.CloseWrite()
+		}
+		if _, halves := conn.(closeWriter); err != nil || !halves || !waitGone(conn, done) {
+			_ = stream.Close() // ends the copy below
+		}
+	}()
+	_, _ = io.Copy(conn, stream)
+	close(done)
+	_ = stream.Close()
+	if c, ok := conn.(closeWriter); ok {
+		_ = c.CloseWrite()
+	}
+	_ = conn.Close()
+	<-inputDone
+}
+
+// waitGone watches a client that will send no more. It returns true when done closes, false when the client has left:
+// an empty write fails on a local connection whose other end is closed, and on a remote one once that was noticed.
+func waitGone(conn net.Conn, done <-chan struct{}) bool {
+	tick := time.NewTicker(aliveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return true
+		case <-tick.C:
+			if _, err := conn.Write(nil); err != nil {
+				return false
+			}
+		}
+	}
+}
+
+// wantsUpgrade reports a websocket handshake.
+func wantsUpgrade(r *request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}

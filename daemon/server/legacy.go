@@ -1,0 +1,140 @@
+package server
+
+import (
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	imageapi "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/system"
+
+	"pier/api/docker"
+	"pier/lib/errkind"
+)
+
+// This file alone knows how requests and answers looked in older versions of the API. Every function takes the shape
+// of the newest version and returns that of the version asked for, or the other way round.
+
+// legacyCreate is the body of POST /containers/create in all versions.
+type legacyCreate struct {
+	container.CreateRequest
+	MacAddress string // until 1.51: of the container, not of one endpoint
+}
+
+// upgrade moves what an older version puts elsewhere to its place.
+func (c *legacyCreate) upgrade(v docker.Version) error {
+	if c.HostConfig == nil {
+		c.HostConfig = &container.HostConfig{}
+	}
+	if c.MacAddress == "" || !v.Before(52) {
+		return nil
+	}
+	var mac network.HardwareAddr
+	if err := mac.UnmarshalText([]byte(c.MacAddress)); err != nil {
+		return errkind.New(errkind.Invalid, "invalid MAC address: %s", c.MacAddress)
+	}
+	if c.NetworkingConfig == nil {
+		c.NetworkingConfig = &network.NetworkingConfig{}
+	}
+	if c.NetworkingConfig.EndpointsConfig == nil {
+		c.NetworkingConfig.EndpointsConfig = map[string]*network.EndpointSettings{}
+	}
+	name := c.HostConfig.NetworkMode.NetworkName()
+	if c.HostConfig.NetworkMode.IsDefault() || name == "" {
+		name = network.NetworkBridge
+	}
+	e := c.NetworkingConfig.EndpointsConfig[name]
+	if e == nil {
+		e = &network.EndpointSettings{}
+		c.NetworkingConfig.EndpointsConfig[name] = e
+	}
+	if len(e.MacAddress) == 0 {
+		e.MacAddress = mac
+	}
+	return nil
+}
+
+// legacyContainer is the answer of GET /containers/{id}/json.
+func legacyContainer(v docker.Version, c container.InspectResponse) any {
+	if !v.Before(52) || c.NetworkSettings == nil {
+		return c
+	}
+	n := c.NetworkSettings
+	old := &docker.LegacyNetworkSettings{
+		SandboxID: n.SandboxID, SandboxKey: n.SandboxKey, Ports: n.Ports, Networks: n.Networks,
+	}
+	if e := n.Networks[network.NetworkBridge]; e != nil {
+		old.EndpointID, old.MacAddress = e.EndpointID, e.MacAddress.String()
+		old.IPPrefixLen, old.GlobalIPv6PrefixLen = e.IPPrefixLen, e.GlobalIPv6PrefixLen
+		for addr, field := range map[*string]interface{ MarshalText() ([]byte, error) }{
+			&old.IPAddress: e.IPAddress, &old.Gateway: e.Gateway, &old.GlobalIPv6Address: e.GlobalIPv6Address, &old.IPv6Gateway: e.IPv6Gateway,
+		} {
+			text, _ := field.MarshalText() // "" for no address
+			*addr = string(text)
+		}
+	}
+	return docker.LegacyContainer{InspectResponse: c, NetworkSettings: old}
+}
+
+// legacyImageSummaries is the answer of GET /images/json.
+func legacyImageSummaries(v docker.Version, images []imageapi.Summary) any {
+	if !v.Before(44) {
+		return images
+	}
+	out := make([]docker.LegacyImageSummary, 0, len(images))
+	for _, i := range images {
+		if len(i.RepoTags) == 0 && len(i.RepoDigests) == 0 && v.Before(43) {
+			i.RepoTags, i.RepoDigests = []string{"<none>:<none>"}, []string{"<none>@<none>"}
+		}
+		out = append(out, docker.LegacyImageSummary{Summary: i, VirtualSize: i.Size})
+	}
+	return out
+}
+
+// legacyImage is the answer of GET /images/{name}/json.
+func legacyImage(v docker.Version, i imageapi.InspectResponse, parent string) any {
+	if !v.Before(52) {
+		return i
+	}
+	old := docker.LegacyImage{InspectResponse: i, Parent: parent, Comment: i.Comment, Author: i.Author}
+	if v.Before(44) {
+		old.VirtualSize = i.Size
+	}
+	return old
+}
+
+// legacyEvent is one line of GET /events.
+func legacyEvent(v docker.Version, m events.Message) any {
+	if !v.Before(52) || m.Type != events.ContainerEventType && m.Type != events.ImageEventType {
+		return m
+	}
+	return docker.LegacyEvent{Message: m, Status: string(m.Action), ID: m.Actor.ID, From: m.Actor.Attributes["image"]}
+}
+
+// legacyInfo is the answer of GET /info.
+func legacyInfo(v docker.Version, i system.Info) any {
+	if v.Before(49) {
+		i.FirewallBackend = nil
+	}
+	if v.Before(50) {
+		return docker.LegacyInfo{Info: i}
+	}
+	return i
+}
+
+// legacyDiskUsage is the answer of GET /system/df: lists of everything before 1.52, sums from then on, both in 1.52.
+func legacyDiskUsage(v docker.Version, u system.DiskUsage, verbose bool) any {
+	out := docker.LegacyDiskUsage{}
+	if v.Before(53) && !verbose {
+		out.LayersSize = &u.ImageUsage.TotalSize
+		out.Images, out.Containers = list(u.ImageUsage.Items), list(u.ContainerUsage.Items)
+		out.Volumes, out.BuildCache = list(u.VolumeUsage.Items), list(u.BuildCacheUsage.Items)
+	}
+	if v.Before(52) {
+		return out
+	}
+	if !verbose {
+		u.ImageUsage.Items, u.ContainerUsage.Items, u.VolumeUsage.Items, u.BuildCacheUsage.Items = nil, nil, nil, nil
+	}
+	out.DiskUsage = u
+	return out
+}

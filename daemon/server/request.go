@@ -1,0 +1,184 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"pier/api/docker"
+	"pier/lib/errkind"
+)
+
+// maxJSON bounds a JSON body, in bytes: a container's definition with a large environment stays far below.
+const maxJSON = 4 << 20
+
+// request is what a handler gets: the request, decoded as far as all resources have it in common.
+type request struct {
+	*http.Request
+	version docker.Version
+	query   map[string][]string
+	// name is the object in the path of the resources whose names may hold slashes; others use PathValue.
+	name string
+}
+
+// arg returns the first value of a query argument, "" if there is none.
+func (r *request) arg(name string) string {
+	if v := r.query[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func (r *request) has(name string) bool { _, ok := r.query[name]; return ok }
+
+// flag reads a boolean argument as Docker does: everything but "", 0, no, false and none is true.
+func (r *request) flag(name string) bool {
+	switch strings.ToLower(strings.TrimSpace(r.arg(name))) {
+	case "", "0", "no", "false", "none":
+		return false
+	}
+	return true
+}
+
+// flagOr is flag where the argument is given, else fallback.
+func (r *request) flagOr(name string, fallback bool) bool {
+	if !r.has(name) {
+		return fallback
+	}
+	return r.flag(name)
+}
+
+// int reads a decimal argument; fallback where it is missing or empty.
+func (r *request) int(name string, fallback int64) (int64, error) {
+	s := r.arg(name)
+	if s == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, errkind.New(errkind.Invalid, "invalid value %q for %s: want a decimal number", s, name)
+	}
+	return n, nil
+}
+
+// seconds reads an optional number of seconds, as stop and restart take it; nil where it is missing.
+func (r *request) seconds(name string) (*int, error) {
+	if r.arg(name) == "" {
+		return nil, nil
+	}
+	n, err := r.int(name, 0)
+	if err != nil {
+		return nil, err
+	}
+	if n < -1 || n > 1<<31-1 {
+		return nil, errkind.New(errkind.Invalid, "invalid value %d for %s: out of range", n, name)
+	}
+	s := int(n)
+	return &s, nil
+}
+
+// size reads the arguments h and w of a terminal's size in cells.
+func (r *request) size() (height, width uint16, err error) {
+	h, err := strconv.ParseUint(r.arg("h"), 10, 16)
+	if err != nil {
+		return 0, 0, errkind.New(errkind.Invalid, "invalid height %q: want a number from 0 to 65535", r.arg("h"))
+	}
+	w, err := strconv.ParseUint(r.arg("w"), 10, 16)
+	if err != nil {
+		return 0, 0, errkind.New(errkind.Invalid, "invalid width %q: want a number from 0 to 65535", r.arg("w"))
+	}
+	return uint16(h), uint16(w), nil
+}
+
+// filters reads the argument of that name. A filter whose name is not among known is refused, as Docker does.
+func (r *request) filters(known ...string) (docker.Filters, error) {
+	f, err := docker.ParseFilters(r.arg("filters"))
+	if err != nil {
+		return nil, errkind.New(errkind.Invalid, "%w", err)
+	}
+	if name := f.Unknown(known...); name != "" {
+		return nil, errkind.New(errkind.Invalid, "invalid filter '%s'", name)
+	}
+	return f, nil
+}
+
+// platform reads the argument as "os[/arch[/variant]]" or as the JSON that newer versions send; nil if it is missing.
+func (r *request) platform() (*ocispec.Platform, error) {
+	s := r.arg("platform")
+	if s == "" {
+		return nil, nil
+	}
+	var p ocispec.Platform
+	if strings.HasPrefix(s, "{") {
+		if err := json.Unmarshal([]byte(s), &p); err != nil {
+			return nil, errkind.New(errkind.Invalid, "invalid platform: %w", err)
+		}
+		return &p, nil
+	}
+	parts := strings.Split(strings.ToLower(s), "/")
+	if len(parts) > 3 || parts[0] == "" {
+		return nil, errkind.New(errkind.Invalid, "%q is an invalid component of platform %q: want os[/arch[/variant]]", parts[0], s)
+	}
+	parts = append(parts, "", "")
+	return &ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}, nil
+}
+
+// decode reads a JSON body into v. Exactly one value is accepted; unknown fields are ignored, since every version of
+// the API has its own. An empty body is an error unless optional.
+func (r *request) decode(w http.ResponseWriter, v any, optional bool) error {
+	if r.Body == nil || r.ContentLength == 0 {
+		if optional {
+			return nil
+		}
+		return errkind.New(errkind.Invalid, "invalid JSON: got EOF while reading request body")
+	}
+	ct := r.Header.Get("Content-Type")
+	if mt, _, err := mime.ParseMediaType(ct); ct != "" && (err != nil || mt != "application/json") {
+		return errkind.New(errkind.Invalid, "unsupported Content-Type header (%s): must be 'application/json'", ct)
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJSON))
+	switch err := dec.Decode(v); {
+	case errors.Is(err, io.EOF) && optional:
+		return nil
+	case errors.Is(err, io.EOF):
+		return errkind.New(errkind.Invalid, "invalid JSON: got EOF while reading request body")
+	case err != nil:
+		return errkind.New(errkind.Invalid, "invalid JSON: %w", err)
+	}
+	if dec.More() {
+		return errkind.New(errkind.Invalid, "unexpected content after JSON")
+	}
+	return nil
+}
+
+// timestamp reads an instant as since and until take it: seconds since 1970 with an optional fraction, RFC 3339, the
+// date alone, or a duration that is counted back from now. The zero time stands for a missing argument and for 0.
+func (r *request) timestamp(name string, now time.Time) (time.Time, error) {
+	s := r.arg(name)
+	if s == "" || s == "0" {
+		return time.Time{}, nil
+	}
+	if sec, frac, _ := strings.Cut(s, "."); strings.Trim(sec, "0123456789") == "" && strings.Trim(frac, "0123456789") == "" {
+		n, err := strconv.ParseInt(sec, 10, 64)
+		nano, _ := strconv.ParseInt((frac + "000000000")[:9], 10, 64)
+		if err == nil {
+			return time.Unix(n, nano), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errkind.New(errkind.Invalid, "invalid value %q for %s: want seconds since 1970, a date or a duration", s, name)
+}

@@ -1,0 +1,147 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"pier/api/docker"
+	"pier/lib/errkind"
+)
+
+// Server answers the Engine API. Use New. Its methods are safe for concurrent use.
+type Server struct {
+	o         Options
+	mux       *http.ServeMux
+	http      *http.Server
+	listeners atomic.Int64 // running GET /events, for GET /info
+}
+
+// handler serves one operation. An error that it returns before it wrote anything becomes the answer.
+type handler func(w http.ResponseWriter, r *request) error
+
+// New returns a server over the rooms in o. It listens nowhere yet.
+func New(o Options) *Server {
+	s := &Server{o: o, mux: http.NewServeMux()}
+	for pattern, h := range s.routes() {
+		s.mux.HandleFunc(pattern, s.handle(h))
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // hijacked streams need it, and HTTP/2's limits are one thing less to watch
+	s.http = &http.Server{
+		Handler:           s,
+		Protocols:         protocols,
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       10 * time.Minute,
+		MaxHeaderBytes:    1 << 20, // X-Registry-Config holds the credentials of every registry
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve answers requests on l until Shutdown; it then returns nil. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
+}
+
+// Shutdown stops listening and waits until running requests end or ctx is done, then cuts what is left. Hijacked
+// connections (attach, exec) are not waited for: they end with the process.
+func (s *Server) Shutdown(ctx context.Context) {
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+	}
+}
+
+// ServeHTTP takes the version off the path and gives the request to its route. A panic in a handler costs the request
+// alone.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Api-Version", docker.MaxVersion.String())
+	h.Set("Docker-Experimental", "false")
+	h.Set("Ostype", "linux")
+	h.Set("Server", "Pier/"+s.o.Version+" (linux)")
+	defer func() {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(v)
+		default:
+			s.o.Log.Error("a request made a handler panic", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+			writeError(w, errkind.New(errkind.Internal, "internal error: the request made pierd panic; its log has the details"))
+		}
+	}()
+	// The mux would answer a path such as //x with a redirect, which no client of this API follows with its body.
+	path := r.URL.Path
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	version, path, err := splitVersion(path)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	target := *r.URL
+	target.Path, target.RawPath = path, ""
+	r = r.WithContext(context.WithValue(r.Context(), versionKey{}, version))
+	r.URL = &target
+	s.mux.ServeHTTP(w, r)
+}
+
+// versionKey carries the version from ServeHTTP through the mux to handle.
+type versionKey struct{}
+
+// splitVersion takes "/v1.47" off a path. Without it the newest version is meant.
+func splitVersion(path string) (docker.Version, string, error) {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	number, ok := strings.CutPrefix(first, "v")
+	if !ok || number == "" || strings.Trim(number, "0123456789.") != "" {
+		return docker.MaxVersion, path, nil
+	}
+	v, err := docker.ParseVersion(number)
+	switch {
+	case err != nil:
+		return v, "", errkind.New(errkind.Invalid, "%w", err)
+	case docker.MaxVersion.Less(v):
+		return v, "", errkind.New(errkind.Invalid, "client version %s is too new. Maximum supported API version is %s", v, docker.MaxVersion)
+	case v.Less(docker.MinVersion):
+		return v, "", errkind.New(errkind.Invalid, "client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", v, docker.MinVersion)
+	}
+	return v, "/" + rest, nil
+}
+
+func (s *Server) handle(h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			writeError(w, errkind.New(errkind.Invalid, "invalid query: %w", err))
+			return
+		}
+		version, _ := r.Context().Value(versionKey{}).(docker.Version)
+		tracked := &trackedWriter{ResponseWriter: w}
+		err = h(tracked, &request{Request: r, version: version, query: query})
+		if err == nil {
+			return
+		}
+		if status := httpStatus(err); status >= http.StatusInternalServerError {
+			s.o.Log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
+		} else {
+			s.o.Log.Debug("request refused", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
+		}
+		if tracked.wrote {
+			panic(http.ErrAbortHandler) // half an answer: cut the connection, so that nobody takes it for a whole one
+		}
+		writeError(w, err)
+	}
+}
