@@ -70,8 +70,8 @@ func Main(args []string, streams Streams, env func(string) string) int {
 	case ctx.Err() != nil && errors.Is(exit.err, context.Canceled):
 		return 130
 	case strings.HasPrefix(exit.err.Error(), "unknown command"):
-		a.warnf("pier: %s\nSee 'pier --help'.", exit.err)
-	case exit.code == 125:
+		a.warnf("pier: %s", exit.err)
+	case exit.code == 125, errors.As(exit.err, new(*startError)):
 		a.warnf("pier: %s\n\nRun 'pier run --help' for more information", message(a, exit.err))
 	default:
 		a.report(exit.err)
@@ -142,7 +142,17 @@ func newRoot(a *app, args []string) *cobra.Command {
 		root.AddCommand(newCompletion(a))
 	}
 	root.SetUsageTemplate(usageTemplate)
+	plainHelp(root)
 	return root
+}
+
+// plainHelp gives every command --help without the letter -h, which stands for --hostname.
+func plainHelp(cmd *cobra.Command) {
+	cmd.Flags().Bool("help", false, "Print usage")
+	cmd.Flags().Lookup("help").Hidden = true
+	for _, child := range cmd.Commands() {
+		plainHelp(child)
+	}
 }
 
 // firstWord is the first argument that is neither a flag of root nor a flag's value.

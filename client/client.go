@@ -146,8 +146,14 @@ func (c *Client) build(ctx context.Context, r request) (*http.Request, error) {
 }
 
 // stream sends r and returns the answer's body, which the caller closes. An error status becomes *Error. A server that
-// only speaks an older API version is asked once more with that version, unless the body is a stream already spent.
+// only speaks an older API version is asked once more with that version.
 func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http.Header, error) {
+	if _, once := r.body.(io.Reader); once {
+		// What can be sent only once must not be spent on learning which version the server speaks.
+		if err := c.Ping(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
 	for {
 		req, err := c.build(ctx, r)
 		if err != nil {
@@ -161,7 +167,7 @@ func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http.Hea
 			return resp.Body, resp.Header, nil
 		}
 		err = readError(resp)
-		if _, streamed := r.body.(io.Reader); c.downgrade(err) && !streamed {
+		if c.downgrade(err) {
 			continue
 		}
 		return nil, nil, err
