@@ -1,0 +1,62 @@
+# Everything a newcomer needs: `make run`, then `make test`. `make help` lists the rest.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= 0.1.0-dev
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+TIME    := $(shell git log -1 --format=%cI 2>/dev/null)
+LDFLAGS := -s -w -X pier/lib/buildinfo.Version=$(VERSION) -X pier/lib/buildinfo.Commit=$(COMMIT) -X pier/lib/buildinfo.Time=$(TIME)
+GO      := CGO_ENABLED=0 go
+
+# Where `make run` keeps its daemon. The socket is the default one, so that bin/pier needs no flag.
+DATA_ROOT ?= /var/lib/pier
+EXEC_ROOT ?= /run/pier
+PORT      ?= 8080
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: bin/pier bin/pierd bin/pier-runtime ## build the three static binaries into bin/
+
+SOURCES := go.mod go.sum $(shell find api cli client cmd daemon kernel lib runtime -name '*.go' -not -name '*_test.go' 2>/dev/null)
+
+bin/%: $(SOURCES)
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+examples/hello/hello: examples/hello/main.go
+	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./examples/hello
+
+.PHONY: run
+run: ## build Pier, start pierd, build examples/hello and run it
+	@scripts/setup.sh run
+	@$(MAKE) --no-print-directory build examples/hello/hello
+	@DATA_ROOT=$(DATA_ROOT) EXEC_ROOT=$(EXEC_ROOT) PORT=$(PORT) scripts/run.sh
+
+.PHONY: stop
+stop: ## stop the containers and pierd that `make run` started
+	@DATA_ROOT=$(DATA_ROOT) EXEC_ROOT=$(EXEC_ROOT) scripts/stop.sh
+
+.PHONY: clean
+clean: ## stop, and remove everything that was built, stored or set up
+	@DATA_ROOT=$(DATA_ROOT) EXEC_ROOT=$(EXEC_ROOT) scripts/stop.sh --purge
+	rm -rf bin .cache examples/hello/hello
+
+.PHONY: test
+test: ## install what the tests need and run all of them
+	@scripts/test.sh
+
+.PHONY: bench
+bench: ## measure against Debian's docker.io on this machine
+	@scripts/setup.sh bench
+	@$(MAKE) --no-print-directory build
+	@scripts/bench.sh
+
+.PHONY: lint
+lint: ## gofmt, go vet and the rules of the layout
+	@test -z "$$(gofmt -l $$(git ls-files '*.go' ':!*/testdata/*'))" || { gofmt -l $$(git ls-files '*.go' ':!*/testdata/*'); echo "gofmt would change these files: run gofmt -w on them"; exit 1; }
+	$(GO) vet ./...
+	$(GO) test -count=1 ./test/rules

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine lacks. Usage: setup.sh run|test|bench
+set -euo pipefail
+
+[ "$(id -u)" = 0 ] || { echo "Pier needs root: run this as root, or with sudo" >&2; exit 1; }
+command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer (https://go.dev/dl) and put it on PATH" >&2; exit 1; }
+
+declare -A needed=([git]=git [ps]=procps)
+case "${1:-}" in
+run) needed[curl]=curl ;;
+test) needed+=([/bin/busybox]=busybox-static [docker]=docker.io [chromium]=chromium [npm]=npm [mmdebstrap]=mmdebstrap [ip]=iproute2 [nft]=nftables [curl]=curl) ;;
+bench) needed+=([/bin/busybox]=busybox-static [dockerd]=docker.io [bwrap]=bubblewrap [iptables]=iptables) ;;
+*) echo "usage: setup.sh run|test|bench" >&2; exit 2 ;;
+esac
+
+missing=()
+for command in "${!needed[@]}"; do
+	command -v "$command" >/dev/null || missing+=("${needed[$command]}")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+echo "Installing ${missing[*]} ..."
+export DEBIAN_FRONTEND=noninteractive
+# A package that wants to start a service (docker.io) must not: the tests start their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+	trap 'rm -f "$policy"' EXIT
+fi
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

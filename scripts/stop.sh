@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Ends what `make run` started. With --purge nothing of it stays on the machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ -x bin/pierd ] || { echo "nothing to stop: bin/pierd was never built"; exit 0; }
+purge=${1:-}
+
+bin/pierd stop --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT"
+if [ "$purge" = --purge ]; then
+	bin/pierd cleanup --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT"
+fi
