@@ -10,6 +10,8 @@
 //	Request{Kind: "attach", Attach: {...}}    Response{} then output frames (see Attach)
 //	Request{Kind: "watch"}                    Response{} then Response{Exit: {...}} for every exit, past ones first
 //
+// Input does not travel here: pierd holds a descriptor of each task's standard input or terminal and writes to it.
+//
 // Start reading at Request.
 package shim
 
@@ -40,7 +42,9 @@ const (
 	KindList     = "list"     // -> Tasks
 	KindCustody  = "custody"  // Custody -> Started and descriptors, for a pierd that comes back
 	KindAdopt    = "adopt"    // Adopt and descriptors, for a supervisor that was replaced
-	KindReaped   = "reaped"   // Exit: pierd reaped a process that fell to it when the former supervisor died
+	KindRecover  = "recover"  // after the Adopts: take up, or settle, every other task there is a file of
+	KindReaped   = "reaped"   // Exit: a process that fell to pierd when the former supervisor died has ended
+	KindStdin    = "stdin"    // TaskRef: close standard input
 	KindDelete   = "delete"   // Delete: forget a task that has exited, and remove its cgroup and FIFOs
 	KindUpgrade  = "upgrade"  // execve of the binary now at the supervisor's own path, tasks kept
 	KindShutdown = "shutdown" // end; refused (conflict) while a task lives
@@ -60,6 +64,7 @@ type Request struct {
 	Custody *TaskRef `json:"custody,omitempty"`
 	Adopt   *Adopt   `json:"adopt,omitempty"`
 	Reaped  *Exit    `json:"reaped,omitempty"`
+	Stdin   *TaskRef `json:"stdin,omitempty"`
 	Delete  *TaskRef `json:"delete,omitempty"`
 }
 
@@ -70,6 +75,10 @@ type Response struct {
 	Started *Started `json:"started,omitempty"`
 	Tasks   []Task   `json:"tasks,omitempty"`
 	Exit    *Exit    `json:"exit,omitempty"`
+	// StdinClosed comes on a Watch: pierd closes its descriptor too, so that the task reads end of file.
+	StdinClosed *TaskRef `json:"stdinClosed,omitempty"`
+	// Attached answers Attach: the position at which the stream begins.
+	Attached *Position `json:"attached,omitempty"`
 }
 
 // Error is an errkind error on the wire. It satisfies error; Unwrap gives back the kind.
@@ -149,11 +158,21 @@ type Exec struct {
 	Height  uint16          `json:"height,omitempty"`
 }
 
-// Started answers Start, Exec and Custody. With it come the pidfd and then, for a terminal, its master; else standard
-// input's write end (only with OpenStdin), standard output and standard error, as the supervisor holds them. pierd
-// keeps them for the day the supervisor dies.
+// Started answers Start, Exec and Custody. With it come the descriptors that Files counts, as the supervisor holds them.
+// pierd keeps them for the day the supervisor dies.
 type Started struct {
-	Task Task `json:"task"`
+	Task  Task  `json:"task"`
+	Files Files `json:"files"`
+}
+
+// Files says which descriptors of a task ride on a frame, in the order of its fields. A terminal has a master and one
+// FIFO, Stdout, through which its output passes.
+type Files struct {
+	Pidfd  bool `json:"pidfd,omitempty"`
+	Master bool `json:"master,omitempty"`
+	Stdin  bool `json:"stdin,omitempty"` // the write end
+	Stdout bool `json:"stdout,omitempty"`
+	Stderr bool `json:"stderr,omitempty"`
 }
 
 // Signal sends one signal: to the process, or to every process of the container (All, through its cgroup).
@@ -182,16 +201,39 @@ type Update struct {
 	Resources json.RawMessage `json:"resources"`
 }
 
-// Attach joins the streams of a task that runs, or is about to: attaching before Start waits for it, so that no byte
-// is missed. After the answer the supervisor sends output in Docker's stream frames (one byte stream number 1 or 2,
-// three zero bytes, four bytes length big endian, payload; a terminal's output is stream 1) and closes when the task
-// has exited and everything is sent. pierd sends raw input bytes; its CloseWrite ends the input.
+// Attach joins the output of a task that runs, or is about to: attaching before Start waits for it, so that no byte is
+// missed. After the answer the supervisor sends frames (see FrameHeader) and closes; the last frame is FrameEnd when the
+// task has exited and everything was sent, or FrameError. A connection that ends without either was cut off, and a new
+// one with Resume continues it.
 type Attach struct {
 	TaskRef
+	// Stdin says that the caller also wants to give input. It concerns pierd alone.
 	Stdin  bool `json:"stdin,omitempty"`
 	Stdout bool `json:"stdout,omitempty"`
 	Stderr bool `json:"stderr,omitempty"`
+	// Resume continues a stream after the supervisor was replaced: it holds what was received.
+	Resume *Position `json:"resume,omitempty"`
 }
+
+// Position is how far a reader is in the output of a task: bytes since the task's start.
+type Position struct {
+	Stdout uint64 `json:"stdout"`
+	Stderr uint64 `json:"stderr"`
+	// Patient marks a stream for which the task waits as it would for the reader of a pipe: one attached before the
+	// start, or to an exec. Any other stream is dropped when it takes nothing for too long while output waits.
+	Patient bool `json:"patient,omitempty"`
+}
+
+// Frames of an attached stream are Docker's: the kind, three zero bytes, the payload's length as four bytes big endian,
+// the payload. FrameStdout and FrameStderr carry output; a terminal's output is FrameStdout.
+const (
+	FrameHeader = 8 // bytes
+
+	FrameEnd    = 0 // no payload: all was sent
+	FrameStdout = 1
+	FrameStderr = 2
+	FrameError  = 3 // the payload says why the supervisor ended the stream early
+)
 
 // Exit is how a task ended.
 type Exit struct {
@@ -218,9 +260,12 @@ type Task struct {
 	Exit      *Exit     `json:"exit,omitempty"` // nil while it lives
 }
 
-// Adopt hands a living task to a new supervisor, with the descriptors that Started brought, in the same order.
+// Adopt hands a task to a new supervisor, with the descriptors that Files counts.
 type Adopt struct {
-	Task Task `json:"task"`
-	// Child is set where the process is now pierd's child: pierd reaps it and sends Reaped.
+	Task  Task  `json:"task"`
+	Files Files `json:"files"`
+	// Child is set where the process is now pierd's child: pierd tells its end with Reaped.
 	Child bool `json:"child,omitempty"`
+	// Attached is the number of streams that will be resumed: output waits for them, for a short while at most.
+	Attached int `json:"attached,omitempty"`
 }
