@@ -142,11 +142,16 @@ func exited(n int) (bool, error) {
 
 // Reap takes the exit status of f, a child of this process, and lets the kernel forget it. A child that still runs is
 // errkind.Conflict (Wait first), a process that is not our child or was reaped before is errkind.NotFound.
-func Reap(f *os.File) (Status, error) {
+func Reap(f *os.File) (Status, error) { return waitid(f, "reap", 0) }
+
+// Peek is Reap but leaves the child a zombie: its status can be taken again, by this process or by the one it falls to.
+func Peek(f *os.File) (Status, error) { return waitid(f, "look at", unix.WNOWAIT) }
+
+func waitid(f *os.File, what string, flags int) (Status, error) {
 	var info unix.Siginfo
 	err := fd.With(f, func(n int) error {
 		for {
-			err := unix.Waitid(unix.P_PIDFD, n, &info, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
+			err := unix.Waitid(unix.P_PIDFD, n, &info, unix.WEXITED|unix.WNOHANG|unix.WALL|flags, nil)
 			if err != unix.EINTR {
 				return err
 			}
@@ -161,11 +166,11 @@ func Reap(f *os.File) (Status, error) {
 	})(unsafe.Pointer(&info))
 	switch {
 	case err == unix.ECHILD:
-		return Status{}, errkind.New(errkind.NotFound, "reap %s: it is not a child of this process, or was reaped before", f.Name())
+		return Status{}, errkind.New(errkind.NotFound, "%s %s: it is not a child of this process, or was reaped before", what, f.Name())
 	case err == unix.EAGAIN || err == nil && child.pid == 0:
-		return Status{}, errkind.New(errkind.Conflict, "reap %s: it still runs", f.Name())
+		return Status{}, errkind.New(errkind.Conflict, "%s %s: it still runs", what, f.Name())
 	case err != nil:
-		return Status{}, fmt.Errorf("reap %s: %w", f.Name(), err)
+		return Status{}, fmt.Errorf("%s %s: %w", what, f.Name(), err)
 	}
 	const exitedNormally = 1 // CLD_EXITED
 	if info.Code == exitedNormally {
