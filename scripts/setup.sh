@@ -9,7 +9,7 @@ declare -A needed=([git]=git [ps]=procps)
 case "${1:-}" in
 run) needed[curl]=curl ;;
 test) needed+=([/bin/busybox]=busybox-static [docker]=docker.io [chromium]=chromium [npm]=npm [mmdebstrap]=mmdebstrap [ip]=iproute2 [nft]=nftables [curl]=curl) ;;
-bench) needed+=([/bin/busybox]=busybox-static [dockerd]=docker.io [bwrap]=bubblewrap [iptables]=iptables) ;;
+bench) needed+=([ip]=iproute2 [/bin/busybox]=busybox-static [dockerd]=docker.io [bwrap]=bubblewrap [iptables]=iptables) ;;
 *) echo "usage: setup.sh run|test|bench" >&2; exit 2 ;;
 esac
 

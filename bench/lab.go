@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// lab is two daemons with an image called bb in each.
+type lab struct {
+	dir       string
+	bin       string
+	pierd     *exec.Cmd
+	dockerd   *exec.Cmd
+	pierHost  string
+	dockHost  string
+	dockerCLI string
+}
+
+func newLab() (l *lab, err error) {
+	dir, err := os.MkdirTemp("", "pier-bench-")
+	if err != nil {
+		return nil, err
+	}
+	l = &lab{dir: dir, bin: os.Getenv("PIER_BIN"), pierHost: "unix://" + dir + "/pier/pier.sock", dockHost: "unix://" + dir + "/docker.sock", dockerCLI: "docker"}
+	if l.bin == "" {
+		l.bin = "bin"
+	}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.pierd, err = l.spawn("pierd.log", filepath.Join(l.bin, "pierd"), "--data-root", dir+"/pier-data", "--exec-root", dir+"/pier", "-H", l.pierHost,
+		"--bridge", "pierbench0", "--bip", "10.231.0.1/16"); err != nil {
+		return nil, err
+	}
+	if l.dockerd, err = l.spawn("dockerd.log", "dockerd", "--data-root", dir+"/docker-data", "--exec-root", dir+"/docker", "-H", l.dockHost, "-p", dir+"/docker.pid",
+		"--bip", "10.232.0.1/16"); err != nil {
+		return nil, err
+	}
+	for _, wait := range []func() error{func() error { return l.pier("version") }, func() error { return l.docker("version") }} {
+		if err = patiently(wait); err != nil {
+			return nil, err
+		}
+	}
+	return l, l.images()
+}
+
+func (l *lab) spawn(log, name string, args ...string) (*exec.Cmd, error) {
+	f, err := os.Create(filepath.Join(l.dir, log))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr = f, f
+	return cmd, cmd.Start()
+}
+
+func patiently(f func() error) error {
+	var err error
+	for range 300 {
+		if err = f(); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+func (l *lab) pier(args ...string) error {
+	return run("", filepath.Join(l.bin, "pier"), append([]string{"-H", l.pierHost}, args...)...)
+}
+
+func (l *lab) docker(args ...string) error {
+	return run("", l.dockerCLI, append([]string{"-H", l.dockHost}, args...)...)
+}
+
+func run(stdin, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if stdin != "" {
+		f, err := os.Open(stdin)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		cmd.Stdin = f
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, tail(out.String()))
+	}
+	return nil
+}
+
+func tail(s string) string { return strings.TrimSpace(s[max(0, len(s)-600):]) }
+
+// images makes the image bb, busybox alone, in both daemons, and the build context.
+func (l *lab) images() error {
+	root, ctx := filepath.Join(l.dir, "root"), filepath.Join(l.dir, "context")
+	for _, d := range []string{"bin", "etc", "tmp", "proc"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := run("", "cp", "/bin/busybox", root+"/bin/busybox"); err != nil {
+		return err
+	}
+	for _, name := range []string{"sh", "true", "sleep", "cat", "mkdir", "echo", "cp"} {
+		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
+			return err
+		}
+	}
+	if err := run("", "tar", "-C", root, "-cf", l.dir+"/root.tar", "."); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(ctx, 0o755); err != nil {
+		return err
+	}
+	for i := range 50 {
+		if err := os.WriteFile(filepath.Join(ctx, "file"+strconv.Itoa(i)), bytes.Repeat([]byte("x"), 4096), 0o644); err != nil {
+			return err
+		}
+	}
+	var text strings.Builder
+	text.WriteString("FROM bb\nCOPY . /first\n")
+	for i := range 4 {
+		fmt.Fprintf(&text, "RUN echo %d > /made%d\n", i, i)
+	}
+	text.WriteString("COPY file1 file2 /second/\n")
+	for i := 4; i < 8; i++ {
+		fmt.Fprintf(&text, "RUN echo %d > /made%d\n", i, i)
+	}
+	if err := os.WriteFile(filepath.Join(ctx, "Dockerfile"), []byte(text.String()), 0o644); err != nil {
+		return err
+	}
+	return errors.Join(
+		run(l.dir+"/root.tar", filepath.Join(l.bin, "pier"), "-H", l.pierHost, "import", "-", "bb"),
+		run(l.dir+"/root.tar", l.dockerCLI, "-H", l.dockHost, "import", "-", "bb"))
+}
+
+// rows are the promises of docs/specification.md.
+func (l *lab) rows() []row {
+	ctx := filepath.Join(l.dir, "context")
+	both := func(name string, promise float64, args ...string) row {
+		return row{name: name, promise: promise, ours: func() error { return l.pier(args...) }, peer: func() error { return l.docker(args...) }}
+	}
+	build := both("build, 8 RUN + 2 COPY, no cache", 8, "build", "--no-cache", "-q", "-t", "built", ctx)
+	cached := both("build, everything cached", 10, "build", "-q", "-t", "built", ctx)
+	// The container to exec in is started on the first, uncounted run.
+	exec := both("exec true", 0, "exec", "steady", "true")
+	for _, side := range []struct {
+		f     *func() error
+		start func(...string) error
+	}{{&exec.ours, l.pier}, {&exec.peer, l.docker}} {
+		do, started := *side.f, false
+		*side.f = func() error {
+			if !started {
+				started = true
+				if err := side.start("run", "-d", "--name", "steady", "--network", "none", "bb", "sleep", "100000"); err != nil {
+					return err
+				}
+			}
+			return do()
+		}
+	}
+	return []row{
+		both("run --rm true, bridge", 25, "run", "--rm", "bb", "true"),
+		both("run --rm true, --network none", 30, "run", "--rm", "--network", "none", "bb", "true"),
+		exec,
+		build,
+		cached,
+		{name: "pier version", ceiling: 4 * time.Millisecond, ours: func() error { return l.pier("version") }},
+	}
+}
+
+// floor is what the kernel itself costs: the same program in fresh namespaces, nothing else.
+func (l *lab) floor() error {
+	return run("", "bwrap", "--unshare-all", "--bind", filepath.Join(l.dir, "root"), "/", "--proc", "/proc", "--dev", "/dev", "/bin/true")
+}
+
+func (l *lab) close() {
+	if l.pierd != nil {
+		l.removeAll(l.pier, filepath.Join(l.bin, "pier"), l.pierHost)
+		_ = run("", filepath.Join(l.bin, "pierd"), "stop", "--data-root", l.dir+"/pier-data", "--exec-root", l.dir+"/pier")
+		_ = l.pierd.Wait()
+		_ = run("", filepath.Join(l.bin, "pierd"), "cleanup", "--data-root", l.dir+"/pier-data", "--exec-root", l.dir+"/pier", "--bridge", "pierbench0")
+	}
+	if l.dockerd != nil {
+		l.removeAll(l.docker, l.dockerCLI, l.dockHost)
+		_ = l.dockerd.Process.Signal(os.Interrupt)
+		_ = l.dockerd.Wait()
+	}
+	if err := os.RemoveAll(l.dir); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
+	}
+}
+
+func (l *lab) removeAll(do func(...string) error, name, host string) {
+	out, err := exec.Command(name, "-H", host, "ps", "-aq").Output()
+	if ids := strings.Fields(string(out)); err == nil && len(ids) > 0 {
+		_ = do(append([]string{"rm", "-f"}, ids...)...)
+	}
+}

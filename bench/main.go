@@ -1,0 +1,142 @@
+// Command bench measures Pier beside Debian's docker.io on this machine, in one run: every pair of commands is run in
+// turn, so that a machine that slows down slows both, and what counts is the ratio of medians.
+//
+// It starts both daemons with data roots and sockets of their own. `make bench` runs it in a network namespace of its
+// own, so that no bridge or rule of the machine is touched.
+//
+//	bench [-n RUNS] [-only WORD]
+//
+// Start reading at main.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// row is one line of the table: a piece of work done both ways.
+type row struct {
+	name    string
+	promise float64 // the peer's median must be at least this many times ours; 0: none
+	ceiling time.Duration
+	ours    func() error
+	peer    func() error // nil: no peer, ceiling is the promise
+}
+
+func main() {
+	runs := flag.Int("n", 20, "counted runs of each command")
+	only := flag.String("only", "", "only the rows whose name holds this word")
+	flag.Parse()
+	if err := bench(*runs, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(runs int, only string) error {
+	lab, err := newLab()
+	if err != nil {
+		return err
+	}
+	defer lab.close()
+	fmt.Printf("%-34s %12s %12s %12s %9s %9s\n", "work", "pier", "docker.io", "bwrap floor", "ratio", "promise")
+	failed := 0
+	for _, r := range lab.rows() {
+		if !strings.Contains(r.name, only) {
+			continue
+		}
+		ok, err := measure(r, runs, lab.floor)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		if !ok {
+			failed++
+		}
+	}
+	if strings.Contains("memory", only) {
+		ok, err := lab.memory(100)
+		if err != nil {
+			return fmt.Errorf("memory: %w", err)
+		}
+		if !ok {
+			failed++
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d promises missed", failed)
+	}
+	return nil
+}
+
+// measure runs both sides in turn after one uncounted run of each, and prints the medians.
+func measure(r row, runs int, floor func() error) (bool, error) {
+	var ours, peers, floors []time.Duration
+	withFloor := strings.HasPrefix(r.name, "run")
+	for i := range runs + 1 {
+		d, err := timed(r.ours)
+		if err != nil {
+			return false, err
+		}
+		var p, f time.Duration
+		if r.peer != nil {
+			if p, err = timed(r.peer); err != nil {
+				return false, fmt.Errorf("peer: %w", err)
+			}
+		}
+		if withFloor {
+			if f, err = timed(floor); err != nil {
+				return false, fmt.Errorf("bwrap: %w", err)
+			}
+		}
+		if i > 0 { // the first run warms both up
+			ours, peers, floors = append(ours, d), append(peers, p), append(floors, f)
+		}
+	}
+	mine, theirs := median(ours), median(peers)
+	ratio, promise, ok := "-", "-", true
+	if r.peer != nil {
+		value := float64(theirs) / float64(mine)
+		ratio, promise = fmt.Sprintf("%.1f", value), fmt.Sprintf(">= %.0f", r.promise)
+		ok = r.promise == 0 || value >= r.promise
+	} else {
+		promise = fmt.Sprintf("<= %s", ms(r.ceiling))
+		ok = mine <= r.ceiling
+	}
+	fmt.Printf("%-34s %12s %12s %12s %9s %9s%s\n", r.name, ms(mine), blank(theirs), blank(median(floors)), ratio, promise, verdict(ok))
+	return ok, nil
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return ""
+	}
+	return "  MISSED"
+}
+
+func timed(f func() error) (time.Duration, error) {
+	start := time.Now()
+	err := f()
+	return time.Since(start), err
+}
+
+func median(d []time.Duration) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
+
+func blank(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return ms(d)
+}
