@@ -66,6 +66,8 @@ direct4:
 	MOVQ call_nr(R12), AX
 	CMPQ AX, $-1
 	JEQ  check
+	CMPQ AX, $-2
+	JEQ  checknot
 	SYSCALL
 
 result:
@@ -99,13 +101,22 @@ check:
 	MOVQ (DI), AX
 	ANDQ SI, AX
 	CMPQ AX, DX
-	JEQ  equal
+	JEQ  good
+bad:
 	MOVQ R10, AX
 	NEGQ AX
 	JMP  result
-equal:
+good:
 	XORL AX, AX
 	JMP  result
+
+checknot:
+	// nr -2: the same, but they must differ.
+	MOVQ (DI), AX
+	ANDQ SI, AX
+	CMPQ AX, DX
+	JEQ  bad
+	JMP  good
 
 fail:
 	MOVQ R12, (R15)

@@ -62,6 +62,8 @@ direct4:
 	MOVD call_nr(R19), R8
 	CMN  $1, R8
 	BEQ  check
+	CMN  $2, R8
+	BEQ  checknot
 	SVC
 
 result:
@@ -96,6 +98,16 @@ check:
 	MOVD ZR, R0
 	CMP  R2, R10
 	BEQ  result
+	NEG  R3, R0
+	B    result
+
+checknot:
+	// nr -2: the same, but they must differ.
+	MOVD (R0), R10
+	AND  R1, R10, R10
+	MOVD ZR, R0
+	CMP  R2, R10
+	BNE  result
 	NEG  R3, R0
 	B    result
 

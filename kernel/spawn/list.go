@@ -137,12 +137,20 @@ func (l *List) Add(what, path string, nr uintptr, args ...Arg) Call {
 	return Call{l, len(l.calls) - 1}
 }
 
-// checkNR is the number that the interpreter takes for Check.
-const checkNR = ^uintptr(0)
+// The numbers that the interpreter takes for Check and CheckNot.
+const (
+	checkNR    = ^uintptr(0)
+	checkNotNR = ^uintptr(1)
+)
 
 // Check appends a comparison: the eight bytes at p, masked, must be want; otherwise it fails like a call, with errno.
 func (l *List) Check(what, path string, p Arg, mask, want uint64, errno syscall.Errno) Call {
 	return l.Add(what, path, checkNR, p, Int(mask), Int(want), Int(uintptr(errno)))
+}
+
+// CheckNot is Check for a difference: the masked bytes at p must not be want.
+func (l *List) CheckNot(what, path string, p Arg, mask, want uint64, errno syscall.Errno) Call {
+	return l.Add(what, path, checkNotNR, p, Int(mask), Int(want), Int(uintptr(errno)))
 }
 
 // Here is the place after the last call, for OnSuccess and OnError.
@@ -182,3 +190,6 @@ func (c Call) Result() (done bool, value int64, errno syscall.Errno) {
 	}
 	return k.done != 0, k.result, 0
 }
+
+// Address is the place of s itself, for Check.
+func (l *List) Address(s Slot) Arg { return Arg{v: uintptr(unsafe.Pointer(s.v))} }

@@ -101,6 +101,11 @@ func TestFailures(t *testing.T) {
 			l.Check("check", "", spawn.Pointer(l, new(uint64)), 1, 1, unix.EXDEV)
 			execve(l, "/bin/busybox", "true")
 		}, "check", unix.EXDEV},
+		{"failing difference", func(l *spawn.List) {
+			l.CheckNot("check", "", spawn.Pointer(l, new(uint64)), 1, 1, unix.EXDEV)
+			l.CheckNot("checknot", "", spawn.Pointer(l, new(uint64)), 1, 0, unix.EXDEV)
+			execve(l, "/bin/busybox", "true")
+		}, "checknot", unix.EXDEV},
 		{"end of the list", func(l *spawn.List) { execve(l, "/bin/missing").Tolerate() }, "execve", unix.ENOENT},
 		{"killed", func(l *spawn.List) {
 			l.Add("kill", "", unix.SYS_KILL, spawn.Int(0), spawn.Int(int(unix.SIGKILL)))

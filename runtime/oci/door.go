@@ -103,13 +103,6 @@ func startError(call, path string, errno syscall.Errno, kind errkind.Kind, forma
 	return &StartError{Call: call, Path: path, Errno: errno, Err: errkind.New(kind, format, args...)}
 }
 
-// Start runs c's first process and returns when its execve has succeeded. On an error nothing is left behind: the child
-// is reaped, its mounts and namespaces are gone, the cgroup is as it was. Errors are *StartError. Ending ctx kills a
-// start that hangs.
-func Start(ctx context.Context, c *Container) (*Process, error) {
-	return nil, startError("start", "", 0, errkind.Unsupported, "start container %s: not built yet", c.ID)
-}
-
 // Exec runs one more process in a running container and returns when its execve has succeeded; the process is a child
 // of the caller. Errors are *StartError. Ending ctx kills an exec that hangs (in a paused container, say).
 func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {

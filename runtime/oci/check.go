@@ -1,0 +1,106 @@
+package oci
+
+import (
+	"path"
+	"strings"
+
+	"pier/lib/errkind"
+)
+
+// procFiles may be covered by a bind mount: files that lxcfs and its kin show instead of the kernel's.
+var procFiles = map[string]bool{
+	"/proc/cpuinfo": true, "/proc/diskstats": true, "/proc/meminfo": true, "/proc/stat": true, "/proc/swaps": true,
+	"/proc/uptime": true, "/proc/loadavg": true, "/proc/slabinfo": true, "/proc/net/dev": true,
+	"/proc/sys/kernel/ns_last_pid": true, "/proc/sys/crypto/fips_enabled": true,
+}
+
+// check refuses a configuration that cannot be carried out, before anything is done for it.
+func (s *start) check() error {
+	if s.c.ID == "" || strings.ContainsAny(s.c.ID, "/\x00") || s.c.ID == "." || s.c.ID == ".." {
+		return errkind.New(errkind.Invalid, "container name %q is not one path component", s.c.ID)
+	}
+	if s.process == nil {
+		return errkind.New(errkind.Invalid, "it has no process")
+	}
+	if err := s.task.checkProcess(); err != nil {
+		return err
+	}
+	for _, name := range []string{s.spec.Hostname, s.spec.Domainname} {
+		if len(name) > 64 || strings.ContainsRune(name, 0) {
+			return errkind.New(errkind.Invalid, "host or domain name %q: longer than 64 bytes", name)
+		}
+	}
+	if _, ok := rootPropagations[s.linux.RootfsPropagation]; !ok {
+		return errkind.New(errkind.Invalid, "unknown rootfsPropagation %q", s.linux.RootfsPropagation)
+	}
+	if s.linux.MountLabel != "" {
+		return errkind.New(errkind.Unsupported, "SELinux mount labels are not supported")
+	}
+	if s.linux.IntelRdt != nil || len(s.linux.NetDevices) > 0 || s.linux.MemoryPolicy != nil {
+		return errkind.New(errkind.Unsupported, "intelRdt, netDevices and memoryPolicy are not supported")
+	}
+	if len(s.linux.TimeOffsets) > 0 {
+		return errkind.New(errkind.Unsupported, "time offsets are not supported")
+	}
+	for _, list := range [][]string{s.linux.MaskedPaths, s.linux.ReadonlyPaths} {
+		for _, p := range list {
+			if !path.IsAbs(p) || strings.ContainsRune(p, 0) {
+				return errkind.New(errkind.Invalid, "masked or read-only path %q is not absolute", p)
+			}
+		}
+	}
+	for i := range s.spec.Mounts {
+		if err := checkMount(s.spec.Mounts[i].Destination, s.spec.Mounts[i].Type); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkMount(dest, kind string) error {
+	if dest == "" || strings.ContainsRune(dest, 0) {
+		return errkind.New(errkind.Invalid, "mount destination %q", dest)
+	}
+	clean := path.Clean("/" + dest)
+	switch {
+	case clean == "/":
+		return errkind.New(errkind.Invalid, "mount destination %s is the root", dest)
+	case clean == "/proc" && kind != "proc" && kind != "bind" && kind != "none" && kind != "":
+		return errkind.New(errkind.Invalid, "only procfs may be mounted on /proc, not %s", kind)
+	case strings.HasPrefix(clean, "/proc/") && !procFiles[clean]:
+		return errkind.New(errkind.Invalid, "%s cannot be mounted on because it is inside /proc", dest)
+	}
+	return nil
+}
+
+// checkProcess looks at what Start and Exec have in common.
+func (t *task) checkProcess() error {
+	p := t.process
+	if len(p.Args) == 0 {
+		return errkind.New(errkind.Invalid, "no command specified")
+	}
+	if !path.IsAbs(p.Cwd) {
+		return errkind.New(errkind.Invalid, "working folder %q is not an absolute path", p.Cwd)
+	}
+	for _, list := range [][]string{p.Args, p.Env, {p.Cwd}} {
+		for _, s := range list {
+			if strings.ContainsRune(s, 0) {
+				return errkind.New(errkind.Invalid, "%q holds a zero byte", s)
+			}
+		}
+	}
+	const noID = ^uint32(0) // to the kernel: leave as it is
+	ids := append([]uint32{p.User.UID, p.User.GID}, p.User.AdditionalGids...)
+	for _, id := range ids {
+		if id >= noID {
+			return errkind.New(errkind.Invalid, "user or group %d is out of range", id)
+		}
+	}
+	if p.Terminal && (t.stdio != Stdio{}) {
+		return errkind.New(errkind.Invalid, "a process with a terminal takes no other streams")
+	}
+	if t.preserve < 0 || t.preserve > 1<<16 {
+		return errkind.New(errkind.Invalid, "%d descriptors to keep open", t.preserve)
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package oci
+
+import (
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/mount"
+	"pier/kernel/spawn"
+	"pier/kernel/tty"
+	"pier/lib/errkind"
+)
+
+// defaultDevices are in every container's /dev (runtime-spec config-linux.md "Default Devices").
+var defaultDevices = [...]struct {
+	name         string
+	major, minor uint32
+}{
+	{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+}
+
+var devLinks = [...][2]string{
+	{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
+	{"pts/ptmx", "ptmx"},
+}
+
+// mountDev makes the container's /dev: a tmpfs that the parent fills before anybody sees it, so that device nodes work in
+// a user namespace too. Its destination must be a real folder of the root.
+func (s *start) mountDev(m *specs.Mount, o mountOptions) error {
+	options := map[string]string{"source": "tmpfs"}
+	for _, d := range o.data {
+		key, value, _ := strings.Cut(d, "=")
+		options[key] = value
+	}
+	dev, err := mount.Filesystem("tmpfs", options, mount.Attr((o.set|o.recSet)&^unix.MOUNT_ATTR_RDONLY))
+	if err != nil {
+		return err
+	}
+	s.dev = s.own(dev)
+	s.devReadOnly = (o.set|o.recSet)&unix.MOUNT_ATTR_RDONLY != 0
+	uid, gid := s.hostRoot()
+	fd := fdOf(dev)
+	if uid != 0 || gid != 0 {
+		if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+			return os.NewSyscallError("chown /dev", err)
+		}
+	}
+	for _, d := range defaultDevices {
+		if err := makeNode(fd, d.name, unix.S_IFCHR|0o666, unix.Mkdev(d.major, d.minor), uid, gid); err != nil {
+			return err
+		}
+	}
+	for _, l := range devLinks {
+		if err := unix.Symlinkat(l[0], fd, l[1]); err != nil {
+			return os.NewSyscallError("symlink /dev/"+l[1], err)
+		}
+	}
+	if _, err := os.Lstat("/proc/kcore"); err == nil {
+		if err := unix.Symlinkat("/proc/kcore", fd, "core"); err != nil {
+			return os.NewSyscallError("symlink /dev/core", err)
+		}
+	}
+	for i := range s.linux.Devices {
+		if err := s.device(fd, &s.linux.Devices[i]); err != nil {
+			return err
+		}
+	}
+	if s.process.Terminal {
+		if err := makeNode(fd, "console", unix.S_IFREG|0o620, 0, uid, gid); err != nil {
+			return err
+		}
+	}
+	at := s.place("mount /dev", m, aFolder, nil)
+	s.moveMount("mount /dev", "/dev", s.File(dev), spawn.From(at))
+	return nil
+}
+
+// makeNode makes a file with exactly this mode: the process's umask does not apply.
+func makeNode(dir int, name string, mode uint32, dev uint64, uid, gid int) error {
+	if err := unix.Mknodat(dir, name, mode, int(dev)); err != nil {
+		return os.NewSyscallError("mknod /dev/"+name, err)
+	}
+	if err := unix.Fchmodat(dir, name, mode&0o7777, 0); err != nil {
+		return os.NewSyscallError("chmod /dev/"+name, err)
+	}
+	if uid != 0 || gid != 0 {
+		if err := unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return os.NewSyscallError("chown /dev/"+name, err)
+		}
+	}
+	return nil
+}
+
+var deviceTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
+
+// device makes one of Spec.Linux.Devices in the new /dev. One that is there by default is replaced.
+func (s *start) device(dev int, d *specs.LinuxDevice) error {
+	name, ok := strings.CutPrefix(path.Clean(d.Path), "/dev/")
+	kind, known := deviceTypes[d.Type]
+	if !ok {
+		return errkind.New(errkind.Unsupported, "device %s: devices are made below /dev only", d.Path)
+	}
+	if !known {
+		return errkind.New(errkind.Invalid, "device %s: unknown type %q", d.Path, d.Type)
+	}
+	mode := uint32(0o666)
+	if d.FileMode != nil {
+		mode = uint32(d.FileMode.Perm())
+	}
+	uid, gid := s.hostRoot()
+	if d.UID != nil {
+		uid = s.hostID(*d.UID, s.linux.UIDMappings)
+	}
+	if d.GID != nil {
+		gid = s.hostID(*d.GID, s.linux.GIDMappings)
+	}
+	// The tree is ours alone and holds only what this file put there: plain steps are safe.
+	dirs := strings.Split(name, "/")
+	for i := 1; i < len(dirs); i++ {
+		if err := unix.Mkdirat(dev, path.Join(dirs[:i]...), 0o755); err != nil && err != unix.EEXIST {
+			return os.NewSyscallError("mkdir /dev/"+path.Join(dirs[:i]...), err)
+		}
+	}
+	if err := unix.Unlinkat(dev, name, 0); err != nil && err != unix.ENOENT {
+		return os.NewSyscallError("replace "+d.Path, err)
+	}
+	return makeNode(dev, name, kind|mode, unix.Mkdev(uint32(d.Major), uint32(d.Minor)), uid, gid)
+}
+
+// mountDevpts makes the container's own devpts, and the process's terminal in it.
+func (s *start) mountDevpts(m *specs.Mount, o mountOptions) error {
+	options := make(map[string]string)
+	for _, d := range o.data {
+		key, value, _ := strings.Cut(d, "=")
+		// The parent mounts: its numbers, not the container's, name users and groups.
+		if n, err := strconv.ParseUint(value, 10, 32); err == nil && (key == "gid" || key == "uid") {
+			ids := s.linux.GIDMappings
+			if key == "uid" {
+				ids = s.linux.UIDMappings
+			}
+			value = strconv.Itoa(s.hostID(uint32(n), ids))
+		}
+		options[key] = value
+	}
+	pts, err := tty.Instance(options, mount.Attr(o.set|o.recSet))
+	if err != nil {
+		return err
+	}
+	s.devpts = s.own(pts)
+	if s.process.Terminal {
+		if s.terminal, err = tty.Open(pts); err != nil {
+			return err
+		}
+	}
+	at := s.place("mount devpts", m, aFolder, nil)
+	s.moveMount("mount devpts", "/dev/pts", s.File(pts), spawn.From(at))
+	return nil
+}
+
+// console shows the process's terminal at /dev/console: a bind of the slave, taken from our own devpts by descriptor,
+// whatever lies at /dev/pts by now.
+func (s *start) console() {
+	if s.terminal == nil {
+		return
+	}
+	slave, clone := s.Slot(), s.Slot()
+	const what = "bind /dev/console"
+	s.openAt(what, s.File(s.devpts), strconv.Itoa(s.terminal.Number), unix.O_PATH|unix.O_NOFOLLOW, 0).Into(slave)
+	s.cloneMount(what, "", spawn.From(slave), 0, clone)
+	at := s.destination(what, "/dev/console", aFile, noFollow)
+	s.moveMount(what, "/dev/console", spawn.From(clone), spawn.From(at))
+}

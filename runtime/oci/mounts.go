@@ -1,0 +1,275 @@
+package oci
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/fsroot"
+	"pier/kernel/mount"
+	"pier/kernel/spawn"
+	"pier/lib/errkind"
+)
+
+// mounts adds everything in Spec.Mounts, in order. Bind sources, /dev and devpts are made ready by the parent, which may
+// do more than a child in a user namespace; file systems that belong to the child's namespaces (proc, sysfs, mqueue,
+// cgroup) and tmpfs are made by the child.
+func (s *start) mounts() error {
+	for i := range s.spec.Mounts {
+		m := &s.spec.Mounts[i]
+		o, err := parseMountOptions(m.Options)
+		if err == nil {
+			err = s.mount(m, o, s.spec.Mounts[:i])
+		}
+		if err != nil {
+			return s.fail("mount", m.Destination, err)
+		}
+	}
+	return nil
+}
+
+func (s *start) mount(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+	if o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0 {
+		return s.mountIDMapped(m, o, before)
+	}
+	switch {
+	case o.bind || m.Type == "bind":
+		return s.mountBind(m, o, before, nil)
+	case m.Type == "cgroup" || m.Type == "cgroup2":
+		return s.mountCgroup(m, o)
+	case m.Type == "tmpfs" && path.Clean(m.Destination) == "/dev":
+		return s.mountDev(m, o)
+	case m.Type == "devpts" && path.Clean(m.Destination) == "/dev/pts":
+		return s.mountDevpts(m, o)
+	}
+	return s.mountFilesystem(m, o, before)
+}
+
+// place pins the destination of a mount. The folders of the kernel's own file systems must be what they look like.
+func (s *start) place(what string, m *specs.Mount, kind kindOf, before []specs.Mount) spawn.Slot {
+	dest := path.Clean(m.Destination)
+	resolve := uint64(inRoot)
+	if kernelFolder(dest) || m.Type == "proc" || m.Type == "sysfs" {
+		resolve = noFollow
+	} else {
+		s.prepareDestination(dest, kind, before)
+	}
+	return s.destination(what, dest, kind, resolve)
+}
+
+// kernelFolder reports whether dest is a folder that the kernel's files will be found in.
+func kernelFolder(dest string) bool { return dest == "/proc" || dest == "/sys" || dest == "/dev" }
+
+// prepareDestination makes a missing destination in the root file system itself. It is here for symbolic links whose
+// target is missing (an image's /etc/resolv.conf), which the child's simpler way does not follow. What it cannot
+// do, the child tries again and reports.
+func (s *start) prepareDestination(dest string, kind kindOf, before []specs.Mount) {
+	for i := range before {
+		if within(dest, path.Clean(before[i].Destination)) {
+			return // it lies in another mount, which is not in place yet
+		}
+	}
+	uid, gid := s.hostRoot()
+	root := fsroot.FromFile(s.rootfs)
+	if _, err := root.Stat(dest); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if kind == aFolder {
+		_ = root.MkdirAll(dest, 0o755, uid, gid)
+		return
+	}
+	for range 40 { // the kernel's bound on links in one path
+		node, err := root.At(dest)
+		if err != nil {
+			break
+		}
+		target, err := node.Readlink()
+		node.Close()
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(target, "/") {
+			target = path.Dir(dest) + "/" + target
+		}
+		dest = target
+	}
+	if err := root.MkdirAll(path.Dir(dest), 0o755, uid, gid); err != nil {
+		return
+	}
+	f, err := root.OpenFile(dest, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return
+	}
+	_ = f.Chown(uid, gid)
+	f.Close()
+}
+
+func within(name, folder string) bool {
+	return name == folder || strings.HasPrefix(name, strings.TrimSuffix(folder, "/")+"/")
+}
+
+// mountBind moves a clone of m.Source into place; source, if not nil, is that clone made already.
+func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount, source *os.File) error {
+	if source == nil {
+		var err error
+		name := m.Source
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(s.c.Bundle, name)
+		}
+		if source, err = mount.OpenTree(name, o.recursive); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return errkind.New(errkind.Invalid, "bind source path does not exist: %s: %w", m.Source, err)
+			}
+			return err
+		}
+		s.own(source)
+	}
+	if err := setBindAttrs(source, o); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fdOf(source), &st); err != nil {
+		return err
+	}
+	kind := aFile
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		kind = aFolder
+	}
+	dest := path.Clean(m.Destination)
+	if kernelFolder(dest) && kind != aFolder {
+		return errkind.New(errkind.Invalid, "%s must stay a folder", dest)
+	}
+	what := "bind"
+	at := s.place(what, m, kind, before)
+	if !within(dest, "/proc") {
+		// However the path came to lead there: nothing covers the kernel's own files.
+		s.CheckNot(what+" over procfs", m.Destination, s.statfsType(m.Destination, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
+	}
+	s.moveMount(what, m.Destination, s.File(source), spawn.From(at))
+	return nil
+}
+
+// setBindAttrs gives a clone its flags. Without another word it is private: what is mounted in the container later
+// stays there, and what is mounted on the host stays out.
+func setBindAttrs(source *os.File, o mountOptions) error {
+	if o.propagation == 0 {
+		o.propagation, o.propagateRecursive = unix.MS_PRIVATE, true
+	}
+	all := attr(o.recSet, o.recClear, 0)
+	one := attr(o.set, o.clear, 0)
+	if o.propagateRecursive {
+		all.Propagation = o.propagation
+	} else {
+		one.Propagation = o.propagation
+	}
+	fd := fdOf(source)
+	if all != (unix.MountAttr{}) {
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &all); err != nil {
+			return os.NewSyscallError("mount_setattr", err)
+		}
+	}
+	if one != (unix.MountAttr{}) {
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &one); err != nil {
+			return os.NewSyscallError("mount_setattr", err)
+		}
+	}
+	return nil
+}
+
+// mountIDMapped is mountBind through a clone that shows other owners (mount_setattr MOUNT_ATTR_IDMAP; Linux >= 5.12).
+func (s *start) mountIDMapped(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+	return errkind.New(errkind.Unsupported, "mount %s: mounts with their own id mappings are not supported", m.Destination)
+}
+
+// mountFilesystem makes a new file system in the child and moves it into place.
+func (s *start) mountFilesystem(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+	what := "mount " + m.Type
+	if o.recSet|o.recClear != 0 && m.Type == "" {
+		return errkind.New(errkind.Invalid, "a mount needs a type or the option bind")
+	}
+	options := o.data
+	if m.Source != "" && m.Source != "none" {
+		options = append([]string{"source=" + m.Source}, options...)
+	}
+	fsMount := s.filesystem(what, m.Destination, m.Type, options, o.set|o.recSet)
+	at := s.place(what, m, aFolder, before)
+	s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
+	if o.propagation != 0 {
+		s.setAttr(what, m.Destination, spawn.From(fsMount), o.propagateRecursive, attr(0, 0, o.propagation))
+	}
+	if m.Type == "proc" && path.Clean(m.Destination) == "/proc" {
+		s.procfs, s.haveProc = fsMount, true
+	}
+	return nil
+}
+
+// proc returns the child's own procfs, mounting one that nobody sees if the container has none.
+func (s *start) proc() spawn.Arg {
+	if !s.haveProc {
+		s.procfs, s.haveProc = s.filesystem("mount proc", "/proc", "proc", nil, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC), true
+	}
+	return spawn.From(s.procfs)
+}
+
+// mountCgroup shows the container its control groups: on v2 the file system itself, seen from the container's cgroup
+// namespace; on v1 a small tmpfs with a bind of the container's own group in each hierarchy.
+func (s *start) mountCgroup(m *specs.Mount, o mountOptions) error {
+	what := "mount cgroup"
+	if len(s.join.Tasks) == 0 {
+		fsMount := s.filesystem(what, m.Destination, "cgroup2", nil, o.set|o.recSet)
+		at := s.place(what, m, aFolder, nil)
+		s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
+		return nil
+	}
+	var dirs []string
+	for _, tasks := range s.join.Tasks {
+		dirs = append(dirs, filepath.Dir(tasks.Name()))
+	}
+	top, err := mount.Filesystem("tmpfs", map[string]string{"mode": "755", "source": "tmpfs"}, mount.Attr(o.set&^unix.MOUNT_ATTR_RDONLY))
+	if err != nil {
+		return err
+	}
+	s.own(top)
+	uid, gid := s.hostRoot()
+	dest := path.Clean(m.Destination)
+	at := s.place(what, m, aFolder, nil)
+	s.moveMount(what, dest, s.File(top), spawn.From(at))
+	for _, dir := range dirs {
+		name := filepath.Base(strings.TrimSuffix(dir, s.c.Cgroup.Path()))
+		bind, err := mount.OpenTree(dir, false)
+		if err != nil {
+			return err
+		}
+		s.own(bind)
+		if err := setBindAttrs(bind, mountOptions{set: o.set | o.recSet}); err != nil {
+			return err
+		}
+		if err := unix.Mkdirat(fdOf(top), name, 0o755); err != nil {
+			return os.NewSyscallError("mkdir "+name, err)
+		}
+		if err := unix.Fchownat(fdOf(top), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return os.NewSyscallError("chown "+name, err)
+		}
+		sub := s.Slot()
+		s.openAt(what, s.File(top), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0).Into(sub)
+		s.moveMount(what, dest+"/"+name, s.File(bind), spawn.From(sub))
+		// Hierarchies with several controllers are mounted under all their names joined; each name leads there too.
+		for alias := range strings.SplitSeq(name, ",") {
+			if alias != name {
+				if err := unix.Symlinkat(name, fdOf(top), alias); err != nil {
+					return os.NewSyscallError("symlink "+alias, err)
+				}
+			}
+		}
+	}
+	if o.set&unix.MOUNT_ATTR_RDONLY != 0 {
+		s.setAttr(what, dest, s.File(top), false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+	}
+	return nil
+}

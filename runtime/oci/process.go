@@ -1,0 +1,385 @@
+package oci
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/capability"
+	"pier/kernel/seccomp"
+	"pier/kernel/spawn"
+	"pier/kernel/tty"
+	"pier/lib/errkind"
+)
+
+// task is what a container's first process and a later one have in common: everything between the namespaces and the
+// program.
+type task struct {
+	*builder
+	id       string
+	process  *specs.Process
+	filter   []byte    // compiled seccomp, nil for none
+	terminal *tty.Pair // nil without one
+	stdio    Stdio
+	preserve int
+	width    uint16
+	height   uint16
+	newUsers bool // the child is in a user namespace of its own
+}
+
+// fail wraps err for what the parent did for path.
+func (t *task) fail(call, name string, err error) error {
+	kind := errkind.Of(err)
+	return &StartError{Call: call, Path: name, Errno: errnoOf(err), Err: errkind.New(kind, "%s %s: %w", call, name, err)}
+}
+
+// compile fills filter from a profile, if it did not come compiled.
+func (t *task) compile(given []byte, profile *specs.LinuxSeccomp) error {
+	t.filter = given
+	if len(given) > 0 || profile == nil {
+		return nil
+	}
+	program, err := seccomp.Compile(profile)
+	if err != nil {
+		return t.fail("compile", "seccomp profile", err)
+	}
+	t.filter = program
+	return nil
+}
+
+// session adds a new session, its keyring, the terminal and the three standard streams.
+func (t *task) session() error {
+	t.Add("setsid", "", unix.SYS_SETSID)
+	// A session keyring of its own, or the container would read and change its parent's keys. A kernel without keys, or
+	// a full quota of them, is no reason to fail.
+	t.Add("keyctl", "", unix.SYS_KEYCTL, spawn.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), t.String("_ses."+t.id)).
+		Tolerate(unix.ENOSYS, unix.EPERM, unix.EINVAL)
+	streams := [3]*os.File{t.stdio.Stdin, t.stdio.Stdout, t.stdio.Stderr}
+	if t.terminal != nil {
+		streams = [3]*os.File{t.terminal.Slave, t.terminal.Slave, t.terminal.Slave}
+	}
+	from := [3]spawn.Arg{}
+	for i, f := range streams {
+		if f == nil {
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+			if err != nil {
+				return t.fail("open", os.DevNull, err)
+			}
+			f, streams[i] = t.own(null), nil
+		}
+		if from[i] = t.File(f); fdOf(f) < 3 { // out of the way of the dup3 below
+			up := t.Slot()
+			t.Add("dup", f.Name(), unix.SYS_FCNTL, from[i], spawn.Int(unix.F_DUPFD_CLOEXEC), spawn.Int(3)).Into(up)
+			from[i] = spawn.From(up)
+		}
+	}
+	uid, gid := t.process.User.UID, t.process.User.GID
+	for i := range streams {
+		t.Add("dup3", "", unix.SYS_DUP3, from[i], spawn.Int(i), spawn.Int(0))
+		if streams[i] != nil && (uid != 0 || gid != 0) && t.chownable(streams[i]) {
+			// So that the user may open /dev/stdout again.
+			t.Add("chown", "standard stream", unix.SYS_FCHOWN, spawn.Int(i), spawn.Int(uid), spawn.Int(^uint32(0))).
+				Tolerate(unix.EINVAL, unix.EPERM, unix.EROFS, unix.ENOSYS)
+		}
+	}
+	if t.terminal != nil {
+		t.Add("ioctl TIOCSCTTY", "", unix.SYS_IOCTL, spawn.Int(0), spawn.Int(unix.TIOCSCTTY), spawn.Int(0))
+	}
+	return nil
+}
+
+// chownable reports whether f is a pipe, socket, or our own terminal: never a file or device of the host.
+func (t *task) chownable(f *os.File) bool {
+	if t.terminal != nil {
+		return true
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fdOf(f), &st) != nil {
+		return false
+	}
+	kind := st.Mode & unix.S_IFMT
+	return kind == unix.S_IFIFO || kind == unix.S_IFSOCK
+}
+
+// closeDescriptors makes every descriptor above the streams, and above those to be kept, end with execve.
+func (t *task) closeDescriptors() {
+	const closeRangeCloexec = 4
+	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(3+t.preserve), spawn.Int(^uint32(0)), spawn.Int(closeRangeCloexec))
+}
+
+var rlimits = map[string]int{
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_DATA": unix.RLIMIT_DATA,
+	"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
+	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
+	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
+	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
+}
+
+// softNofile is the kernel's default for RLIMIT_NOFILE. Go's runtime raises our own to the hard limit; a container that
+// asks for nothing gets the usual number back (programs loop over it, and select(2) breaks above it).
+const softNofile = 1024
+
+// resources adds resource limits, priorities, personality and the chance of being killed for memory.
+func (t *task) resources(personality *specs.LinuxPersonality) error {
+	limits := make(map[int]unix.Rlimit)
+	for _, r := range t.process.Rlimits {
+		n, ok := rlimits[r.Type]
+		if !ok {
+			return t.fail("prlimit", r.Type, errkind.New(errkind.Invalid, "unknown resource limit"))
+		}
+		if _, twice := limits[n]; twice {
+			return t.fail("prlimit", r.Type, errkind.New(errkind.Invalid, "given twice"))
+		}
+		limits[n] = unix.Rlimit{}
+		t.Add("prlimit", fmt.Sprintf("%s soft %d hard %d", r.Type, int64(r.Soft), int64(r.Hard)), unix.SYS_PRLIMIT64, spawn.Int(0), spawn.Int(n),
+			spawn.Pointer(t.List, &unix.Rlimit{Cur: r.Soft, Max: r.Hard}), spawn.Int(0))
+	}
+	if _, ok := limits[unix.RLIMIT_NOFILE]; !ok {
+		var own unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err == nil {
+			own.Cur = min(own.Max, softNofile)
+			t.Add("prlimit", "RLIMIT_NOFILE", unix.SYS_PRLIMIT64, spawn.Int(0), spawn.Int(unix.RLIMIT_NOFILE), spawn.Pointer(t.List, &own), spawn.Int(0))
+		}
+	}
+	if p := t.process.IOPriority; p != nil {
+		if err := t.ioPriority(p); err != nil {
+			return err
+		}
+	}
+	if p := t.process.Scheduler; p != nil {
+		if err := t.scheduler(p); err != nil {
+			return err
+		}
+	}
+	if personality != nil {
+		domain, ok := map[specs.LinuxPersonalityDomain]int{specs.PerLinux: 0, specs.PerLinux32: 8}[personality.Domain]
+		if !ok || len(personality.Flags) > 0 {
+			return t.fail("personality", string(personality.Domain), errkind.New(errkind.Invalid, "unknown domain or flags"))
+		}
+		t.Add("personality", string(personality.Domain), unix.SYS_PERSONALITY, spawn.Int(domain))
+	}
+	return nil
+}
+
+func (t *task) ioPriority(p *specs.LinuxIOPriority) error {
+	class, ok := map[specs.IOPriorityClass]int{specs.IOPRIO_CLASS_RT: 1, specs.IOPRIO_CLASS_BE: 2, specs.IOPRIO_CLASS_IDLE: 3}[p.Class]
+	if !ok || p.Priority < 0 || p.Priority > 7 {
+		return t.fail("ioprio_set", string(p.Class), errkind.New(errkind.Invalid, "unknown class, or priority outside 0 to 7"))
+	}
+	const who, shift = 1, 13 // IOPRIO_WHO_PROCESS, IOPRIO_CLASS_SHIFT
+	t.Add("ioprio_set", string(p.Class), unix.SYS_IOPRIO_SET, spawn.Int(who), spawn.Int(0), spawn.Int(class<<shift|p.Priority))
+	return nil
+}
+
+func (t *task) scheduler(p *specs.Scheduler) error {
+	policy, ok := map[specs.LinuxSchedulerPolicy]uint32{specs.SchedOther: 0, specs.SchedFIFO: 1, specs.SchedRR: 2,
+		specs.SchedBatch: 3, specs.SchedISO: 4, specs.SchedIdle: 5, specs.SchedDeadline: 6}[p.Policy]
+	if !ok {
+		return t.fail("sched_setattr", string(p.Policy), errkind.New(errkind.Invalid, "unknown policy"))
+	}
+	a := &unix.SchedAttr{Policy: policy, Nice: p.Nice, Priority: uint32(p.Priority), Runtime: p.Runtime, Deadline: p.Deadline, Period: p.Period}
+	a.Size = uint32(unsafe.Sizeof(*a))
+	flags := map[specs.LinuxSchedulerFlag]uint64{specs.SchedFlagResetOnFork: 1, specs.SchedFlagReclaim: 2, specs.SchedFlagDLOverrun: 4,
+		specs.SchedFlagKeepPolicy: 8, specs.SchedFlagKeepParams: 16, specs.SchedFlagUtilClampMin: 32, specs.SchedFlagUtilClampMax: 64}
+	for _, f := range p.Flags {
+		bit, ok := flags[f]
+		if !ok {
+			return t.fail("sched_setattr", string(f), errkind.New(errkind.Invalid, "unknown flag"))
+		}
+		a.Flags |= bit
+	}
+	t.Add("sched_setattr", string(p.Policy), unix.SYS_SCHED_SETATTR, spawn.Int(0), spawn.Pointer(t.List, a), spawn.Int(0))
+	return nil
+}
+
+// identity adds the working folder, user, groups, capabilities and the system call filter, in the one order in which
+// each step still has the right to do its work, and in which none of them gives a right back:
+//
+//	without no_new_privs the filter needs CAP_SYS_ADMIN, so it comes first; with it, last
+//	the bounding set needs CAP_SETPCAP, groups CAP_SETGID, user CAP_SETUID
+//	capset comes after the user, who would lose them otherwise (keepcaps)
+func (t *task) identity() error {
+	noNewPrivs := t.process.NoNewPrivileges
+	caps, err := parseCaps(t.process.Capabilities)
+	if err != nil {
+		return t.fail("capabilities", "", err)
+	}
+	if len(t.filter) > 0 && !noNewPrivs {
+		t.seccomp()
+	}
+	cwd := t.process.Cwd
+	entered := t.Slot() // 0 once the folder is entered
+	t.Add("chdir", cwd, unix.SYS_CHDIR, t.String(cwd)).Into(entered).Tolerate(unix.EACCES, unix.EPERM)
+	t.Add("prctl PR_SET_KEEPCAPS", "", unix.SYS_PRCTL, spawn.Int(unix.PR_SET_KEEPCAPS), spawn.Int(1), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+	for n := 0; n <= caps.last; n++ {
+		if caps.bounding&(1<<n) == 0 {
+			t.Add("prctl PR_CAPBSET_DROP", fmt.Sprint(n), unix.SYS_PRCTL, spawn.Int(unix.PR_CAPBSET_DROP), spawn.Int(n), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+		}
+	}
+	t.user()
+	t.Add("prctl PR_SET_KEEPCAPS", "", unix.SYS_PRCTL, spawn.Int(unix.PR_SET_KEEPCAPS), spawn.Int(0), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := &[2]unix.CapUserData{}
+	for i := range data {
+		shift := 32 * i
+		data[i] = unix.CapUserData{Effective: uint32(caps.effective >> shift), Permitted: uint32(caps.permitted >> shift), Inheritable: uint32(caps.inheritable >> shift)}
+	}
+	t.Add("capset", "", unix.SYS_CAPSET, spawn.Pointer(t.List, header), spawn.Pointer(t.List, data))
+	t.Add("prctl PR_CAP_AMBIENT", "", unix.SYS_PRCTL, spawn.Int(unix.PR_CAP_AMBIENT), spawn.Int(unix.PR_CAP_AMBIENT_CLEAR_ALL), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+	for n := 0; n <= caps.last; n++ {
+		if caps.ambient&(1<<n) != 0 {
+			t.Add("prctl PR_CAP_AMBIENT", fmt.Sprint(n), unix.SYS_PRCTL, spawn.Int(unix.PR_CAP_AMBIENT), spawn.Int(unix.PR_CAP_AMBIENT_RAISE), spawn.Int(n), spawn.Int(0), spawn.Int(0))
+		}
+	}
+	// A folder that root may not enter (a squashed network mount) may be open to the user.
+	tried := t.Check("chdir", cwd, t.Address(entered), ^uint64(0), 0, unix.EACCES).Tolerate(unix.EACCES)
+	t.Add("chdir", cwd, unix.SYS_CHDIR, t.String(cwd))
+	tried.OnSuccess(t.Here())
+	// The kernel says "(unreachable)" of a folder outside the root, into which a leaked descriptor could have led.
+	where := make([]byte, unix.PathMax)
+	t.Add("getcwd", cwd, unix.SYS_GETCWD, t.Bytes(where), spawn.Int(len(where)))
+	t.Check("check working folder", cwd, t.Bytes(where), 0xff, '/', unix.EXDEV)
+	if noNewPrivs {
+		t.Add("prctl PR_SET_NO_NEW_PRIVS", "", unix.SYS_PRCTL, spawn.Int(unix.PR_SET_NO_NEW_PRIVS), spawn.Int(1), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+	}
+	umask := uint32(0o022)
+	if t.process.User.Umask != nil {
+		umask = *t.process.User.Umask
+	}
+	t.Add("umask", "", unix.SYS_UMASK, spawn.Int(umask))
+	return nil
+}
+
+// user adds groups, group and user. The primary group is among the supplementary ones, as login does it, so that
+// "everyone but this group" permissions hold.
+func (t *task) user() {
+	u := &t.process.User
+	groups := append(make([]uint32, 0, len(u.AdditionalGids)+1), u.AdditionalGids...)
+	if !slices.Contains(groups, u.GID) {
+		groups = append(groups, u.GID)
+	}
+	t.Add("setgroups", "", unix.SYS_SETGROUPS, spawn.Int(len(groups)), spawn.Pointer(t.List, &groups[0]))
+	t.Add("setresgid", fmt.Sprint(u.GID), unix.SYS_SETRESGID, spawn.Int(u.GID), spawn.Int(u.GID), spawn.Int(u.GID))
+	t.Add("setresuid", fmt.Sprint(u.UID), unix.SYS_SETRESUID, spawn.Int(u.UID), spawn.Int(u.UID), spawn.Int(u.UID))
+}
+
+type capSets struct {
+	bounding, effective, permitted, inheritable, ambient uint64
+	last                                                 int // the highest capability that the kernel knows
+}
+
+// parseCaps turns names into sets. What the specification calls inheritable is not taken over: inheritable capabilities
+// outlive a change of user and an exec of a marked file (CVE-2022-29162 and its kin). Only ambient capabilities,
+// which cannot be without, put themselves there.
+func parseCaps(c *specs.LinuxCapabilities) (capSets, error) {
+	all, err := capability.Mask(capability.All())
+	if err != nil {
+		return capSets{}, err
+	}
+	sets := capSets{last: 63}
+	for sets.last > 0 && all&(1<<sets.last) == 0 {
+		sets.last--
+	}
+	if c == nil {
+		return sets, nil
+	}
+	for _, set := range []struct {
+		to    *uint64
+		names []string
+	}{{&sets.bounding, c.Bounding}, {&sets.effective, c.Effective}, {&sets.permitted, c.Permitted}, {&sets.ambient, c.Ambient}} {
+		if *set.to, err = capability.Mask(set.names); err != nil {
+			return sets, err
+		}
+	}
+	sets.effective &= sets.permitted
+	sets.ambient &= sets.permitted
+	sets.inheritable = sets.ambient
+	return sets, nil
+}
+
+// seccomp adds the load of the filter.
+func (t *task) seccomp() {
+	filters := unsafe.Slice((*unix.SockFilter)(unsafe.Pointer(&t.filter[0])), len(t.filter)/8)
+	t.Bytes(t.filter)
+	program := &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
+	const setModeFilter = 1
+	t.Add("seccomp", "", unix.SYS_SECCOMP, spawn.Int(setModeFilter), spawn.Int(0), spawn.Pointer(t.List, program))
+}
+
+// defaultPath is where a command without a slash is looked for if the environment has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// program adds the end of the list: signals are let in and the program is executed, with one attempt for each folder of
+// the container's own PATH if its name holds no slash.
+func (t *task) program() {
+	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_SETMASK), spawn.Pointer(t.List, new(uint64)), spawn.Int(0), spawn.Int(8))
+	if len(t.filter) > 0 && t.process.NoNewPrivileges {
+		t.seccomp()
+	}
+	argv, env := t.Strings(t.process.Args), t.Strings(t.process.Env)
+	name := t.process.Args[0]
+	exec := func(file string) spawn.Call {
+		call := t.Add("execve", file, unix.SYS_EXECVE, t.String(file), argv, env)
+		t.execs = append(t.execs, call)
+		return call
+	}
+	if strings.Contains(name, "/") {
+		exec(name)
+		return
+	}
+	search := defaultPath
+	for _, e := range t.process.Env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = value
+		}
+	}
+	for dir := range strings.SplitSeq(search, ":") {
+		if dir != "" && name != "" {
+			exec(path.Join(dir, name)).Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		}
+	}
+	if len(t.execs) == 0 {
+		exec(name)
+	}
+}
+
+// startError turns the error of Run into the caller's, in the words that Docker's clients know.
+func (t *task) startError(err error) error {
+	failed, ok := err.(*spawn.Error)
+	if !ok {
+		return &StartError{Call: "clone", Err: err}
+	}
+	out := &StartError{Call: failed.Call, Path: failed.Path, Errno: failed.Errno}
+	if failed.Call != "execve" {
+		kind := errkind.Internal
+		switch {
+		case failed.Call == "chdir" || failed.Call == "check working folder" || failed.Call == "prlimit":
+			kind = errkind.Invalid
+		}
+		out.Err = errkind.New(kind, "container %s: %w", t.id, failed)
+		return out
+	}
+	name := t.process.Args[0]
+	for _, call := range t.execs {
+		if done, _, errno := call.Result(); done && errno == unix.EACCES {
+			out.Errno = errno // found, but not to be executed: worse than not found
+		}
+	}
+	out.Path = name
+	switch {
+	case !strings.Contains(name, "/") && (out.Errno == unix.ENOENT || out.Errno == unix.ENOTDIR):
+		out.Errno = unix.ENOENT
+		out.Err = errkind.New(errkind.NotFound, "exec: %q: executable file not found in $PATH: %w", name, out.Errno)
+	case out.Errno == unix.ENOENT:
+		out.Err = errkind.New(errkind.NotFound, "exec: %q: stat %s: %w", name, name, out.Errno)
+	default:
+		out.Err = errkind.New(errkind.Invalid, "exec: %q: %w", name, out.Errno)
+	}
+	return out
+}

@@ -1,0 +1,170 @@
+package oci
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/kernel/capability"
+	"pier/kernel/cgroup"
+	"pier/kernel/pidfd"
+	"pier/kernel/seccomp"
+	"pier/lib/id"
+)
+
+// testRoot makes a root of busybox alone.
+func testRoot(t testing.TB) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "rootfs")
+	for _, dir := range []string{"bin", "proc", "sys", "dev", "etc", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	box, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Skip("busybox-static is not installed: ", err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), box, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"sh", "true", "cat", "id", "hostname", "ls", "stty", "sleep", "mount", "ip", "grep", "tty", "touch", "readlink"} {
+		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// dockerSpec is what Docker gives a container that asks for nothing.
+func dockerSpec(t testing.TB, root string, args ...string) *specs.Spec {
+	t.Helper()
+	caps := capability.Default()
+	profile, err := seccomp.Default(caps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{
+			Args: args, Cwd: "/", Env: []string{"PATH=/usr/bin:/bin"},
+			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps, Inheritable: caps},
+			NoNewPrivileges: true,
+		},
+		Root: &specs.Root{Path: root}, Hostname: "box",
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+			{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}},
+			{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=64m"}},
+		},
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{{Type: "mount"}, {Type: "network"}, {Type: "uts"}, {Type: "pid"}, {Type: "ipc"}, {Type: "cgroup"}},
+			MaskedPaths: []string{"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+				"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"},
+			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+			Seccomp:       profile,
+		},
+	}
+}
+
+// testContainer is a container of its own cgroup.
+func testContainer(t testing.TB, args ...string) *Container {
+	t.Helper()
+	name := id.New()
+	group, err := cgroup.Create("/pier-test-oci/"+name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = group.Kill()
+		if err := group.Delete(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &Container{ID: name, Spec: dockerSpec(t, testRoot(t), args...), Cgroup: group}
+}
+
+// output runs c to its end and returns what it wrote and how it ended.
+func output(t testing.TB, c *Container) (string, pidfd.Status) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c.Stdio = Stdio{Stdout: w, Stderr: w}
+	p, err := Start(t.Context(), c)
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := io.Copy(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), reapAll(t, p)
+}
+
+func reapAll(t testing.TB, p *Process) pidfd.Status {
+	t.Helper()
+	defer p.Pidfd.Close()
+	if p.Master != nil {
+		defer p.Master.Close()
+	}
+	if err := pidfd.Wait(t.Context(), p.Pidfd); err != nil {
+		t.Fatal(err)
+	}
+	status, err := pidfd.Reap(p.Pidfd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+func field1(out, key string) string {
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == key {
+			return strings.Join(f[1:], " ")
+		}
+	}
+	return ""
+}
+
+// hostTraces are what a failed start must not change: open descriptors, mounts, children.
+func hostTraces(t testing.TB) []string {
+	t.Helper()
+	var all []string
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		target, err := os.Readlink("/proc/self/fd/" + fd.Name())
+		if err == nil && !strings.Contains(target, "eventpoll") && !strings.Contains(target, "eventfd") {
+			all = append(all, target)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, strings.Split(string(mounts), "\n")...)
+	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, c := range tasks {
+		if b, _ := os.ReadFile(c); len(b) > 0 {
+			all = append(all, "children "+string(b))
+		}
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,303 @@
+package oci
+
+import (
+	"context"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/cgroup"
+	"pier/kernel/mount"
+	"pier/kernel/pidfd"
+	"pier/kernel/spawn"
+	"pier/kernel/tty"
+	"pier/lib/errkind"
+)
+
+// start is the making of a container's first process.
+type start struct {
+	task
+	c     *Container
+	spec  *specs.Spec
+	linux *specs.Linux
+
+	join        cgroup.Join
+	rootfs      *os.File // the root as a detached mount; the child's descriptor of it is builder.root
+	dev         *os.File // our tmpfs for /dev, nil if the specification has none
+	devReadOnly bool
+	devpts      *os.File // our devpts, nil if the specification has none
+
+	namespaces namespaces
+	maps       *mapping // the meeting with the child about user namespace maps, nil without one
+}
+
+// Start runs c's first process and returns when its execve has succeeded. On an error nothing is left behind: the child
+// is reaped, its mounts and namespaces are gone, the cgroup is as it was. Errors are *StartError. Ending ctx kills a
+// start that hangs.
+func Start(ctx context.Context, c *Container) (*Process, error) {
+	s, err := prepare(c)
+	defer s.close()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.build(nil); err != nil {
+		return nil, err
+	}
+	return s.run(ctx)
+}
+
+// prepare checks c and opens what its start will need. The caller closes the answer, also after an error.
+func prepare(c *Container) (*start, error) {
+	s := &start{c: c, spec: c.Spec, linux: c.Spec.Linux}
+	s.task = task{builder: newBuilder(), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
+		width: c.Width, height: c.Height}
+	if s.linux == nil {
+		s.linux = &specs.Linux{}
+	}
+	if err := s.check(); err != nil {
+		return s, s.fail("check", "configuration", err)
+	}
+	if err := s.compile(c.Seccomp, s.linux.Seccomp); err != nil {
+		return s, err
+	}
+	if err := s.openNamespaces(); err != nil {
+		return s, err
+	}
+	return s, s.openRoot()
+}
+
+// close lets go of everything that the parent held for the child.
+func (s *start) close() {
+	s.task.close()
+	s.join.Close()
+	if s.maps != nil {
+		s.maps.close()
+	}
+}
+
+// openRoot finds the root as a detached mount: the one given, or a clone of Spec.Root.Path.
+func (s *start) openRoot() error {
+	s.rootfs = s.c.Rootfs
+	if s.rootfs == nil {
+		if s.spec.Root == nil || s.spec.Root.Path == "" {
+			return s.fail("open", "root", errkind.New(errkind.Invalid, "the configuration names no root"))
+		}
+		name := s.spec.Root.Path
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(s.c.Bundle, name)
+		}
+		clone, err := mount.OpenTree(name, true)
+		if err != nil {
+			return s.fail("open root", name, err)
+		}
+		s.rootfs = s.own(clone)
+		if err := setBindAttrs(clone, mountOptions{}); err != nil {
+			return s.fail("open root", name, err)
+		}
+	}
+	s.root = s.File(s.rootfs)
+	return nil
+}
+
+// build writes the child's list. Before the program's execve come the calls that wait adds, if it is not nil.
+func (s *start) build(wait func()) error {
+	if s.c.Cgroup != nil {
+		join, err := s.c.Cgroup.Join()
+		if err != nil {
+			return s.fail("join cgroup", s.c.Cgroup.Path(), err)
+		}
+		s.join = join
+	}
+	s.Add("umask", "", unix.SYS_UMASK, spawn.Int(0))
+	if err := s.userMaps(); err != nil {
+		return err
+	}
+	s.task.joinCgroup(s.join)
+	s.namespaces.enter(s.builder)
+	s.attachRoot()
+	if err := s.mounts(); err != nil {
+		return err
+	}
+	if s.process.Terminal && s.terminal == nil {
+		return s.fail("open", "terminal", errkind.New(errkind.Invalid, "a terminal needs a devpts mount at /dev/pts"))
+	}
+	s.console()
+	if err := s.sysctls(); err != nil {
+		return err
+	}
+	if err := s.selfAttributes(); err != nil {
+		return err
+	}
+	s.maskedPaths()
+	s.readonlyPaths()
+	s.finishRoot()
+	s.names()
+	if err := s.session(); err != nil {
+		return err
+	}
+	s.closeDescriptors()
+	if err := s.resources(s.linux.Personality); err != nil {
+		return err
+	}
+	if err := s.identity(); err != nil {
+		return err
+	}
+	if wait != nil {
+		wait()
+	}
+	s.program()
+	return nil
+}
+
+// joinCgroup adds the child's way into its cgroup. It comes before the new cgroup namespace, whose root it becomes.
+// On v1 the child writes to "tasks" itself: a single thread needs none of the locks that "cgroup.procs" takes.
+func (t *task) joinCgroup(join cgroup.Join) {
+	t.opts.Cgroup = join.Dir
+	for _, tasks := range join.Tasks {
+		t.write("join cgroup", tasks.Name(), t.File(tasks), "0")
+	}
+}
+
+// attachRoot adds the root to the child's mount namespace, which it makes its own first: nothing mounted from here on
+// reaches the host.
+func (s *start) attachRoot() {
+	s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
+	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String("/"),
+		spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// finishRoot makes read-only what must be, and the new root the root; the host's mounts go.
+func (s *start) finishRoot() {
+	if s.devReadOnly {
+		s.setAttr("make read-only", "/dev", s.File(s.dev), false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+	}
+	if s.spec.Root != nil && s.spec.Root.Readonly {
+		s.setAttr("make read-only", "/", s.root, false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+	}
+	s.Add("fchdir", "/", unix.SYS_FCHDIR, s.root)
+	dot := s.String(".")
+	s.Add("pivot_root", "/", unix.SYS_PIVOT_ROOT, dot, dot)
+	s.Add("unmount old root", "/", unix.SYS_UMOUNT2, dot, spawn.Int(unix.MNT_DETACH))
+	if p := rootPropagations[s.linux.RootfsPropagation]; p != 0 {
+		s.setAttr("set propagation", "/", s.root, s.linux.RootfsPropagation[0] == 'r', attr(0, 0, p))
+	}
+	s.Add("chdir", "/", unix.SYS_CHDIR, s.String("/"))
+}
+
+var rootPropagations = map[string]uint64{
+	"": 0, "private": unix.MS_PRIVATE, "rprivate": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "rslave": unix.MS_SLAVE,
+	"shared": unix.MS_SHARED, "rshared": unix.MS_SHARED, "unbindable": unix.MS_UNBINDABLE, "runbindable": unix.MS_UNBINDABLE,
+}
+
+// names adds the host name and the domain name.
+func (s *start) names() {
+	if n := s.spec.Hostname; n != "" {
+		s.Add("sethostname", n, unix.SYS_SETHOSTNAME, s.String(n), spawn.Int(len(n)))
+	}
+	if n := s.spec.Domainname; n != "" {
+		s.Add("setdomainname", n, unix.SYS_SETDOMAINNAME, s.String(n), spawn.Int(len(n)))
+	}
+}
+
+// selfAttributes writes the files by which a process sets itself up for its next program, through the child's own procfs.
+func (s *start) selfAttributes() error {
+	if adj := s.process.OOMScoreAdj; adj != nil {
+		if err := s.oomScore(*adj); err != nil {
+			return err
+		}
+	}
+	if p := s.process.ApparmorProfile; p != "" && p != "unconfined" {
+		s.writeSelf("set AppArmor profile", path.Join("attr", "apparmor", "exec"), "exec "+p)
+	}
+	if l := s.process.SelinuxLabel; l != "" {
+		s.writeSelf("set SELinux label", path.Join("attr", "exec"), l)
+	}
+	return nil
+}
+
+func (s *start) writeSelf(what, file, data string) spawn.Call {
+	fd := s.Slot()
+	s.openAt(what, s.proc(), "self/"+file, unix.O_WRONLY, ownProcfs).Into(fd)
+	call := s.write(what, "/proc/self/"+file, spawn.From(fd), data)
+	s.closeFD(fd)
+	return call
+}
+
+// run clones the child, meets it where it asks for something, and waits for its execve.
+func (s *start) run(ctx context.Context) (*Process, error) {
+	s.opts.Flags = s.namespaces.flags
+	if s.maps != nil {
+		s.maps.serve(s.List)
+	}
+	p, err := s.task.run(ctx)
+	if s.maps != nil {
+		if mapErr := s.maps.result(); mapErr != nil && err != nil {
+			err = s.fail("write", "user namespace maps", mapErr)
+		}
+	}
+	return p, err
+}
+
+// run clones the child and completes the Process.
+func (t *task) run(ctx context.Context) (*Process, error) {
+	t.size()
+	stop := t.killWith(ctx)
+	child, err := t.Run(t.opts)
+	stop()
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, &StartError{Call: "start", Err: errkind.New(errkind.Of(ctx.Err()), "container %s: start: %w", t.id, ctx.Err())}
+		}
+		return nil, t.startError(err)
+	}
+	p := &Process{Pid: child.Pid, Pidfd: child.Pidfd}
+	// The child is ours and not reaped, so its number is still its own.
+	if p.StartTime, err = pidfd.StartTime(p.Pid); err != nil {
+		p.StartTime = 0
+	}
+	if t.terminal != nil {
+		p.Master, t.terminal.Master = t.terminal.Master, nil
+	}
+	return p, nil
+}
+
+// close lets go of what the parent held, the terminal's master included unless run gave it away.
+func (t *task) close() {
+	t.builder.close()
+	if t.terminal != nil {
+		t.terminal.Close()
+	}
+}
+
+// killWith kills the child when ctx ends before stop is called.
+func (t *task) killWith(ctx context.Context) (stop func()) {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	end := context.AfterFunc(ctx, func() {
+		defer close(done)
+		if pid, _ := t.Child(); pid > 0 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	return func() {
+		if !end() {
+			<-done
+		}
+	}
+}
+
+// size gives the terminal its first size.
+func (t *task) size() {
+	width, height := t.width, t.height
+	if box := t.process.ConsoleSize; width == 0 && height == 0 && box != nil {
+		width, height = uint16(box.Width), uint16(box.Height)
+	}
+	if t.terminal != nil && (width != 0 || height != 0) {
+		_ = tty.SetSize(t.terminal.Master, width, height)
+	}
+}
