@@ -4,12 +4,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"pier/kernel/link"
 )
@@ -21,8 +18,7 @@ func hostNamespace(t testing.TB) *link.Manager {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+	if err := link.Isolate(); err != nil {
 		t.Fatal(err)
 	}
 	m, err := link.New()

@@ -23,6 +23,8 @@ const workers = 4
 type Manager struct {
 	home *os.File
 	jobs chan job
+	// resident: home is the whole process's namespace too, as it is but in tests.
+	resident bool
 
 	mu      sync.Mutex // guards the fields that follow
 	running int
@@ -55,7 +57,10 @@ func New() (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace: %w", err)
 	}
-	return &Manager{home: home, jobs: make(chan job)}, nil
+	process, err1 := os.Stat("/proc/self/ns/net")
+	here, err2 := home.Stat()
+	resident := err1 == nil && err2 == nil && os.SameFile(process, here)
+	return &Manager{home: home, jobs: make(chan job), resident: resident}, nil
 }
 
 // Close ends the threads, once those that work are done. Namespaces and links stay.
@@ -125,7 +130,11 @@ func (t *thread) open() error {
 	if err := setns(t.m.home); err != nil {
 		return err
 	}
-	var err error
+	return t.connect()
+}
+
+// connect opens what the thread needs in the namespace that it is in.
+func (t *thread) connect() (err error) {
 	if t.routes, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open a netlink socket: %w", err)
 	}

@@ -87,9 +87,8 @@ func (t *thread) newNamespace(s Sandbox) (_ *os.File, err error) {
 			return nil, fmt.Errorf("%s on %s: %w", f.Name, f.Bridge, err)
 		}
 	}
-	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1, Name: "lo"}}
-	if err := inside.LinkSetUp(lo); err != nil {
-		return nil, fmt.Errorf("lo up: %w", err)
+	if err := t.raiseLoopback(inside); err != nil {
+		return nil, err
 	}
 	for _, g := range s.Gateways {
 		if err := inside.RouteAdd(&netlink.Route{Gw: g.AsSlice(), Dst: everything(g)}); err != nil {
@@ -97,6 +96,15 @@ func (t *thread) newNamespace(s Sandbox) (_ *os.File, err error) {
 		}
 	}
 	return ns, t.setAll(s.Sysctls)
+}
+
+// raiseLoopback brings up the loopback device, which every new namespace has as its first.
+func (t *thread) raiseLoopback(h *netlink.Handle) error {
+	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1, Name: "lo"}}
+	if err := h.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("lo up: %w", err)
+	}
+	return nil
 }
 
 func (t *thread) setAll(sysctls map[string]string) error {

@@ -5,12 +5,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"pier/kernel/link"
 	"pier/kernel/nft"
@@ -22,8 +19,7 @@ func open(t testing.TB) (*nft.Table, func(args ...string) string) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	runtime.LockOSThread() // never unlocked: the thread goes with the test
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+	if err := link.Isolate(); err != nil {
 		t.Fatal(err)
 	}
 	m, err := link.New()
