@@ -124,7 +124,7 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 		return custodyErr
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Root: root("containers"), ExecRoot: c.ExecRoot, Durable: d.durable, Volatile: d.volatile, Images: images, Layers: layers,
+		Root: root("containers"), Durable: d.durable, Volatile: d.volatile, Images: images, Layers: layers,
 		Networks: d.networks, Volumes: volumes, Custody: d.custodian, Events: feed, Clock: clock.Real{},
 		CgroupParent: c.CgroupParent, Log: d.log,
 	})
@@ -132,7 +132,7 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 		return err
 	}
 	d.builder, err = build.Open(build.Options{
-		Root: root("build"), Images: images, Layers: layers, Engine: d.engine, Records: d.durable, Log: d.log,
+		Root: root("build"), Images: images, Layers: layers, Steps: d.engine, Records: d.durable, Log: d.log,
 	})
 	if err != nil {
 		return err
