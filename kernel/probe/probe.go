@@ -1,0 +1,124 @@
+// Package probe asks the running kernel what it is and what it can do.
+//
+// Start reading at Require.
+package probe
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"pier/lib/errkind"
+)
+
+// Version is a kernel's version as far as features go by it.
+type Version struct{ Major, Minor int }
+
+// String returns "6.18".
+func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
+
+// AtLeast reports whether v is w or newer.
+func (v Version) AtLeast(w Version) bool {
+	return v.Major > w.Major || v.Major == w.Major && v.Minor >= w.Minor
+}
+
+// Oldest is the oldest kernel on which Pier runs: the first with overlay's lowerdir+ option.
+func Oldest() Version { return Version{6, 5} }
+
+// Release returns the kernel's own name of its release, as uname -r does.
+func Release() (string, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "", os.NewSyscallError("uname", err)
+	}
+	return unix.ByteSliceToString(uts.Release[:]), nil
+}
+
+// Kernel returns the version of the running kernel.
+func Kernel() (Version, error) {
+	release, err := Release()
+	if err != nil {
+		return Version{}, err
+	}
+	return parse(release)
+}
+
+func parse(release string) (Version, error) {
+	parts := strings.SplitN(release, ".", 3)
+	if len(parts) >= 2 {
+		minor := parts[1]
+		if end := strings.IndexFunc(minor, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+			minor = minor[:end]
+		}
+		a, errA := strconv.Atoi(parts[0])
+		b, errB := strconv.Atoi(minor)
+		if errA == nil && errB == nil {
+			return Version{a, b}, nil
+		}
+	}
+	return Version{}, fmt.Errorf("kernel release %q: it does not begin with a version", release)
+}
+
+// Require returns nil if the running kernel is at least needed, else an errkind.Unsupported that says what needs it.
+func Require(what string, needed Version) error {
+	have, err := Kernel()
+	if err != nil {
+		return err
+	}
+	if !have.AtLeast(needed) {
+		return errkind.New(errkind.Unsupported, "%s needs Linux >= %v; this is %v", what, needed, have)
+	}
+	return nil
+}
+
+// Memory returns the machine's memory and swap space in bytes.
+func Memory() (ram, swap uint64, err error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0, 0, os.NewSyscallError("sysinfo", err)
+	}
+	unit := uint64(info.Unit)
+	return uint64(info.Totalram) * unit, uint64(info.Totalswap) * unit, nil
+}
+
+// Seccomp reports whether the kernel can filter system calls by program.
+func Seccomp() bool {
+	action := uint32(unix.SECCOMP_RET_ALLOW)
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action)))
+	return errno == 0
+}
+
+// SELinux reports whether SELinux is on.
+func SELinux() bool {
+	_, err := os.Stat("/sys/fs/selinux/enforce")
+	return err == nil
+}
+
+// AppArmor reports whether AppArmor is on.
+func AppArmor() bool {
+	b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	return err == nil && strings.HasPrefix(string(b), "Y")
+}
+
+// FileSystem reports whether the kernel knows the type of file system ("overlay"), loaded or built in.
+func FileSystem(name string) bool {
+	n, err := unix.Fsopen(name, unix.FSOPEN_CLOEXEC)
+	if err == nil {
+		unix.Close(n)
+		return true
+	}
+	b, err := os.ReadFile("/proc/filesystems") // without CAP_SYS_ADMIN
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[len(fields)-1] == name {
+			return true
+		}
+	}
+	return false
+}
