@@ -2,17 +2,18 @@ package image
 
 import (
 	"context"
-	"io"
+	"sync"
 	"time"
 
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/events"
-	"github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+
 	"pier/daemon/image/layer"
 	"pier/daemon/registry"
+	"pier/daemon/store/blob"
 	"pier/daemon/store/record"
 	"pier/lib/clock"
 	"pier/lib/errkind"
@@ -28,7 +29,8 @@ type Options struct {
 	// Events receives pull, tag, untag, delete, load, import and save. May be nil.
 	Events *feed.Feed[events.Message]
 	Clock  clock.Clock // nil: clock.Real
-	// Insecure lists registry hosts (host or host:port) spoken to by plain HTTP. Loopback addresses always are.
+	// Insecure lists registry hosts ("host" or "host:port") that are spoken to by plain HTTP. Loopback addresses always
+	// may be.
 	Insecure []string
 }
 
@@ -36,108 +38,258 @@ type Options struct {
 type Image struct {
 	ID          digest.Digest // of RawConfig
 	Config      dockerspec.DockerOCIImage
-	RawConfig   []byte
+	RawConfig   []byte          // the configuration blob as it came; do not change
 	RepoTags    []string        // familiar form, "busybox:latest", sorted
 	RepoDigests []string        // familiar form, "busybox@sha256:...", sorted
-	Size        int64           // bytes of all layers
+	Size        int64           // bytes of all layers, as layer.Layer counts them
 	Chain       digest.Digest   // top layer, "" if there is none
 	Layers      []digest.Digest // chain IDs, bottom first
-	Created     time.Time
-	Parent      digest.Digest // image it was made from by commit, "" if unknown
+	Created     time.Time       // as the configuration says; zero where it says nothing
+	Parent      digest.Digest   // image it was made from by a commit, "" if unknown
+}
+
+// Store is the set of images. It is safe for concurrent use; readers never wait for the disk or the network.
+type Store struct {
+	blobs  *blob.Store
+	layers *layer.Store
+	client *registry.Client
+	events *feed.Feed[events.Message]
+	clock  clock.Clock
+	root   string
+
+	imageRows *record.Table[imageRow]
+	nameRows  *record.Table[nameRow]
+
+	// change serialises what changes images and names; it is held while records are written, mu never is.
+	change sync.Mutex
+
+	mu      sync.RWMutex // guards the fields that follow
+	images  map[digest.Digest]*Image
+	names   map[string]digest.Digest // by canonical form, "docker.io/library/busybox:latest" or "...@sha256:..."
+	holders map[string]*holder
+}
+
+// imageRow is one image in the records, under its ID.
+type imageRow struct {
+	Layers []digest.Digest // chain IDs, bottom first
+	Parent digest.Digest   `json:",omitempty"`
+	Added  time.Time
+}
+
+// nameRow is one name in the records, under its canonical form.
+type nameRow struct{ ID digest.Digest }
+
+// Open opens or makes the store and takes a hold on the layers of every image. An image whose layers or configuration
+// are gone is left out, with its names, so that the others still work; loading it again mends it.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	blobs, err := blob.Open(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if o.Clock == nil {
+		o.Clock = clock.Real{}
+	}
+	s := &Store{
+		blobs: blobs, layers: o.Layers, events: o.Events, clock: o.Clock, root: o.Root,
+		client:    registry.NewClient(registry.ClientOptions{Insecure: o.Insecure}),
+		imageRows: record.NewTable[imageRow](o.Records, "images"),
+		nameRows:  record.NewTable[nameRow](o.Records, "image-names"),
+		images:    map[digest.Digest]*Image{}, names: map[string]digest.Digest{}, holders: map[string]*holder{},
+	}
+	if err := s.sweep(); err != nil {
+		return nil, err
+	}
+	rows, err := s.imageRows.All()
+	if err != nil {
+		return nil, err
+	}
+	for id, row := range rows {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if i, err := s.take(digest.Digest(id), row); err == nil {
+			s.images[i.ID] = i
+		}
+	}
+	names, err := s.nameRows.All()
+	if err != nil {
+		return nil, err
+	}
+	for name, row := range names {
+		if s.images[row.ID] != nil {
+			s.names[name] = row.ID
+		}
+	}
+	return s, nil
+}
+
+// take makes the image of a record ready for use.
+func (s *Store) take(id digest.Digest, row imageRow) (*Image, error) {
+	raw, err := s.blobs.Read(id, maxConfig)
+	if err != nil {
+		return nil, err
+	}
+	i, err := newImage(raw)
+	if err != nil {
+		return nil, err
+	}
+	i.Layers, i.Parent = row.Layers, row.Parent
+	if n := len(row.Layers); n > 0 {
+		i.Chain = row.Layers[n-1]
+	}
+	// The record was written after the layers had been synced.
+	if err := s.layers.Trust(i.Chain); err != nil {
+		return nil, err
+	}
+	return i, s.measure(i)
+}
+
+// measure adds up the layers and holds them.
+func (s *Store) measure(i *Image) error {
+	i.Size = 0
+	for _, chain := range i.Layers {
+		l, err := s.layers.Get(chain)
+		if err != nil {
+			return err
+		}
+		i.Size += l.Size
+	}
+	return s.layers.Hold(holdName(i.ID), i.Chain)
+}
+
+// holdName is the owner by which an image holds its layers.
+func holdName(id digest.Digest) string { return "image " + id.String() }
+
+// Create makes an image of a configuration (OCI image configuration, Docker's additions included) and its layers, chain
+// IDs, bottom first, which must be those that the configuration's rootfs.diff_ids say (Invalid). Tags are names to give
+// it, taken from other images where they have them. When it returns, image and names survive a power cut. Creating an
+// image that exists only adds the tags.
+func (s *Store) Create(ctx context.Context, config []byte, layers []digest.Digest, tags ...string) (*Image, error) {
+	names, err := canonicalTags(tags)
+	if err != nil {
+		return nil, err
+	}
+	i, err := newImage(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkChain(i, layers); err != nil {
+		return nil, err
+	}
+	i.Layers = append([]digest.Digest(nil), layers...)
+	if n := len(layers); n > 0 {
+		i.Chain = layers[n-1]
+	}
+	s.change.Lock()
+	defer s.change.Unlock()
+	if err := s.add(ctx, i); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := s.setName(ctx, name, i.ID); err != nil {
+			return nil, err
+		}
+		s.publish(events.ActionTag, i.ID.String(), i, familiar(name))
+	}
+	return s.snapshot(i.ID), nil
+}
+
+// add stores the image i, if it is new. It needs s.change.
+func (s *Store) add(ctx context.Context, i *Image) error {
+	s.mu.RLock()
+	_, exists := s.images[i.ID]
+	s.mu.RUnlock()
+	if exists {
+		return nil
+	}
+	if err := s.measure(i); err != nil {
+		return err
+	}
+	err := s.layers.Sync(ctx) // layers, then blob, then record: what is named is there
+	if err == nil {
+		_, err = s.blobs.Put(i.RawConfig)
+	}
+	if err == nil {
+		err = s.imageRows.Put(ctx, i.ID.String(), imageRow{Layers: i.Layers, Parent: i.Parent, Added: s.clock.Now().UTC()})
+	}
+	if err != nil {
+		s.layers.Release(holdName(i.ID))
+		return err
+	}
+	s.mu.Lock()
+	s.images[i.ID] = i
+	s.mu.Unlock()
+	return nil
+}
+
+// setName makes the canonical name stand for id. It needs s.change.
+func (s *Store) setName(ctx context.Context, name string, id digest.Digest) error {
+	if err := s.nameRows.Put(ctx, name, nameRow{id}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.names[name] = id
+	s.mu.Unlock()
+	return nil
+}
+
+// dropName takes the canonical name away. It needs s.change.
+func (s *Store) dropName(ctx context.Context, name string) error {
+	if err := s.nameRows.Delete(ctx, name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.names, name)
+	s.mu.Unlock()
+	return nil
+}
+
+// publish tells the feed. actor is what the event is about, name its "name" attribute.
+func (s *Store) publish(action events.Action, actor string, i *Image, name string) {
+	if s.events == nil {
+		return
+	}
+	attributes := map[string]string{}
+	for k, v := range i.Config.Config.Labels {
+		attributes[k] = v
+	}
+	if name != "" {
+		attributes["name"] = name
+	}
+	now := s.clock.Now()
+	s.events.Publish(events.Message{
+		Type: events.ImageEventType, Action: action, Actor: events.Actor{ID: actor, Attributes: attributes},
+		Scope: "local", Time: now.Unix(), TimeNano: now.UnixNano(),
+	})
+}
+
+// errNoImage is Docker's answer for a reference that stands for nothing.
+func errNoImage(ref string) error {
+	return errkind.New(errkind.NotFound, "No such image: %s", ref)
 }
 
 // RemoveOptions tune Remove.
 type RemoveOptions struct {
-	Force   bool // also while stopped containers use it, and all names at once when given an ID
-	NoPrune bool // keep parents without names
+	// Force removes also while stopped containers use the image, and all names at once when it is given by its ID.
+	Force bool
+	// NoPrune keeps the parents that have no name and no other child.
+	NoPrune bool
 }
 
 // ImportOptions describe the image that Import makes.
 type ImportOptions struct {
-	Ref      string // name to give it, "" for none
-	Message  string // history comment
-	Config   *dockerspec.DockerOCIImageConfig
-	Platform *ocispec.Platform // nil: the host's
+	Ref      string                           // name to give it, "" for none
+	Message  string                           // history comment
+	Config   *dockerspec.DockerOCIImageConfig // nil: empty
+	Platform *ocispec.Platform                // nil: the host's
 }
 
 // PullOptions tune Pull.
 type PullOptions struct {
 	Platform *ocispec.Platform // nil: the host's
-	// Auth is the X-Registry-Auth header's value: base64url JSON of user name, password, tokens. "" for none.
+	// Auth is the X-Registry-Auth header's value: base64url JSON of user name and password, or tokens. "" for none.
 	Auth string
 }
 
 // LoadProgress is one line of progress.
 type LoadProgress = registry.Progress
-
-// Store is the set of images. It is safe for concurrent use.
-type Store struct {
-	o Options
-}
-
-// Open opens or makes the store.
-func Open(ctx context.Context, o Options) (*Store, error) {
-	return &Store{o: o}, errkind.New(errkind.Unsupported, "images")
-}
-
-// List returns all images, newest first.
-func (s *Store) List(ctx context.Context) []Image { return nil }
-
-// Get finds an image by name, name@digest, ID or ID prefix.
-func (s *Store) Get(ref string) (*Image, error) {
-	return nil, errkind.New(errkind.Unsupported, "images")
-}
-
-// Create makes an image of a config and its layers (chain IDs, bottom first).
-func (s *Store) Create(ctx context.Context, config []byte, layers []digest.Digest, tags ...string) (*Image, error) {
-	return nil, errkind.New(errkind.Unsupported, "images")
-}
-
-// Tag gives the image found by ref one more name.
-func (s *Store) Tag(ctx context.Context, ref, name string) error {
-	return errkind.New(errkind.Unsupported, "images")
-}
-
-// Remove takes a name away, and the image with its last one.
-func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) ([]image.DeleteResponse, error) {
-	return nil, errkind.New(errkind.Unsupported, "images")
-}
-
-// Prune removes images without names that nobody holds (all: also those with names). It returns what it removed and
-// the bytes freed.
-func (s *Store) Prune(ctx context.Context, all bool, keep func(*Image) bool) ([]image.DeleteResponse, int64, error) {
-	return nil, 0, errkind.New(errkind.Unsupported, "images")
-}
-
-// Load reads a docker archive or an OCI layout, compressed or not. It returns the names loaded.
-func (s *Store) Load(ctx context.Context, r io.Reader, progress func(LoadProgress)) ([]string, error) {
-	return nil, errkind.New(errkind.Unsupported, "images")
-}
-
-// Save writes images as docker archive and OCI layout in one.
-func (s *Store) Save(ctx context.Context, w io.Writer, refs []string) error {
-	return errkind.New(errkind.Unsupported, "images")
-}
-
-// Import makes an image of one layer from a root file system's tar.
-func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (*Image, error) {
-	return nil, errkind.New(errkind.Unsupported, "images")
-}
-
-// History tells how an image came to be, newest step first.
-func (s *Store) History(ref string) ([]image.HistoryResponseItem, error) {
-	return nil, errkind.New(errkind.Unsupported, "images")
-}
-
-// Pull fetches an image from its registry.
-func (s *Store) Pull(ctx context.Context, ref string, o PullOptions, progress func(registry.Progress)) (*Image, error) {
-	return nil, errkind.New(errkind.Unsupported, "images")
-}
-
-// Hold keeps the image for owner.
-func (s *Store) Hold(owner string, id digest.Digest) error {
-	return errkind.New(errkind.Unsupported, "images")
-}
-
-// Release ends all holds of owner.
-func (s *Store) Release(owner string) {}

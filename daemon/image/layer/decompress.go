@@ -1,0 +1,60 @@
+package layer
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+
+	"pier/lib/errkind"
+)
+
+// maxWindow bounds the memory that a zstd frame may ask for.
+const maxWindow = 128 << 20
+
+// parallelFrom is how many compressed bytes must be waiting before unpacking gzip ahead in a second goroutine pays.
+const parallelFrom = 64 << 10
+
+// Decompress returns the plain content of r, whose compression it tells by the first bytes: gzip, zstd, bzip2, or none.
+// It works in this process; nothing is executed. Other formats that are known but not supported (xz) are
+// errkind.Unsupported. Close frees the decompressor, not r.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, parallelFrom)
+	head, err := br.Peek(6)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		// A short stream is unpacked by the caller's own goroutine.
+		if whole, _ := br.Peek(parallelFrom); len(whole) < parallelFrom {
+			z, err := gzip.NewReader(br)
+			return z, invalidGzip(err)
+		}
+		z, err := pgzip.NewReader(br)
+		return z, invalidGzip(err)
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}), // a frame, or a skippable one
+		len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18}):
+		z, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
+		if err != nil {
+			return nil, errkind.New(errkind.Invalid, "read zstd stream: %w", err)
+		}
+		return z.IOReadCloser(), nil
+	case bytes.HasPrefix(head, []byte("BZh")):
+		return io.NopCloser(bzip2.NewReader(br)), nil
+	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+		return nil, errkind.New(errkind.Unsupported, "the archive is compressed with xz, which is not supported; recompress it with gzip or zstd")
+	}
+	return io.NopCloser(br), nil
+}
+
+func invalidGzip(err error) error {
+	if err != nil {
+		return errkind.New(errkind.Invalid, "read gzip stream: %w", err)
+	}
+	return nil
+}

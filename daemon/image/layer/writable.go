@@ -1,0 +1,126 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"pier/kernel/mount"
+	"pier/lib/errkind"
+)
+
+// Writable is the place of a container's own changes: an overlay's upper and work folder.
+type Writable struct {
+	ID string
+	// Upper holds the changes in overlayfs form; Work is the kernel's and means nothing.
+	Upper, Work string
+}
+
+// MountOptions tune Mount.
+type MountOptions struct {
+	// Volatile drops all syncs of the upper folder: faster, but meaningless after a power cut. For builds and
+	// containers that are removed when they end.
+	Volatile bool
+	ReadOnly bool
+	// ExtraLowers are folders put above the chain's layers, top first.
+	ExtraLowers []string
+}
+
+// NewWritable makes an empty writable layer called id (one path component: letters, digits, '_', '.', '-').
+// Conflict where it exists.
+func (s *Store) NewWritable(id string) (Writable, error) {
+	w, err := s.writable(id)
+	if err != nil {
+		return Writable{}, err
+	}
+	dir := filepath.Dir(w.Upper)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return Writable{}, errkind.New(errkind.Conflict, "writable layer %s exists already", id)
+		}
+		return Writable{}, diskError("make writable layer "+id, err)
+	}
+	// The upper folder's mode is that of the container's "/".
+	for path, mode := range map[string]os.FileMode{w.Upper: 0o755, w.Work: 0o700} {
+		if err := makeDir(path, mode); err != nil {
+			_ = s.trash.put(dir)
+			return Writable{}, err
+		}
+	}
+	return w, nil
+}
+
+// Writable returns the writable layer id, made before. NotFound where there is none.
+func (s *Store) Writable(id string) (Writable, error) {
+	w, err := s.writable(id)
+	if err != nil {
+		return Writable{}, err
+	}
+	if _, err := os.Lstat(w.Upper); err != nil {
+		return Writable{}, errkind.New(errkind.NotFound, "no such writable layer: %s", id)
+	}
+	return w, nil
+}
+
+// RemoveWritable removes the writable layer id with all its content: at once by name, in the background from the disk.
+// One that does not exist is no error. Mounts made of it must be closed before, or they show an empty or broken tree.
+func (s *Store) RemoveWritable(id string) error {
+	w, err := s.writable(id)
+	if err != nil {
+		return err
+	}
+	if err := s.trash.put(filepath.Dir(w.Upper)); err != nil {
+		return fmt.Errorf("remove writable layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Store) writable(id string) (Writable, error) {
+	if !validName(id) {
+		return Writable{}, errkind.New(errkind.Invalid, "bad name of a writable layer: %q", id)
+	}
+	dir := filepath.Join(s.root, writableDir, id)
+	return Writable{ID: id, Upper: filepath.Join(dir, diffDir), Work: filepath.Join(dir, "work")}, nil
+}
+
+func validName(name string) bool {
+	if name == "" || len(name) > 128 || name[0] == '.' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '.', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Mount returns chain ("" for an empty tree) as a detached mount, with w on top to take the changes; without w it is
+// read-only. The caller holds chain as long as the mount lives, and closes the file; the last reference unmounts.
+// One writable layer carries one mount at a time. Linux >= 6.5.
+func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.File, error) {
+	lowers, err := s.Lowers(chain)
+	if err != nil {
+		return nil, err
+	}
+	options := mount.OverlayOptions{Lower: append(append([]string(nil), o.ExtraLowers...), lowers...), ReadOnly: o.ReadOnly}
+	if w != nil {
+		options.Upper, options.Work, options.Volatile = w.Upper, w.Work, o.Volatile
+		// After a volatile mount the kernel refuses the folder, for it cannot know whether the machine went down in
+		// between. Here it did not, or what it lost is meaningless.
+		if err := os.RemoveAll(filepath.Join(w.Work, "work", "incompat")); err != nil {
+			return nil, fmt.Errorf("mount layers: %w", err)
+		}
+	}
+	f, err := mount.Overlay(options)
+	if err != nil {
+		return nil, fmt.Errorf("mount layers: %w", err)
+	}
+	return f, nil
+}
