@@ -28,7 +28,7 @@ func (s *Server) build(w http.ResponseWriter, r *request) error {
 	// The answer begins while the context still arrives.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	p := newProgress(w)
-	out := &buildOutput{progress: p, quiet: r.flag("q"), live: r.flag(docker.LiveProgressArg)}
+	out := &buildOutput{progress: p, quiet: r.flag("q"), live: r.flag(docker.VertexParameter)}
 	req.Progress = out.event
 	result, err := s.o.Builder.Build(r.Context(), req)
 	if err != nil {
@@ -176,19 +176,19 @@ func (b *buildOutput) event(e build.Event) {
 
 // trace sends an event as auxiliary data under an identifier of its own, which stock clients skip.
 func (b *buildOutput) trace(e build.Event) {
-	kind, ok := map[build.EventKind]string{
-		build.VertexStarted: docker.BuildStarted, build.VertexCached: docker.BuildCached, build.VertexDone: docker.BuildDone,
-		build.VertexFailed: docker.BuildFailed, build.VertexLog: docker.BuildLog,
+	event, ok := map[build.EventKind]string{
+		build.VertexStarted: docker.VertexStarted, build.VertexCached: docker.VertexCached, build.VertexDone: docker.VertexDone,
+		build.VertexFailed: docker.VertexFailed, build.VertexLog: docker.VertexLog,
 	}[e.Kind]
 	if !ok {
 		return
 	}
-	data, err := json.Marshal(docker.BuildEvent{
-		Kind: kind, Time: e.Time, Vertex: e.Vertex, Parents: e.Parents, Step: e.Step, Total: e.Total, Name: e.Name,
-		Stage: e.Stage, Stream: e.Stream, Data: e.Data, Error: e.Err,
+	data, err := json.Marshal(docker.BuildVertex{
+		Event: event, Time: e.Time, Vertex: e.Vertex, Step: e.Step, Total: e.Total, Name: e.Name, Stage: e.Stage,
+		Data: string(e.Data), Error: e.Err,
 	})
 	if err == nil {
-		b.progress.send(docker.ProgressLine{Message: jsonstream.Message{ID: docker.BuildEventID, Aux: (*json.RawMessage)(&data)}})
+		b.progress.send(docker.ProgressLine{Message: jsonstream.Message{ID: docker.VertexMessageID, Aux: (*json.RawMessage)(&data)}})
 	}
 }
 
