@@ -1,0 +1,154 @@
+package mount
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mounts(t *testing.T, dir string) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	must(t, err)
+	return strings.Count(string(b), " "+dir)
+}
+
+// at reads a file of a detached mount.
+func at(t *testing.T, f *os.File, name string) string {
+	t.Helper()
+	n, err := unix.Openat(int(f.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	file := os.NewFile(uintptr(n), name)
+	defer file.Close()
+	buf := make([]byte, 100)
+	size, err := file.Read(buf)
+	must(t, err)
+	return string(buf[:size])
+}
+
+func TestOverlay(t *testing.T) {
+	dir := t.TempDir()
+	long := filepath.Join(dir, strings.Repeat("x", 200), strings.Repeat("y:,z", 20)) // too long for a string, awkward characters
+	var lower []string
+	for i, name := range []string{"top", "bottom", long} {
+		if i < 2 {
+			name = filepath.Join(dir, name)
+		}
+		must(t, os.MkdirAll(name, 0o755))
+		must(t, os.WriteFile(filepath.Join(name, "f"), []byte{byte('0' + i)}, 0o644))
+		must(t, os.WriteFile(filepath.Join(name, string(rune('a'+i))), []byte("own"), 0o644))
+		lower = append(lower, name)
+	}
+	must(t, os.Mkdir(filepath.Join(lower[2], "merged"), 0o755))
+	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	must(t, os.Mkdir(upper, 0o755))
+	must(t, os.Mkdir(work, 0o755))
+	f, err := Overlay(OverlayOptions{Lower: lower, Upper: upper, Work: work, Volatile: true})
+	must(t, err)
+	if got := at(t, f, "f") + at(t, f, "c"); got != "0own" {
+		t.Errorf("read %q", got)
+	}
+	must(t, unix.Mkdirat(int(f.Fd()), "made", 0o755))
+	if err := unix.Renameat2(int(f.Fd()), "merged", int(f.Fd()), "moved", 0); err != unix.EXDEV {
+		t.Errorf("renaming a lower directory: %v, want EXDEV", err)
+	}
+	must(t, f.Close())
+	if _, err := os.Stat(filepath.Join(upper, "made")); err != nil {
+		t.Error(err)
+	}
+
+	for _, layers := range [][]string{lower, lower[:1]} {
+		f, err = Overlay(OverlayOptions{Lower: layers})
+		must(t, err)
+		if got := at(t, f, "f"); got != "0" {
+			t.Errorf("read %q of %d layers", got, len(layers))
+		}
+		if err := unix.Mkdirat(int(f.Fd()), "refused", 0o755); err != unix.EROFS {
+			t.Errorf("writing to a read-only overlay of %d layers: %v", len(layers), err)
+		}
+		must(t, f.Close())
+	}
+	if _, err := Overlay(OverlayOptions{Lower: []string{filepath.Join(dir, "none"), dir}}); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("missing layer: %v", err)
+	}
+}
+
+func TestDetachedMountsComeAndGo(t *testing.T) {
+	dir := t.TempDir()
+	place := filepath.Join(dir, "place")
+	must(t, os.Mkdir(place, 0o755))
+	f, err := Filesystem("tmpfs", map[string]string{"size": "1m", "mode": "700"}, Nosuid|Nodev|Private)
+	must(t, err)
+	must(t, unix.Mkdirat(int(f.Fd()), "inside", 0o755))
+	if n := mounts(t, dir); n != 0 {
+		t.Errorf("%d mounts before Attach", n)
+	}
+	must(t, Attach(f, place))
+	t.Cleanup(func() { _ = Unmount(place, true) })
+	if _, err := os.Stat(filepath.Join(place, "inside")); err != nil || mounts(t, dir) != 1 {
+		t.Errorf("after Attach: %v, %d mounts", err, mounts(t, dir))
+	}
+	must(t, SetAttr(f, false, ReadOnly|Noexec|Noatime, Nosuid))
+	var st unix.Statfs_t
+	must(t, unix.Statfs(place, &st))
+	if st.Flags&unix.ST_RDONLY == 0 || st.Flags&unix.ST_NODEV == 0 || st.Flags&unix.ST_NOSUID != 0 || st.Flags&unix.ST_NOATIME == 0 {
+		t.Errorf("flags %#x", st.Flags)
+	}
+	must(t, SetAttr(f, false, Slave, 0))
+	if err := SetAttr(f, false, Slave|Shared, 0); err == nil {
+		t.Error("two kinds of propagation at once")
+	}
+	if err := Unmount(place, false); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("unmounting while %s is open: %v", f.Name(), err)
+	}
+	must(t, f.Close())
+	must(t, Unmount(place, false))
+	if err := Unmount(place, false); !errors.Is(err, unix.EINVAL) || mounts(t, dir) != 0 {
+		t.Errorf("unmounting twice: %v", err)
+	}
+	if _, err := Filesystem("tmpfs", map[string]string{"size": "many"}, 0); err == nil || !strings.Contains(err.Error(), "size=many") {
+		t.Errorf("bad option: %v", err)
+	}
+}
+
+func TestMoveGoesToTheHeldDirectory(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "a"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "file"), []byte("bound"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "a/target"), nil, 0o644))
+	held, err := os.Open(filepath.Join(dir, "a"))
+	must(t, err)
+	defer held.Close()
+	must(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
+	must(t, os.Symlink("/", filepath.Join(dir, "a")))
+
+	f, err := OpenTree(filepath.Join(dir, "file"), false)
+	must(t, err)
+	defer f.Close()
+	if err := Move(f, held, "x/y"); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("a name of two components: %v", err)
+	}
+	must(t, Move(f, held, "target"))
+	place := filepath.Join(dir, "b/target")
+	if b, err := os.ReadFile(place); err != nil || string(b) != "bound" {
+		t.Errorf("%q, %v", b, err)
+	}
+	must(t, Unmount(place, true))
+	if _, err := OpenTreeAt(held, "none", false); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("OpenTreeAt: %v", err)
+	}
+	clone, err := OpenTreeAt(held, "", true)
+	must(t, err)
+	must(t, clone.Close())
+}
