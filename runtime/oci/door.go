@@ -103,12 +103,6 @@ func startError(call, path string, errno syscall.Errno, kind errkind.Kind, forma
 	return &StartError{Call: call, Path: path, Errno: errno, Err: errkind.New(kind, format, args...)}
 }
 
-// Exec runs one more process in a running container and returns when its execve has succeeded; the process is a child
-// of the caller. Errors are *StartError. Ending ctx kills an exec that hangs (in a paused container, say).
-func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
-	return nil, startError("exec", "", 0, errkind.Unsupported, "exec in container %s: not built yet", c.ID)
-}
-
 // Prepared is a first process that has everything but its program: it waits.
 type Prepared struct {
 	Process

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -138,21 +137,4 @@ func (s *start) hostID(id uint32, maps []specs.LinuxIDMapping) int {
 		}
 	}
 	return int(id)
-}
-
-// oomScore adds the write of oom_score_adj. Only a process with CAP_SYS_RESOURCE may go below its parent's; a container
-// that asks for less than zero is told so, while the default of zero is not worth a failure.
-func (s *start) oomScore(adj int) error {
-	if adj < -1000 || adj > 1000 {
-		return s.fail("set", "oom_score_adj", errkind.New(errkind.Invalid, "%d is outside -1000 to 1000", adj))
-	}
-	own, err := os.ReadFile("/proc/self/oom_score_adj")
-	if err == nil && strings.TrimSpace(string(own)) == strconv.Itoa(adj) {
-		return nil
-	}
-	call := s.writeSelf("set oom_score_adj", "oom_score_adj", strconv.Itoa(adj))
-	if adj >= 0 {
-		call.Tolerate(unix.EACCES, unix.EPERM)
-	}
-	return nil
 }

@@ -168,3 +168,33 @@ func hostTraces(t testing.TB) []string {
 	slices.Sort(all)
 	return all
 }
+
+func sameTraces(t testing.TB, before []string) {
+	t.Helper()
+	if after := hostTraces(t); !slices.Equal(before, after) {
+		for _, s := range after {
+			if !slices.Contains(before, s) {
+				t.Errorf("left behind: %s", s)
+			}
+		}
+		t.Errorf("%d traces before, %d after", len(before), len(after))
+	}
+}
+
+// userNamespace gives c a user namespace in which root is user 100000, who owns the root.
+func userNamespace(t testing.TB, c *Container) {
+	t.Helper()
+	const host, size = 100000, 65536
+	c.Spec.Linux.Namespaces = append(c.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: "user"})
+	maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: host, Size: size}}
+	c.Spec.Linux.UIDMappings, c.Spec.Linux.GIDMappings = maps, maps
+	err := filepath.Walk(c.Spec.Root.Path, func(name string, _ os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(name, host, host)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

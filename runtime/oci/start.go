@@ -3,7 +3,6 @@ package oci
 import (
 	"context"
 	"os"
-	"path"
 	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -112,6 +111,9 @@ func (s *start) build(wait func()) error {
 		s.join = join
 	}
 	s.Add("umask", "", unix.SYS_UMASK, spawn.Int(0))
+	if err := s.selfAttributes(); err != nil {
+		return err
+	}
 	if err := s.userMaps(); err != nil {
 		return err
 	}
@@ -126,9 +128,6 @@ func (s *start) build(wait func()) error {
 	}
 	s.console()
 	if err := s.sysctls(); err != nil {
-		return err
-	}
-	if err := s.selfAttributes(); err != nil {
 		return err
 	}
 	s.maskedPaths()
@@ -200,30 +199,6 @@ func (s *start) names() {
 	if n := s.spec.Domainname; n != "" {
 		s.Add("setdomainname", n, unix.SYS_SETDOMAINNAME, s.String(n), spawn.Int(len(n)))
 	}
-}
-
-// selfAttributes writes the files by which a process sets itself up for its next program, through the child's own procfs.
-func (s *start) selfAttributes() error {
-	if adj := s.process.OOMScoreAdj; adj != nil {
-		if err := s.oomScore(*adj); err != nil {
-			return err
-		}
-	}
-	if p := s.process.ApparmorProfile; p != "" && p != "unconfined" {
-		s.writeSelf("set AppArmor profile", path.Join("attr", "apparmor", "exec"), "exec "+p)
-	}
-	if l := s.process.SelinuxLabel; l != "" {
-		s.writeSelf("set SELinux label", path.Join("attr", "exec"), l)
-	}
-	return nil
-}
-
-func (s *start) writeSelf(what, file, data string) spawn.Call {
-	fd := s.Slot()
-	s.openAt(what, s.proc(), "self/"+file, unix.O_WRONLY, ownProcfs).Into(fd)
-	call := s.write(what, "/proc/self/"+file, spawn.From(fd), data)
-	s.closeFD(fd)
-	return call
 }
 
 // run clones the child, meets it where it asks for something, and waits for its execve.

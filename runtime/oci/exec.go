@@ -1,0 +1,140 @@
+package oci
+
+import (
+	"context"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/cgroup"
+	"pier/kernel/fsroot"
+	"pier/kernel/pidfd"
+	"pier/kernel/spawn"
+	"pier/kernel/tty"
+	"pier/lib/errkind"
+)
+
+// Exec runs one more process in a running container and returns when its execve has succeeded; the process is a child
+// of the caller. Errors are *StartError. Ending ctx kills an exec that hangs (in a paused container, say).
+func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
+	e := &task{builder: newBuilder(), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height}
+	defer e.close()
+	if err := e.checkProcess(); err != nil {
+		return nil, e.fail("check", "process", err)
+	}
+	var profile *specs.LinuxSeccomp
+	if c.Spec != nil && c.Spec.Linux != nil {
+		profile = c.Spec.Linux.Seccomp
+	}
+	if err := e.compile(c.Seccomp, profile); err != nil {
+		return nil, err
+	}
+	kinds, err := foreignNamespaces(c)
+	if err != nil {
+		return nil, e.fail("look at", "namespaces", err)
+	}
+	if c.Process.Terminal {
+		if err := e.openTerminal(c); err != nil {
+			return nil, e.fail("open", "terminal", err)
+		}
+	}
+	var join cgroup.Join
+	if c.Cgroup != nil {
+		if join, err = c.Cgroup.Join(); err != nil {
+			return nil, e.fail("join cgroup", c.Cgroup.Path(), err)
+		}
+		defer join.Close()
+	}
+	if err := e.selfAttributes(); err != nil {
+		return nil, err
+	}
+	e.joinCgroup(join)
+	e.enterAll(c.Target, kinds)
+	e.Add("chdir", "/", unix.SYS_CHDIR, e.String("/"))
+	if err := e.session(); err != nil {
+		return nil, err
+	}
+	e.closeDescriptors()
+	var personality *specs.LinuxPersonality
+	if c.Spec != nil && c.Spec.Linux != nil {
+		personality = c.Spec.Linux.Personality
+	}
+	if err := e.resources(personality); err != nil {
+		return nil, err
+	}
+	if err := e.identity(); err != nil {
+		return nil, err
+	}
+	e.program()
+	return e.run(ctx)
+}
+
+// foreignNamespaces returns the kinds of namespace in which the target is and we are not. It compares instead of reading
+// the specification, as a container may share another one's, and the kernel refuses to enter one's own user namespace.
+func foreignNamespaces(c *ExecConfig) (uintptr, error) {
+	dir := "/proc/" + strconv.Itoa(c.TargetPid) + "/ns/"
+	var kinds uintptr
+	for kind, name := range namespaceFiles {
+		theirs, err := os.Readlink(dir + name)
+		if err != nil {
+			if kind == unix.CLONE_NEWTIME || kind == unix.CLONE_NEWCGROUP {
+				continue // an older kernel has none
+			}
+			return 0, gone(c)
+		}
+		mine, err := os.Readlink("/proc/thread-self/ns/" + name)
+		if err != nil {
+			return 0, err
+		}
+		if mine != theirs {
+			kinds |= kind
+		}
+	}
+	// The number was the target's all the while if the target still lives now.
+	if pidfd.Signal(c.Target, 0) != nil {
+		return 0, gone(c)
+	}
+	if kinds&unix.CLONE_NEWTIME != 0 {
+		return 0, errkind.New(errkind.Unsupported, "the container has a time namespace, which a running process cannot enter")
+	}
+	return kinds, nil
+}
+
+func gone(c *ExecConfig) error {
+	return errkind.New(errkind.Conflict, "container %s is not running", c.ID)
+}
+
+// enterAll adds the entry of namespaces: all in one call, by the target's pidfd, which enters a user namespace first. The
+// child is a thread group of its own, so the kernel lets it. A pid namespace holds for children only: the thread
+// enters that before the clone.
+func (t *task) enterAll(target *os.File, kinds uintptr) {
+	if kinds&unix.CLONE_NEWPID != 0 {
+		t.opts.Enter = append(t.opts.Enter, spawn.Namespace{File: target, Kind: unix.CLONE_NEWPID})
+		kinds &^= unix.CLONE_NEWPID
+	}
+	if kinds == 0 {
+		return
+	}
+	t.Add("setns", namesOf(kinds), unix.SYS_SETNS, t.File(target), spawn.Int(kinds))
+	if kinds&unix.CLONE_NEWUSER != 0 {
+		t.newUsers = true
+		t.Add("setresgid", "0", unix.SYS_SETRESGID, spawn.Int(0), spawn.Int(0), spawn.Int(0))
+		t.Add("setresuid", "0", unix.SYS_SETRESUID, spawn.Int(0), spawn.Int(0), spawn.Int(0))
+	}
+}
+
+// openTerminal makes the terminal in the container's own devpts, so that its name means something in there.
+func (t *task) openTerminal(c *ExecConfig) error {
+	root, err := fsroot.Open("/proc/" + strconv.Itoa(c.TargetPid) + "/root")
+	if err != nil {
+		return gone(c)
+	}
+	defer root.Close()
+	if pidfd.Signal(c.Target, 0) != nil {
+		return gone(c)
+	}
+	t.terminal, err = tty.OpenIn(root)
+	return err
+}
