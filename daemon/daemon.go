@@ -36,6 +36,9 @@ import (
 // eventsKept is how many events GET /events?since= can look back.
 const eventsKept = 1024
 
+// supervisorGrace is how long the supervisor may take to answer that it ends.
+const supervisorGrace = 5 * time.Second
+
 // Daemon is a running pierd. Use Open.
 type Daemon struct {
 	config Config
@@ -226,19 +229,18 @@ func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) e
 
 func (d *Daemon) serve(l net.Listener) error { return d.server.Serve(l) }
 
-// Close ends pierd and leaves containers and their supervisor running.
+// Close ends pierd and leaves containers running, with their supervisor; an idle one ends too.
 func (d *Daemon) Close() error { return d.close() }
 
 // Stop stops all containers as their stop signal and timeout say, ends the supervisor, and closes.
 func (d *Daemon) Stop(ctx context.Context) error {
-	err := errors.Join(d.stopContainers(ctx), d.custodian.Shutdown(ctx))
-	return errors.Join(err, d.close())
+	return errors.Join(d.stopContainers(ctx), d.close())
 }
 
 // Destroy is Stop, and then removes what Pier put into the kernel: bridges, rules, cgroups. Files stay.
 func (d *Daemon) Destroy(ctx context.Context) error {
-	err := errors.Join(d.stopContainers(ctx), d.custodian.Shutdown(ctx))
-	err = errors.Join(err, d.networks.Destroy(ctx))
+	err := errors.Join(d.stopContainers(ctx), d.networks.Destroy(ctx))
+	d.networks = nil // closed with its bridges
 	err = errors.Join(err, d.close())
 	return errors.Join(err, removeCgroup(d.config.CgroupParent))
 }
@@ -263,6 +265,16 @@ func (d *Daemon) stopContainers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// endIdleSupervisor ends a supervisor that has nothing to supervise; one with a living container refuses and stays.
+func (d *Daemon) endIdleSupervisor() error {
+	ctx, cancel := context.WithTimeout(context.Background(), supervisorGrace)
+	defer cancel()
+	if err := d.custodian.Shutdown(ctx); err != nil && !errkind.Is(err, errkind.Conflict) {
+		return fmt.Errorf("end the idle supervisor: %w", err)
+	}
+	return nil
+}
+
 // close closes the rooms that are open, the highest first.
 func (d *Daemon) close() error {
 	var errs []error
@@ -273,7 +285,7 @@ func (d *Daemon) close() error {
 		errs = append(errs, d.engine.Close())
 	}
 	if d.custodian != nil {
-		errs = append(errs, d.custodian.Close())
+		errs = append(errs, d.endIdleSupervisor(), d.custodian.Close())
 	}
 	if d.networks != nil {
 		errs = append(errs, d.networks.Close())

@@ -79,7 +79,7 @@ func (p *pierd) start(flags ...string) {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(filepath.Join(bin, "pierd"), append(p.flags(), flags...)...)
+	p.cmd = exec.Command(filepath.Join(bin, "pierd"), append(append(p.flags(), "-H", "unix://"+p.socket), flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)

@@ -164,7 +164,9 @@ func (p *pierd) containers() {
 			Status string
 			Pid    int
 		}
-		NetworkSettings struct{ Networks map[string]struct{ IPAddress string } }
+		NetworkSettings struct {
+			Networks map[string]struct{ IPAddress string }
+		}
 	}
 	p.want(200, "GET", "/containers/"+id[:12]+"/json?size=1", nil, &c)
 	if c.Id != id || c.Name != "/web" || c.State.Status != "running" || c.State.Pid <= 1 || c.NetworkSettings.Networks["bridge"].IPAddress == "" {
