@@ -2,24 +2,118 @@ package engine
 
 import (
 	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
 
-	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 
+	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/settings"
+	"pier/daemon/image"
+	"pier/daemon/image/layer"
+	"pier/daemon/network"
+	"pier/daemon/store/record"
+	"pier/daemon/volume"
+	"pier/lib/clock"
 	"pier/lib/errkind"
+	"pier/lib/feed"
 )
 
+// Options are the rooms that the engine joins, and where it keeps its own files. All rooms are required; they are the
+// caller's to close, after the engine.
+type Options struct {
+	// Root is the folder "containers" of the data root, made with mode 0710 where missing.
+	Root string
+	// Durable holds the containers that survive a power cut, Volatile those with --rm, which a reboot makes meaningless.
+	Durable, Volatile *record.DB
+
+	Images   *image.Store
+	Layers   *layer.Store
+	Networks *network.Networks
+	Volumes  *volume.Volumes
+	Custody  *custody.Custodian
+
+	Events *feed.Feed[events.Message] // nil: nobody is told
+	Clock  clock.Clock                // nil: clock.Real
+	// CgroupParent is where the containers' cgroups are made, "" for "/pier".
+	CgroupParent string
+	Log          *slog.Logger // nil: none
+}
+
 // Engine is the room's door. Its parts are reached by Containers, Streams and Execs. Safe for concurrent use.
-type Engine struct{}
+type Engine struct {
+	o     Options
+	host  settings.Host
+	index *index
 
-// Containers are the containers and what can be done to them. Every ref is an identifier, the beginning of one, or a
-// name; an unknown one is an error of kind NotFound, "No such container: ref".
-type Containers struct{ e *Engine }
+	durable, volatile *record.Table[row]
 
-// Streams are the containers' terminals, pipes and logs.
-type Streams struct{ e *Engine }
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	bg     sync.WaitGroup // all goroutines that outlive a call
 
-// Execs are the further processes in running containers.
-type Execs struct{ e *Engine }
+	execs *execTable
+	steps *stepTable
+	// filters keeps compiled seccomp programs: nearly all containers share one.
+	filters process.Filters
+}
+
+// Open reads the records, compares them with the processes that custody found, and brings both together: what runs is
+// taken up, what ended meanwhile is recorded, restart policies are applied, and what half-made or half-removed
+// containers left is swept away. It calls Networks.Adopt and Settle, so nobody may have joined a network before.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	if o.Clock == nil {
+		o.Clock = clock.Real{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Events == nil {
+		o.Events = feed.New[events.Message](1)
+	}
+	if o.CgroupParent == "" {
+		o.CgroupParent = "/pier"
+	}
+	if err := os.MkdirAll(o.Root, 0o710); err != nil {
+		return nil, errkind.New(errkind.Internal, "open containers: %w", err)
+	}
+	hostname, _ := os.Hostname()
+	e := &Engine{
+		o:        o,
+		host:     settings.Host{CPUs: runtime.NumCPU(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit()},
+		index:    newIndex(),
+		durable:  record.NewTable[row](o.Durable, "containers"),
+		volatile: record.NewTable[row](o.Volatile, "containers"),
+		execs:    newExecTable(),
+		steps:    newStepTable(),
+	}
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	exits := o.Custody.Exits()
+	if err := e.reconcile(ctx); err != nil {
+		e.cancel()
+		return nil, err
+	}
+	e.bg.Go(func() { e.followExits(exits) })
+	return e, nil
+}
+
+// cgroupV2 and noSwapLimit read what the mounted hierarchies offer; a machine keeps that from boot to boot.
+func cgroupV2() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
+}
+
+func noSwapLimit() bool {
+	if cgroupV2() {
+		return false
+	}
+	_, err := os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+	return err != nil
+}
 
 // Containers returns the containers.
 func (e *Engine) Containers() *Containers { return &Containers{e} }
@@ -30,133 +124,45 @@ func (e *Engine) Streams() *Streams { return &Streams{e} }
 // Execs returns the execs.
 func (e *Engine) Execs() *Execs { return &Execs{e} }
 
-// Step runs one step of a build and returns its exit code. When ctx ends the process is killed and everything it had is
-// gone before Step returns with ctx's error. A process that could not start is an error of kind Invalid.
-func (e *Engine) Step(ctx context.Context, r StepRequest) (exitCode int, err error) {
-	return 0, errNotYet
+// Close ends what the engine does in the background and waits for it. Containers run on.
+func (e *Engine) Close() error {
+	e.cancel()
+	for _, c := range e.index.all() {
+		done := make(chan struct{})
+		c.work.post(func() {
+			defer close(done)
+			if c.restart != nil {
+				c.restart.Stop()
+			}
+			c.stopProbe()
+			if c.root != nil {
+				_ = c.root.Close()
+				c.root = nil
+			}
+		})
+		<-done
+		c.closeStreams()
+		c.released.Wait()
+	}
+	e.bg.Wait()
+	return nil
 }
 
-// Close stops the workers and waits for them. Containers run on.
-func (e *Engine) Close() error { return nil }
+// dir is the folder of a container's own files.
+func (e *Engine) dir(id string) string { return filepath.Join(e.o.Root, id) }
 
-var errNotYet = errkind.New(errkind.Unsupported, "not available yet")
+func (e *Engine) logPath(id string) string { return filepath.Join(e.dir(id), id+"-json.log") }
 
-// Create makes a container from an image.
-func (c *Containers) Create(ctx context.Context, r CreateRequest) (container.CreateResponse, error) {
-	return container.CreateResponse{}, errNotYet
+// table is where a container's record rests.
+func (e *Engine) table(r *row) *record.Table[row] {
+	if r.Host.AutoRemove {
+		return e.volatile
+	}
+	return e.durable
 }
 
-// Start runs a created or exited container. NotModified where it runs already.
-func (c *Containers) Start(ctx context.Context, ref string) error { return errNotYet }
-
-// Stop ends a container. NotModified where it does not run.
-func (c *Containers) Stop(ctx context.Context, ref string, o StopOptions) error { return errNotYet }
-
-// Restart is Stop, where it runs, and Start.
-func (c *Containers) Restart(ctx context.Context, ref string, o StopOptions) error { return errNotYet }
-
-// Kill sends a signal ("" for SIGKILL) to the container's first process.
-func (c *Containers) Kill(ctx context.Context, ref, signal string) error { return errNotYet }
-
-// Pause freezes all processes of a container.
-func (c *Containers) Pause(ctx context.Context, ref string) error { return errNotYet }
-
-// Unpause is the reverse of Pause.
-func (c *Containers) Unpause(ctx context.Context, ref string) error { return errNotYet }
-
-// Rename gives a container another name.
-func (c *Containers) Rename(ctx context.Context, ref, name string) error { return errNotYet }
-
-// Remove deletes a container and all it had.
-func (c *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) error { return errNotYet }
-
-// Wait answers once on the channel when the condition holds. The wait is registered when Wait returns.
-func (c *Containers) Wait(ctx context.Context, ref string, cond container.WaitCondition) (<-chan WaitResult, error) {
-	return nil, errNotYet
+func (e *Engine) save(r *row) error {
+	return e.table(r).Put(context.WithoutCancel(e.ctx), r.ID, *r)
 }
 
-// Inspect describes one container. It never waits for it.
-func (c *Containers) Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error) {
-	return container.InspectResponse{}, errNotYet
-}
-
-// List describes the containers that the options select, newest first. It never waits for one of them.
-func (c *Containers) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
-	return nil, errNotYet
-}
-
-// Top lists a container's processes as ps(1) with args would.
-func (c *Containers) Top(ctx context.Context, ref string, args []string) (TopResult, error) {
-	return TopResult{}, errNotYet
-}
-
-// Prune removes all containers that do not run and match the filters (until, label, label!).
-func (c *Containers) Prune(ctx context.Context, filters Filters) (container.PruneReport, error) {
-	return container.PruneReport{}, errNotYet
-}
-
-// Stream is an attached terminal or set of pipes. Reads give Docker's stream frames (raw bytes where Terminal) and end
-// with io.EOF when the process is gone or the detach keys were typed; writes are the process's input.
-type Stream struct {
-	Terminal bool
-}
-
-// Read implements io.Reader.
-func (s *Stream) Read(p []byte) (int, error) { return 0, errNotYet }
-
-// Write implements io.Writer: bytes for standard input.
-func (s *Stream) Write(p []byte) (int, error) { return 0, errNotYet }
-
-// CloseWrite ends the input; output goes on.
-func (s *Stream) CloseWrite() error { return errNotYet }
-
-// Close leaves; the process runs on.
-func (s *Stream) Close() error { return errNotYet }
-
-// LogStream is an opened log.
-type LogStream struct {
-	// Terminal tells that lines are written raw; otherwise in Docker's stream frames.
-	Terminal bool
-}
-
-// Copy writes the log to w until its end, for Follow until the container ends or ctx does.
-func (l *LogStream) Copy(ctx context.Context, w interface{ Write([]byte) (int, error) }) error {
-	return errNotYet
-}
-
-// Close frees the log's files. Copy must not run.
-func (l *LogStream) Close() error { return nil }
-
-// Attach joins a container's streams; it may not run yet.
-func (s *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*Stream, error) {
-	return nil, errNotYet
-}
-
-// Logs opens a container's log.
-func (s *Streams) Logs(ctx context.Context, ref string, o LogsOptions) (*LogStream, error) {
-	return nil, errNotYet
-}
-
-// Resize sets the size of a container's terminal in cells.
-func (s *Streams) Resize(ctx context.Context, ref string, width, height uint16) error {
-	return errNotYet
-}
-
-// Create prepares an exec in a running container.
-func (x *Execs) Create(ctx context.Context, ref string, r container.ExecCreateRequest) (container.ExecCreateResponse, error) {
-	return container.ExecCreateResponse{}, errNotYet
-}
-
-// Start runs a prepared exec. With Detach the stream is nil and a failing start is the error; otherwise the stream
-// carries the failure's text, as Docker has it, and Inspect the exit code 126 or 127.
-func (x *Execs) Start(ctx context.Context, id string, o ExecStartOptions) (*Stream, error) {
-	return nil, errNotYet
-}
-
-// Resize sets the size of an exec's terminal in cells.
-func (x *Execs) Resize(ctx context.Context, id string, width, height uint16) error { return errNotYet }
-
-// Inspect describes one exec. Execs are remembered until five minutes after their end.
-func (x *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectResponse, error) {
-	return container.ExecInspectResponse{}, errNotYet
-}
+func notFound(ref string) error { return errkind.New(errkind.NotFound, "No such container: %s", ref) }

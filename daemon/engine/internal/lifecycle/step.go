@@ -255,15 +255,15 @@ func boot(c Container, r Rules, in Input) (Container, []Effect) {
 		return c, []Effect{SayRestart, Launch}
 	case Removing, Dead:
 		c.State = Removing
-		return c, []Effect{Release, Delete}
+		return c, []Effect{Delete}
 	}
 	switch {
 	case r.AutoRemove:
 		c.State = Removing
-		return c, []Effect{Release, Delete}
+		return c, []Effect{Delete}
 	case c.State == Exited && c.Ran && r.Policy.Name == Always: // even where the user had stopped it
 		c.Stopped = false
 		return c, []Effect{Launch}
 	}
-	return c, []Effect{Release}
+	return c, nil
 }

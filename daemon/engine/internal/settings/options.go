@@ -206,3 +206,18 @@ func ParseSignal(s string) (int, error) {
 	}
 	return 0, refuse("invalid signal: %s", s)
 }
+
+// EnvValue returns the value of a variable in a list of NAME=VALUE.
+func EnvValue(env []string, name string) (string, bool) {
+	for _, e := range env {
+		if n, v, ok := strings.Cut(e, "="); ok && n == name {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// ExpandTag fills in a log tag's markers: {{.ID}}, {{.FullID}}, {{.Name}}, {{.ImageName}}.
+func ExpandTag(tag, id, name, image string) string {
+	return strings.NewReplacer("{{.ID}}", id[:12], "{{.FullID}}", id, "{{.Name}}", name, "{{.ImageName}}", image).Replace(tag)
+}

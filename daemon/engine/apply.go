@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strconv"
+
+	"pier/api/shim"
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/lib/errkind"
+)
+
+// apply feeds one input to a container's life cycle and does what that asks for. It runs in the container's worker. The
+// error is a refusal, or why an effect failed that the caller waits for: a launch, freezing, a record that could not be
+// written.
+func (e *Engine) apply(c *ctr, in lifecycle.Input, ref string) error {
+	r := c.row()
+	if in.At.IsZero() {
+		in.At = e.o.Clock.Now().UTC()
+	}
+	next, effects, err := lifecycle.Step(r.Life, r.rules(), in, ref, "/"+r.Name)
+	if err != nil {
+		return err
+	}
+	// What can fail for the kernel's reasons comes first: then nothing has changed.
+	for _, f := range effects {
+		if f == lifecycle.Freeze || f == lifecycle.Thaw {
+			if err := e.o.Custody.Freeze(e.ctx, shim.Freeze{ID: c.id, On: f == lifecycle.Freeze}); err != nil {
+				return err
+			}
+		}
+	}
+	r = c.change(func(r *row) { r.Life = next })
+	var first error
+	for _, f := range effects {
+		if err := e.effect(c, r, f, ref); err != nil && first == nil {
+			first = err
+		}
+	}
+	// Only now may the supervisor forget how the process ended: the record knows.
+	if slices.Contains(effects, lifecycle.Release) && !c.row().gone {
+		e.forget(c)
+	}
+	c.notify()
+	return first
+}
+
+func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
+	switch f {
+	case lifecycle.Save:
+		if err := e.save(c.row()); err != nil {
+			e.o.Log.Error("container record not written", "container", c.id, "error", err)
+			return err
+		}
+	case lifecycle.Launch:
+		return e.start(c, ref)
+	case lifecycle.Release:
+		e.release(c)
+	case lifecycle.Schedule:
+		c.restart = e.o.Clock.AfterFunc(r.Life.Backoff, func() {
+			c.work.post(func() {
+				if e.ctx.Err() == nil && !c.row().gone {
+					_ = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
+				}
+			})
+		})
+	case lifecycle.Unschedule:
+		if c.restart != nil {
+			c.restart.Stop()
+			c.restart = nil
+		}
+	case lifecycle.Delete:
+		return e.delete(c)
+	case lifecycle.SayStart:
+		e.say(c, "start", nil)
+		e.startProbe(c)
+	case lifecycle.SayDie:
+		e.say(c, "die", map[string]string{
+			"exitCode":     strconv.Itoa(r.Life.ExitCode),
+			"execDuration": strconv.Itoa(int(r.Life.FinishedAt.Sub(r.Life.StartedAt).Seconds())),
+		})
+	case lifecycle.SayOOM:
+		e.say(c, "oom", nil)
+	case lifecycle.SayPause:
+		c.stopProbe()
+		e.say(c, "pause", nil)
+	case lifecycle.SayUnpause:
+		e.say(c, "unpause", nil)
+		e.startProbe(c)
+	}
+	return nil
+}
+
+// start launches the process and tells the life cycle how that went.
+func (e *Engine) start(c *ctr, ref string) error {
+	c.released.Wait()
+	task, err := e.launch(c)
+	if err != nil {
+		code, err := startError(c.row(), err)
+		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.StartFailed, Code: code, Error: err.Error()}, ref)
+		c.closeStreams()
+		return err
+	}
+	c.change(func(r *row) { r.Pid, r.StartTime = task.Pid, task.StartTime })
+	return e.apply(c, lifecycle.Input{Kind: lifecycle.Started, At: task.StartedAt.UTC()}, ref)
+}
+
+// release gives back what a running container has. It does not wait for the kernel.
+func (e *Engine) release(c *ctr) {
+	c.stopProbe()
+	e.o.Networks.Leave(c.id)
+	for _, m := range c.row().Mounts {
+		if m.Name != "" {
+			if err := e.o.Volumes.Unmount(c.id, m.Name); err != nil {
+				e.o.Log.Warn("volume not unmounted", "container", c.id, "volume", m.Name, "error", err)
+			}
+		}
+	}
+	if root := c.root; root != nil {
+		c.root = nil
+		c.released.Add(1)
+		e.bg.Go(func() { // the last reference unmounts, and unmounting an overlay syncs
+			defer c.released.Done()
+			_ = root.Close()
+		})
+	}
+}
+
+// forget lets the supervisor drop its memory of the process, in the background; the next start waits for it.
+func (e *Engine) forget(c *ctr) {
+	c.released.Add(1)
+	e.bg.Go(func() {
+		defer c.released.Done()
+		err := e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: c.id})
+		if err != nil && !errkind.Is(err, errkind.NotFound) && e.ctx.Err() == nil {
+			e.o.Log.Warn("task not forgotten", "container", c.id, "error", err)
+		}
+	})
+}
+
+// delete removes a container for good: first its record, then what belongs to it. Whatever a crash leaves between the
+// two has no record, and the next Open sweeps it.
+func (e *Engine) delete(c *ctr) error {
+	r := c.row()
+	e.dropVolumes(r)
+	if err := e.table(r).Delete(context.WithoutCancel(e.ctx), r.ID); err != nil {
+		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.RemoveFailed, Error: err.Error()}, r.ID)
+		return err
+	}
+	c.change(func(r *row) { r.gone = true })
+	e.index.remove(c)
+	e.o.Images.Release(r.ID)
+	e.say(c, "destroy", nil)
+	c.closeStreams()
+	e.execs.forgetAll(c)
+	e.bg.Go(func() {
+		err := e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: c.id})
+		if err != nil && !errkind.Is(err, errkind.NotFound) && e.ctx.Err() == nil {
+			e.o.Log.Warn("task not forgotten", "container", c.id, "error", err)
+		}
+		c.released.Wait()
+		e.sweep(c.id)
+	})
+	return nil
+}
+
+// dropVolumes gives back the container's volumes and removes those made for it, where it was asked to.
+func (e *Engine) dropVolumes(r *row) {
+	if len(r.Mounts) == 0 {
+		return
+	}
+	e.o.Volumes.Release(r.ID)
+	for _, m := range r.Mounts {
+		if !m.Anonymous || m.Name == "" || !r.RemoveVolumes && !r.Host.AutoRemove {
+			continue
+		}
+		if err := e.o.Volumes.Remove(context.WithoutCancel(e.ctx), m.Name, true); err != nil && !errkind.Is(err, errkind.Conflict) {
+			e.o.Log.Warn("anonymous volume not removed", "container", r.ID, "volume", m.Name, "error", err)
+		}
+	}
+}
+
+// sweep removes the files of a container that has no record.
+func (e *Engine) sweep(id string) {
+	if err := e.o.Layers.RemoveWritable(id); err != nil && !errkind.Is(err, errkind.NotFound) {
+		e.o.Log.Warn("writable layer not removed", "container", id, "error", err)
+	}
+	if err := os.RemoveAll(e.dir(id)); err != nil {
+		e.o.Log.Warn("container's folder not removed", "container", id, "error", err)
+	}
+}

@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"pier/api/shim"
+	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/streams"
+	"pier/lib/errkind"
+)
+
+// Streams are the containers' terminals, pipes and logs.
+type Streams struct{ e *Engine }
+
+// Stream is an attached terminal or set of pipes. Reads give Docker's stream frames (raw bytes where Terminal) and end
+// with io.EOF when the process is gone or the detach keys were typed; writes are the process's input. One reader and
+// one writer may work at the same time; Close may come at any time, from anybody, and must come once.
+type Stream struct {
+	Terminal bool
+
+	out      io.Reader
+	live     custody.Stream // nil where only the past was asked for
+	input    bool
+	escape   *streams.Escape // nil: no keys detach
+	detached func()
+	ended    func() // runs before the end of output is told
+	leave    func()
+	closed   atomic.Bool
+	once     sync.Once
+}
+
+// Read implements io.Reader.
+func (s *Stream) Read(p []byte) (int, error) {
+	n, err := s.out.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if s.closed.Load() && n == 0 {
+		return 0, io.EOF
+	}
+	if errors.Is(err, io.EOF) && s.ended != nil {
+		s.ended()
+	}
+	return n, err
+}
+
+// Write implements io.Writer: bytes for standard input. They are discarded where none is open.
+func (s *Stream) Write(p []byte) (int, error) {
+	if !s.input || s.live == nil {
+		return len(p), nil
+	}
+	pass, detach := p, false
+	if s.escape != nil {
+		pass, detach = s.escape.Filter(p)
+	}
+	if len(pass) > 0 {
+		if _, err := s.live.Write(pass); err != nil {
+			return 0, err
+		}
+	}
+	if detach {
+		s.detached()
+		_ = s.Close()
+		return len(p), io.ErrClosedPipe
+	}
+	return len(p), nil
+}
+
+// CloseWrite ends the input; output goes on.
+func (s *Stream) CloseWrite() error {
+	if !s.input || s.live == nil {
+		return nil
+	}
+	return s.live.CloseWrite()
+}
+
+// Close leaves; the process runs on. Further calls do nothing.
+func (s *Stream) Close() error {
+	var err error
+	s.once.Do(func() {
+		s.closed.Store(true)
+		if s.live != nil {
+			err = s.live.Close()
+		}
+		if s.leave != nil {
+			s.leave()
+		}
+	})
+	return err
+}
+
+// Attach joins a container's streams; one that does not run yet is joined when it starts, so that no byte is missed.
+func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*Stream, error) {
+	e := st.e
+	c, err := e.index.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := streams.ParseKeys(o.DetachKeys)
+	if err != nil {
+		return nil, err
+	}
+	var s *Stream
+	err = c.do(ctx, func() error {
+		switch c.row().Life.State {
+		case lifecycle.Paused:
+			return errkind.New(errkind.Conflict, "container %s is paused, unpause the container before attach", ref)
+		case lifecycle.Restarting:
+			return errkind.New(errkind.Conflict, "container %s is restarting, wait until the container is running", ref)
+		}
+		c.released.Wait() // or we would join what has just ended
+		var err error
+		s, err = e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, keys)
+		return err
+	})
+	if err != nil {
+		if s != nil {
+			_ = s.Close()
+		}
+		return nil, err
+	}
+	if o.Logs {
+		var past bytes.Buffer
+		logs, err := st.Logs(ctx, ref, LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr, Tail: -1, Until: e.o.Clock.Now()})
+		if err == nil {
+			err = logs.Copy(ctx, &past)
+			_ = logs.Close()
+		}
+		if err != nil {
+			_ = s.Close()
+			return nil, err
+		}
+		s.out = io.MultiReader(&past, s.out)
+	}
+	e.say(c, "attach", nil)
+	return s, nil
+}
+
+// attach opens the stream of a container's process or of an exec in it. It is closed when the container is removed.
+func (e *Engine) attach(c *ctr, task shim.TaskRef, tty bool, o AttachOptions, keys []byte) (*Stream, error) {
+	s := &Stream{Terminal: tty, input: o.Stdin, out: bytes.NewReader(nil)}
+	s.leave = func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.streams, s)
+	}
+	if !o.Stream {
+		return s, nil
+	}
+	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	s.live, s.out = live, live
+	if tty {
+		s.out = streams.Unframe(live)
+		s.escape = &streams.Escape{Keys: keys}
+		s.detached = func() {
+			if task.Exec != "" {
+				e.say(c, "exec_detach", map[string]string{"execID": task.Exec})
+			} else {
+				e.say(c, "detach", nil)
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams == nil {
+		c.streams = map[*Stream]struct{}{}
+	}
+	c.streams[s] = struct{}{}
+	return s, nil
+}
+
+// closeStreams ends what is attached to a container that will not run (again).
+func (c *ctr) closeStreams() {
+	c.mu.Lock()
+	all := c.streams
+	c.streams = nil
+	c.mu.Unlock()
+	for s := range all {
+		_ = s.Close()
+	}
+}
+
+// Resize sets the size of a container's terminal in cells. Conflict where it does not run.
+func (st *Streams) Resize(ctx context.Context, ref string, width, height uint16) error {
+	c, err := st.e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	if !c.row().Life.State.Alive() {
+		return errkind.New(errkind.Conflict, "container %s is not running", ref)
+	}
+	if err := st.e.o.Custody.Resize(ctx, shim.Resize{TaskRef: shim.TaskRef{ID: c.id}, Width: width, Height: height}); err != nil {
+		return err
+	}
+	st.e.say(c, "resize", map[string]string{"height": itoa(int(height)), "width": itoa(int(width))})
+	return nil
+}

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/opencontainers/go-digest"
+
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
+	"pier/lib/clock"
+)
+
+// row is a container's record as it rests in the table "containers". A row that readers can see is never changed:
+// whoever changes one copies it first (see ctr.change). What its pointers lead to never changes either.
+type row struct {
+	ID       string
+	Name     string // without slash
+	Created  time.Time
+	Image    digest.Digest
+	Chain    digest.Digest `json:",omitempty"` // the image's top layer
+	Platform string        // operating system, as inspect has it
+	Config   *container.Config
+	Host     *container.HostConfig
+	Mounts   []settings.Mount                     `json:",omitempty"`
+	Asked    map[string]*network.EndpointSettings `json:",omitempty"` // NetworkingConfig
+	Life     lifecycle.Container
+	// Pid and StartTime name the process of a running container, or of one that runs no more.
+	Pid       int    `json:",omitempty"`
+	StartTime uint64 `json:",omitempty"`
+	// Settings and Ports are what the network room gave at the last start.
+	Settings map[string]*network.EndpointSettings `json:",omitempty"`
+	Ports    network.PortMap                      `json:",omitempty"`
+	// RemoveVolumes is set with the state removing: its anonymous volumes go too.
+	RemoveVolumes bool `json:",omitempty"`
+
+	gone bool // the record is deleted; only in memory
+}
+
+func (r *row) rules() lifecycle.Rules {
+	return lifecycle.Rules{
+		Policy:     lifecycle.Policy{Name: string(r.Host.RestartPolicy.Name), Max: r.Host.RestartPolicy.MaximumRetryCount},
+		AutoRemove: r.Host.AutoRemove,
+	}
+}
+
+// ctr is one container in memory. Changes happen in its worker; anybody may read the current row and health.
+type ctr struct {
+	id     string
+	work   worker
+	now    atomic.Pointer[row]
+	health atomic.Pointer[container.Health] // nil: no health check
+
+	// The worker's own.
+	restart clock.Timer // pending restart, or nil
+	probe   *prober     // running health check, or nil
+	root    *os.File    // the mounted root, kept so that its unmounting is on nobody's path; or nil
+
+	released sync.WaitGroup // background cleaning after an exit; a new start waits for it
+
+	mu      sync.Mutex // guards what follows
+	waiters map[*waiter]struct{}
+	streams map[*Stream]struct{}
+	execs   map[string]*execution // those that have not been forgotten
+}
+
+func newCtr(r *row) *ctr {
+	c := &ctr{id: r.ID}
+	c.now.Store(r)
+	return c
+}
+
+func (c *ctr) row() *row { return c.now.Load() }
+
+// change publishes a copy of the row that f has changed. Only the worker calls it.
+func (c *ctr) change(f func(r *row)) *row {
+	next := *c.row()
+	f(&next)
+	c.now.Store(&next)
+	return &next
+}
+
+// worker runs functions one after the other, in the order they came. It has a goroutine only while there are some, so
+// that an idle container costs none.
+type worker struct {
+	mu    sync.Mutex
+	queue []func()
+	busy  bool
+}
+
+func (w *worker) post(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = append(w.queue, f)
+	if !w.busy {
+		w.busy = true
+		go w.run()
+	}
+}
+
+func (w *worker) run() {
+	for {
+		w.mu.Lock()
+		if len(w.queue) == 0 {
+			w.busy, w.queue = false, nil
+			w.mu.Unlock()
+			return
+		}
+		f := w.queue[0]
+		w.queue = w.queue[1:]
+		w.mu.Unlock()
+		f()
+	}
+}
+
+// do runs f in the worker and returns its error. A caller that goes away does not stop f.
+func (c *ctr) do(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	c.work.post(func() {
+		if c.row().gone {
+			done <- notFound(c.id)
+			return
+		}
+		done <- f()
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	volumes "github.com/moby/moby/api/types/volume"
+
+	"pier/daemon/engine/internal/settings"
+	"pier/daemon/image"
+	"pier/lib/errkind"
+	"pier/lib/id"
+)
+
+// Containers are the containers and what can be done to them. Every ref is an identifier, the beginning of one, or a
+// name; an unknown one is an error of kind NotFound, "No such container: ref". Refusals have Docker's words. An
+// operation that has begun is carried out even if its context ends.
+type Containers struct{ e *Engine }
+
+// Create makes a container from an image, which must be here already (NotFound: "No such image: ..."). A bad request is
+// Invalid; a name that is taken is Conflict. Nothing stays of a container that could not be made.
+func (cs *Containers) Create(ctx context.Context, req CreateRequest) (container.CreateResponse, error) {
+	e := cs.e
+	none := container.CreateResponse{}
+	r, warnings, err := e.plan(req)
+	if err != nil {
+		return none, err
+	}
+	if err := e.nameIt(r, req.Name); err != nil {
+		return none, err
+	}
+	if err := e.build(ctx, r); err != nil {
+		e.index.unreserve(r.Name, r.ID)
+		return none, err
+	}
+	c := newCtr(r)
+	e.index.add(c)
+	e.say(c, "create", nil)
+	if warnings == nil {
+		warnings = []string{}
+	}
+	return container.CreateResponse{ID: r.ID, Warnings: warnings}, nil
+}
+
+// plan makes the record of the request, checked and complete but for its name. It changes nothing.
+func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
+	if req.Config == nil {
+		return nil, nil, errkind.New(errkind.Invalid, "config cannot be empty in order to create a container")
+	}
+	if req.Config.Image == "" {
+		return nil, nil, errkind.New(errkind.Invalid, "no image specified: name one to make a container from")
+	}
+	img, err := e.o.Images.Get(req.Config.Image)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkPlatform(req, img); err != nil {
+		return nil, nil, err
+	}
+	config, err := settings.Clone(req.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	host, err := settings.Clone(req.HostConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	settings.Merge(config, img.Config.Config)
+	r := &row{
+		ID: id.New(), Created: e.o.Clock.Now().UTC(), Image: img.ID, Chain: img.Chain, Platform: "linux",
+		Config: config, Host: host,
+	}
+	warnings, err := settings.Complete(config, host, r.ID, e.host)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := e.resolveRefs(host); err != nil {
+		return nil, nil, err
+	}
+	r.Mounts, err = settings.Mounts(host, config.Volumes, settings.MountSources{
+		Exists: func(p string) bool { _, err := os.Lstat(p); return err == nil },
+		From: func(ref string) ([]settings.Mount, error) {
+			c, err := e.index.find(ref)
+			if err != nil {
+				return nil, err
+			}
+			return c.row().Mounts, nil
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if req.NetworkingConfig != nil && len(req.NetworkingConfig.EndpointsConfig) > 0 {
+		asked, err := settings.Clone(req.NetworkingConfig)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Asked = asked.EndpointsConfig
+	}
+	return r, warnings, nil
+}
+
+// checkPlatform refuses an image that is not of the platform asked for. A request without one takes any image; if its
+// programs are for another machine, starting says so.
+func checkPlatform(req CreateRequest, img *image.Image) error {
+	p := req.Platform
+	if p == nil || p.Architecture == "" || p.Architecture == img.Config.Architecture && (p.OS == "" || p.OS == img.Config.OS) {
+		return nil
+	}
+	return errkind.New(errkind.NotFound, "image with reference %s was found but its platform (%s/%s) does not match the specified platform (%s/%s)",
+		req.Config.Image, img.Config.OS, img.Config.Architecture, p.OS, p.Architecture)
+}
+
+// resolveRefs replaces names by identifiers where settings mention other containers or a network, so that renaming
+// changes nothing, and refuses what does not exist.
+func (e *Engine) resolveRefs(h *container.HostConfig) error {
+	resolve := func(ref string) (string, error) {
+		c, err := e.index.find(ref)
+		if err != nil {
+			return "", err
+		}
+		return "container:" + c.id, nil
+	}
+	if h.NetworkMode.IsContainer() {
+		s, err := resolve(h.NetworkMode.ConnectedContainer())
+		if err != nil {
+			return err
+		}
+		h.NetworkMode = container.NetworkMode(s)
+	} else if !h.NetworkMode.IsHost() {
+		if _, err := e.o.Networks.Get(string(h.NetworkMode)); err != nil {
+			return err
+		}
+	}
+	if h.PidMode.IsContainer() {
+		s, err := resolve(h.PidMode.Container())
+		if err != nil {
+			return err
+		}
+		h.PidMode = container.PidMode(s)
+	}
+	if h.IpcMode.IsContainer() {
+		s, err := resolve(h.IpcMode.Container())
+		if err != nil {
+			return err
+		}
+		h.IpcMode = container.IpcMode(s)
+	}
+	return nil
+}
+
+// nameIt reserves the name, or makes one up.
+func (e *Engine) nameIt(r *row, name string) error {
+	name = strings.TrimPrefix(name, "/")
+	if name != "" {
+		r.Name = name
+		if err := settings.CheckName(name); err != nil {
+			return err
+		}
+		return e.index.reserve(name, r.ID)
+	}
+	for try := range 8 {
+		r.Name = settings.MakeName(r.ID, try)
+		if e.index.reserve(r.Name, r.ID) == nil {
+			return nil
+		}
+	}
+	r.Name = id.Short(r.ID)
+	return e.index.reserve(r.Name, r.ID)
+}
+
+// build makes what belongs to the container and then its record. Without a record, whatever is left of an attempt that
+// a crash interrupts is swept at the next Open.
+func (e *Engine) build(ctx context.Context, r *row) (err error) {
+	if err := e.o.Images.Hold(r.ID, r.Image); err != nil {
+		return err
+	}
+	var made []string // volumes made by this call
+	defer func() {
+		if err != nil {
+			e.o.Images.Release(r.ID)
+			e.o.Volumes.Release(r.ID)
+			for _, name := range made {
+				_ = e.o.Volumes.Remove(context.WithoutCancel(ctx), name, true)
+			}
+			e.sweep(r.ID)
+		}
+	}()
+	for i := range r.Mounts {
+		m := &r.Mounts[i]
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		if m.Source != "" { // another container's, by volumes-from
+			if err := e.o.Volumes.Hold(r.ID, m.Name); err != nil {
+				return err
+			}
+			continue
+		}
+		_, known := e.o.Volumes.Get(m.Name)
+		v, err := e.o.Volumes.Create(ctx, volumes.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.VolumeOptions, Labels: m.VolumeLabels})
+		if err != nil {
+			return err
+		}
+		if m.Name == "" || known != nil {
+			made = append(made, v.Name)
+		}
+		m.Name, m.Source, m.Driver = v.Name, v.Mountpoint, v.Driver
+		if err := e.o.Volumes.Hold(r.ID, v.Name); err != nil {
+			return err
+		}
+	}
+	if _, err := e.o.Layers.NewWritable(r.ID); err != nil {
+		return err
+	}
+	if err := os.Mkdir(e.dir(r.ID), 0o710); err != nil && !errors.Is(err, os.ErrExist) {
+		return errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
+	}
+	return e.table(r).Put(ctx, r.ID, *r)
+}
+
+// networkNames lists the networks a container is or will be on.
+func (r *row) networkNames() map[string]*network.EndpointSettings {
+	if len(r.Settings) > 0 {
+		return r.Settings
+	}
+	if r.Host.NetworkMode.IsContainer() {
+		return nil
+	}
+	out := map[string]*network.EndpointSettings{}
+	for name, ep := range r.Asked {
+		out[name] = ep
+	}
+	if len(out) == 0 {
+		out[string(r.Host.NetworkMode)] = &network.EndpointSettings{}
+	}
+	return out
+}

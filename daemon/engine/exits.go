@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"pier/api/shim"
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/lib/feed"
+)
+
+// followExits gives every exit to whom it belongs: a container's worker, an exec, a build step. It ends with the engine.
+func (e *Engine) followExits(exits *feed.Reader[shim.Exit]) {
+	for {
+		x, missed, err := exits.Next(e.ctx)
+		if err != nil {
+			return
+		}
+		if missed > 0 {
+			e.o.Log.Error("exits missed, looking at all tasks", "missed", missed)
+			e.catchUp()
+		}
+		e.exited(x)
+	}
+}
+
+func (e *Engine) exited(x shim.Exit) {
+	switch c := e.index.get(x.ID); {
+	case x.Exec != "":
+		e.execs.exited(e, x)
+	case c != nil:
+		c.work.post(func() {
+			r := c.row()
+			if r.gone || r.Pid != x.Pid { // of an earlier run
+				return
+			}
+			_ = e.apply(c, ended(x), c.id)
+		})
+	default:
+		e.steps.exited(x)
+	}
+}
+
+func ended(x shim.Exit) lifecycle.Input {
+	return lifecycle.Input{Kind: lifecycle.Ended, Code: x.Code, OOM: x.OOM, At: x.At.UTC()}
+}
+
+// catchUp asks for all tasks, where the feed was faster than we.
+func (e *Engine) catchUp() {
+	tasks, err := e.o.Custody.Tasks(e.ctx)
+	if err != nil {
+		e.o.Log.Error("tasks not listed", "error", err)
+		return
+	}
+	for _, t := range tasks {
+		if t.Exit != nil {
+			e.exited(*t.Exit)
+		}
+	}
+}
+
+// stepTable holds the build steps that run.
+type stepTable struct {
+	mu   sync.Mutex // guards byID
+	byID map[string]chan shim.Exit
+}
+
+func newStepTable() *stepTable { return &stepTable{byID: map[string]chan shim.Exit{}} }
+
+func (t *stepTable) add(id string) <-chan shim.Exit {
+	ch := make(chan shim.Exit, 1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byID[id] = ch
+	return ch
+}
+
+func (t *stepTable) remove(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, id)
+}
+
+func (t *stepTable) exited(x shim.Exit) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ch := t.byID[x.ID]; ch != nil {
+		select {
+		case ch <- x:
+		default: // told twice
+		}
+	}
+}
+
+// wait returns how the step ended.
+func waitStep(ctx context.Context, ch <-chan shim.Exit) (shim.Exit, error) {
+	select {
+	case x := <-ch:
+		return x, nil
+	case <-ctx.Done():
+		return shim.Exit{}, ctx.Err()
+	}
+}

@@ -1,0 +1,95 @@
+package process
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/moby/moby/api/types/container"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/daemon/engine/internal/settings"
+	"pier/kernel/fsroot"
+	"pier/kernel/ids"
+	"pier/kernel/seccomp"
+	"pier/lib/errkind"
+)
+
+// lookup finds a user, its groups and its home in the root's own files.
+func lookup(root *os.File, user string, extra []string) (specs.User, string, error) {
+	u, err := ids.Resolve(fsroot.FromFile(root), user, extra)
+	if err != nil {
+		return specs.User{}, "", err
+	}
+	return identity(u), u.Home, nil
+}
+
+func identity(u ids.User) specs.User {
+	out := specs.User{UID: uint32(u.UID), GID: uint32(u.GID)}
+	for _, g := range u.Groups {
+		out.AdditionalGids = append(out.AdditionalGids, uint32(g))
+	}
+	return out
+}
+
+// makeDir makes the working directory where it is missing, as Docker does.
+func makeDir(root *os.File, dir string) error {
+	if dir == "/" {
+		return nil
+	}
+	r := fsroot.FromFile(root)
+	info, err := r.Stat(dir)
+	switch {
+	case err == nil && !info.IsDir():
+		return errkind.New(errkind.Invalid, "Cannot mkdir: %s is not a directory", dir)
+	case err == nil, !errors.Is(err, fs.ErrNotExist):
+		return nil // what else is wrong, the runtime tells when it enters the directory
+	}
+	err = r.MkdirAll(dir, 0o755, 0, 0)
+	if errors.Is(err, fs.ErrNotExist) || err == nil {
+		return nil
+	}
+	return errkind.New(errkind.Invalid, "cannot make the working directory %s: %w", dir, err)
+}
+
+// Filters is a cache of compiled filters. The zero value is ready; safe for concurrent use.
+type Filters = seccomp.Cache
+
+// Filter compiles the seccomp filter that goes with these settings and capabilities; nil for none.
+func Filter(cache *Filters, h *container.HostConfig, caps []string) ([]byte, error) {
+	sec, err := settings.ParseSecurity(h.SecurityOpt)
+	if err != nil || sec.Seccomp == settings.SeccompUnconfined || h.Privileged && sec.Seccomp == "" {
+		return nil, err
+	}
+	var profile *specs.LinuxSeccomp
+	if sec.Seccomp == "" {
+		profile, err = seccomp.Default(caps)
+	} else {
+		profile, err = seccomp.Load([]byte(sec.Seccomp), caps)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if profile == nil {
+		return nil, nil
+	}
+	return cache.Compile(profile)
+}
+
+// Within returns the host path of sub below dir, with symbolic links resolved inside dir.
+func Within(dir, sub string) (string, error) {
+	if sub == "" {
+		return dir, nil
+	}
+	r, err := fsroot.Open(dir)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	p, err := r.Resolve(sub)
+	if err != nil {
+		return "", errkind.New(errkind.NotFound, "cannot access volume subpath %q: %w", sub, err)
+	}
+	return filepath.Join(dir, p), nil
+}

@@ -1,0 +1,242 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/moby/moby/api/types/mount"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/api/shim"
+	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/settings"
+	"pier/daemon/image/layer"
+	"pier/daemon/network"
+	"pier/lib/errkind"
+)
+
+// launch starts the container's process. On an error nothing of the attempt stays but what release gives back.
+//
+// The network and the root file system are made at the same time: together they are most of a start.
+func (e *Engine) launch(c *ctr) (*shim.Task, error) {
+	r := c.row()
+	ctx := context.WithoutCancel(e.ctx)
+	join, err := e.namespaces(r)
+	if err != nil {
+		return nil, err
+	}
+	type mounted struct {
+		root *os.File
+		err  error
+	}
+	rootc := make(chan mounted, 1)
+	go func() {
+		root, err := e.mountRoot(r)
+		rootc <- mounted{root, err}
+	}()
+	box, err := e.o.Networks.Join(ctx, joinOptions(r))
+	m := <-rootc
+	if box != nil && box.Netns != nil {
+		defer box.Netns.Close()
+	}
+	c.root = m.root // release closes it
+	if err != nil {
+		return nil, err
+	}
+	if m.err != nil {
+		return nil, m.err
+	}
+	r = c.change(func(r *row) { r.Settings, r.Ports = box.Settings, box.Ports })
+	files, err := e.writeFiles(r, box)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := e.mountVolumes(ctx, r, m.root)
+	if err != nil {
+		return nil, err
+	}
+	s, err := process.Container(process.Input{
+		ID: r.ID, Config: r.Config, Host: r.Host, Mounts: mounts, Files: files, Args: settings.Command(r.Config),
+		Cgroup: e.cgroup(r), Join: join, Root: m.root,
+	})
+	if err != nil {
+		return nil, err
+	}
+	filter, err := process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(s)
+	if err != nil {
+		return nil, errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
+	}
+	log, err := e.logTo(r)
+	if err != nil {
+		return nil, err
+	}
+	return e.o.Custody.Start(ctx, &shim.Start{
+		ID: r.ID, Spec: body, Seccomp: filter, HasRootfs: true, HasNetns: box.Netns != nil, Log: log,
+		Stdio:  shim.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce},
+		Height: uint16(min(r.Host.ConsoleSize[0], 1<<16-1)), Width: uint16(min(r.Host.ConsoleSize[1], 1<<16-1)),
+	}, m.root, box.Netns)
+}
+
+func (e *Engine) mountRoot(r *row) (*os.File, error) {
+	w, err := e.o.Layers.Writable(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return e.o.Layers.Mount(r.Chain, &w, layer.MountOptions{Volatile: r.Host.AutoRemove})
+}
+
+// cgroup is the path of the container's cgroup. A parent given by the user is one below the hierarchies, never outside.
+func (e *Engine) cgroup(r *row) string {
+	parent := e.o.CgroupParent
+	if p := r.Host.CgroupParent; p != "" {
+		parent = p
+	}
+	return filepath.Join("/", parent, r.ID)
+}
+
+func joinOptions(r *row) network.JoinOptions {
+	return network.JoinOptions{
+		ContainerID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Domainname: r.Config.Domainname,
+		Mode: string(r.Host.NetworkMode), Endpoints: r.Asked, Ports: r.Host.PortBindings, Exposed: r.Config.ExposedPorts,
+		PublishAll: r.Host.PublishAllPorts, Sysctls: process.NetworkSysctls(r.Host), ExtraHosts: r.Host.ExtraHosts,
+		DNS: r.Host.DNS, DNSSearch: r.Host.DNSSearch, DNSOptions: r.Host.DNSOptions,
+	}
+}
+
+// namespaces finds the processes whose namespaces the container joins.
+func (e *Engine) namespaces(r *row) (map[specs.LinuxNamespaceType]string, error) {
+	join := map[specs.LinuxNamespaceType]string{}
+	for _, ns := range []struct {
+		kind specs.LinuxNamespaceType
+		file string
+		with string
+		of   bool
+	}{
+		{specs.PIDNamespace, "pid", r.Host.PidMode.Container(), r.Host.PidMode.IsContainer()},
+		{specs.IPCNamespace, "ipc", r.Host.IpcMode.Container(), r.Host.IpcMode.IsContainer()},
+		{specs.UTSNamespace, "uts", r.Host.NetworkMode.ConnectedContainer(), r.Host.NetworkMode.IsContainer()},
+	} {
+		if !ns.of {
+			continue
+		}
+		other, err := e.index.find(ns.with)
+		if err != nil {
+			return nil, err
+		}
+		o := other.row()
+		if !o.Life.State.Alive() {
+			return nil, errkind.New(errkind.Conflict, "cannot join the %s namespace of a non running container: container %s is %s", ns.file, ns.with, o.Life.State)
+		}
+		if ns.file == "ipc" && !o.Host.IpcMode.IsShareable() && !o.Host.IpcMode.IsHost() {
+			return nil, errkind.New(errkind.Conflict, "can't join IPC of container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", ns.with)
+		}
+		if ns.file == "uts" && r.Host.UTSMode.IsHost() || ns.file == "ipc" && o.Host.IpcMode.IsHost() {
+			continue
+		}
+		join[ns.kind] = fmt.Sprintf("/proc/%d/ns/%s", o.Pid, ns.file)
+	}
+	return join, nil
+}
+
+// writeFiles writes the files that every container has of its own, and returns where each is to be bound. A container in
+// another's network uses that one's.
+func (e *Engine) writeFiles(r *row, box *network.Sandbox) (map[string]string, error) {
+	owner := r.ID
+	if r.Host.NetworkMode.IsContainer() {
+		other, err := e.index.find(r.Host.NetworkMode.ConnectedContainer())
+		if err != nil {
+			return nil, err
+		}
+		owner = other.id
+	} else {
+		for name, content := range map[string][]byte{"hostname": []byte(r.Config.Hostname + "\n"), "hosts": box.Hosts, "resolv.conf": box.ResolvConf} {
+			if err := os.WriteFile(filepath.Join(e.dir(r.ID), name), content, 0o644); err != nil {
+				return nil, errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
+			}
+		}
+	}
+	return map[string]string{
+		"/etc/hostname":    filepath.Join(e.dir(owner), "hostname"),
+		"/etc/hosts":       filepath.Join(e.dir(owner), "hosts"),
+		"/etc/resolv.conf": filepath.Join(e.dir(owner), "resolv.conf"),
+	}, nil
+}
+
+// mountVolumes makes every mount's source ready and returns the mounts with sources filled in.
+func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]settings.Mount, error) {
+	mounts := slices.Clone(r.Mounts)
+	for i := range mounts {
+		m := &mounts[i]
+		switch m.Type {
+		case mount.TypeVolume:
+			if !m.NoCopy && !r.Life.Ran {
+				if err := e.o.Volumes.CopyUp(ctx, m.Name, root, m.Destination); err != nil {
+					return nil, err
+				}
+			}
+			source, err := e.o.Volumes.Mount(ctx, r.ID, m.Name)
+			if err != nil {
+				return nil, err
+			}
+			if m.Source, err = process.Within(source, m.Subpath); err != nil {
+				return nil, err
+			}
+		case mount.TypeBind:
+			if err := bindSource(*m); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return mounts, nil
+}
+
+func bindSource(m settings.Mount) error {
+	_, err := os.Stat(m.Source)
+	switch {
+	case err == nil:
+		return nil
+	case !m.MakeSource || !os.IsNotExist(err):
+		return errkind.New(errkind.Invalid, "invalid mount config for type %q: bind source path does not exist: %s", m.Type, m.Source)
+	}
+	if err := os.MkdirAll(m.Source, 0o755); err != nil {
+		return errkind.New(errkind.Invalid, "error while creating mount source path '%s': %w", m.Source, err)
+	}
+	return nil
+}
+
+// logTo says where the supervisor writes the container's output.
+func (e *Engine) logTo(r *row) (shim.Log, error) {
+	l, err := settings.ParseLog(r.Host.LogConfig)
+	if err != nil || l.None {
+		return shim.Log{}, err
+	}
+	out := shim.Log{Path: e.logPath(r.ID), MaxSize: l.MaxSize, MaxFiles: l.MaxFiles}
+	attr := func(k, v string) {
+		if out.Attrs == nil {
+			out.Attrs = map[string]string{}
+		}
+		out.Attrs[k] = v
+	}
+	for _, name := range l.Labels {
+		if v, ok := r.Config.Labels[name]; ok {
+			attr(name, v)
+		}
+	}
+	for _, name := range l.Env {
+		if v, ok := settings.EnvValue(r.Config.Env, name); ok {
+			attr(name, v)
+		}
+	}
+	if l.Tag != "" {
+		attr("tag", settings.ExpandTag(l.Tag, r.ID, r.Name, r.Config.Image))
+	}
+	return out, nil
+}

@@ -1,0 +1,289 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"pier/api/shim"
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
+	"pier/lib/errkind"
+)
+
+// defaultStopTimeout is how long a container may take to end after its stop signal.
+const defaultStopTimeout = 10 * time.Second
+
+// killPatience bounds the wait for a process to end after SIGKILL: one in the kernel's uninterruptible sleep may not.
+const killPatience = 10 * time.Second
+
+// Start runs a created or exited container. NotModified where it runs already. A command that cannot run is an error of
+// kind Invalid in the words that make Docker's clients exit with 126 or 127; the container stays as it was, or goes
+// where it was created with --rm.
+func (cs *Containers) Start(ctx context.Context, ref string) error {
+	c, err := cs.e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, func() error { return cs.e.apply(c, lifecycle.Input{Kind: lifecycle.Start}, ref) })
+}
+
+// Stop asks a container to end and kills it where it does not in time. NotModified where it does not run.
+func (cs *Containers) Stop(ctx context.Context, ref string, o StopOptions) error {
+	c, err := cs.e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	return cs.e.stop(ctx, c, ref, o)
+}
+
+func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions) error {
+	r := c.row()
+	name := o.Signal
+	if name == "" {
+		name = r.Config.StopSignal
+	}
+	sig, err := settings.ParseSignal(name)
+	if err != nil {
+		return err
+	}
+	patience := defaultStopTimeout
+	if t := r.Config.StopTimeout; t != nil {
+		patience = time.Duration(*t) * time.Second
+	}
+	if t := o.Timeout; t != nil {
+		patience = time.Duration(*t) * time.Second
+	}
+	// Waiting begins before the signal: an end that follows at once is not missed.
+	w := c.await(func(r *row) bool { return !r.Life.State.Alive() })
+	defer c.forgetWaiter(w)
+	err = c.do(ctx, func() error {
+		paused := c.row().Life.State == lifecycle.Paused
+		if err := e.apply(c, lifecycle.Input{Kind: lifecycle.Stop}, ref); err != nil {
+			return err
+		}
+		if !c.row().Life.State.Alive() {
+			return nil
+		}
+		if err := e.signal(c, sig, false); err != nil {
+			return err
+		}
+		if paused {
+			return e.apply(c, lifecycle.Input{Kind: lifecycle.Unpause}, ref)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.within(ctx, patience); err != nil {
+		return err
+	}
+	if c.row().Life.State.Alive() {
+		if err := c.do(ctx, func() error {
+			if !c.row().Life.State.Alive() {
+				return nil
+			}
+			return e.signal(c, settings.SIGKILL, false)
+		}); err != nil && !errkind.Is(err, errkind.NotFound) {
+			return err
+		}
+		if err := w.within(ctx, killPatience); err != nil {
+			return err
+		}
+		if c.row().Life.State.Alive() {
+			return errkind.New(errkind.Timeout, "cannot stop container: %s: its process did not end %v after SIGKILL: "+
+				"it waits in the kernel, look at /proc/%d/stack", ref, killPatience, c.row().Pid)
+		}
+	}
+	e.say(c, "stop", nil)
+	return nil
+}
+
+// signal sends one signal to the container's first process, or to all. A process that has just ended is no error.
+func (e *Engine) signal(c *ctr, sig int, all bool) error {
+	e.say(c, "kill", map[string]string{"signal": itoa(sig)})
+	err := e.o.Custody.Signal(context.WithoutCancel(e.ctx), shim.Signal{TaskRef: shim.TaskRef{ID: c.id}, Signal: sig, All: all})
+	if errkind.Is(err, errkind.NotFound) || errkind.Is(err, errkind.Conflict) {
+		return nil
+	}
+	return err
+}
+
+// Restart is Stop, where it runs, and Start.
+func (cs *Containers) Restart(ctx context.Context, ref string, o StopOptions) error {
+	c, err := cs.e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	if c.row().Host.AutoRemove && c.row().Life.State.Alive() {
+		return errkind.New(errkind.Conflict, "cannot restart container %s: it was created with --rm and goes when it stops", ref)
+	}
+	if err := cs.e.stop(ctx, c, ref, o); err != nil && !errkind.Is(err, errkind.NotModified) {
+		return err
+	}
+	err = c.do(ctx, func() error { return cs.e.apply(c, lifecycle.Input{Kind: lifecycle.Start}, ref) })
+	if err != nil && !errkind.Is(err, errkind.NotModified) {
+		return err
+	}
+	cs.e.say(c, "restart", nil)
+	return nil
+}
+
+// Kill sends a signal, a name or a number, "" for SIGKILL, to the container's first process. Conflict where it does not
+// run. After SIGKILL it waits for the end, as Docker does.
+func (cs *Containers) Kill(ctx context.Context, ref, signal string) error {
+	e := cs.e
+	c, err := e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	sig := settings.SIGKILL
+	if signal != "" {
+		if sig, err = settings.ParseSignal(signal); err != nil {
+			return err
+		}
+	}
+	stop, err := settings.ParseSignal(c.row().Config.StopSignal)
+	if err != nil {
+		stop = settings.SIGTERM
+	}
+	w := c.await(func(r *row) bool { return !r.Life.State.Alive() })
+	defer c.forgetWaiter(w)
+	err = c.do(ctx, func() error {
+		alive := c.row().Life.State.Alive()
+		if alive {
+			if err := e.signal(c, sig, false); err != nil {
+				return err
+			}
+		}
+		return e.apply(c, lifecycle.Input{Kind: lifecycle.Kill, Ends: sig == settings.SIGKILL || sig == stop}, ref)
+	})
+	if err != nil || sig != settings.SIGKILL {
+		return err
+	}
+	return w.within(ctx, killPatience)
+}
+
+// Pause freezes all processes of a container.
+func (cs *Containers) Pause(ctx context.Context, ref string) error {
+	return cs.feed(ctx, ref, lifecycle.Input{Kind: lifecycle.Pause})
+}
+
+// Unpause is the reverse of Pause.
+func (cs *Containers) Unpause(ctx context.Context, ref string) error {
+	return cs.feed(ctx, ref, lifecycle.Input{Kind: lifecycle.Unpause})
+}
+
+func (cs *Containers) feed(ctx context.Context, ref string, in lifecycle.Input) error {
+	c, err := cs.e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, func() error { return cs.e.apply(c, in, ref) })
+}
+
+// Rename gives a container another name. Conflict where that is taken.
+func (cs *Containers) Rename(ctx context.Context, ref, name string) error {
+	e := cs.e
+	name = strings.TrimPrefix(name, "/")
+	if name == "" {
+		return errkind.New(errkind.Invalid, "Neither old nor new names may be empty")
+	}
+	c, err := e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := settings.CheckName(name); err != nil {
+		return err
+	}
+	return c.do(ctx, func() error {
+		old := c.row()
+		if old.Name == name {
+			return errkind.New(errkind.Invalid, "Renaming a container with the same name as its current name")
+		}
+		if err := e.index.reserve(name, c.id); err != nil {
+			return err
+		}
+		next := *old
+		next.Name = name
+		if err := e.save(&next); err != nil {
+			e.index.unreserve(name, c.id)
+			return err
+		}
+		c.change(func(r *row) { r.Name = name })
+		e.index.unreserve(old.Name, c.id)
+		e.say(c, "rename", map[string]string{"oldName": "/" + old.Name})
+		return nil
+	})
+}
+
+// Remove deletes a container and all it had. A running one is Conflict unless forced.
+func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) error {
+	e := cs.e
+	if o.Link {
+		return errkind.New(errkind.Unsupported, "removing a link is not supported: legacy links do not exist here")
+	}
+	c, err := e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	for {
+		w := c.await(func(r *row) bool { return !r.Life.State.Alive() })
+		killed := false
+		err := c.do(ctx, func() error {
+			life := c.row().Life
+			if o.Force && life.State.Alive() {
+				killed = true
+				if err := e.signal(c, settings.SIGKILL, false); err != nil {
+					return err
+				}
+				return e.apply(c, lifecycle.Input{Kind: lifecycle.Kill, Ends: true}, ref)
+			}
+			c.change(func(r *row) { r.RemoveVolumes = r.RemoveVolumes || o.Volumes })
+			return e.apply(c, lifecycle.Input{Kind: lifecycle.Remove, Force: o.Force}, ref)
+		})
+		if err == nil && killed {
+			err = w.within(ctx, killPatience)
+		}
+		c.forgetWaiter(w)
+		switch {
+		case err != nil && o.Force && errkind.Is(err, errkind.NotFound):
+			return nil // it was created with --rm and went by itself
+		case err != nil:
+			return err
+		case !killed:
+			return nil
+		case c.row().Life.State.Alive():
+			return errkind.New(errkind.Timeout, "cannot remove container %q: could not kill container: its process did "+
+				"not end %v after SIGKILL", "/"+c.row().Name, killPatience)
+		}
+	}
+}
+
+// Prune removes all containers that do not run and match the filters (until, label, label!).
+func (cs *Containers) Prune(ctx context.Context, filters Filters) (container.PruneReport, error) {
+	report := container.PruneReport{ContainersDeleted: []string{}}
+	match, err := pruneFilter(filters, cs.e.o.Clock.Now())
+	if err != nil {
+		return report, err
+	}
+	for _, c := range cs.e.index.all() {
+		r := c.row()
+		if s := r.Life.State; s != lifecycle.Created && s != lifecycle.Exited && s != lifecycle.Dead || !match(r) {
+			continue
+		}
+		size := cs.e.sizeRw(r)
+		if err := cs.Remove(ctx, r.ID, RemoveOptions{}); err != nil {
+			if ctx.Err() != nil {
+				return report, ctx.Err()
+			}
+			continue // it was started or removed meanwhile
+		}
+		report.ContainersDeleted = append(report.ContainersDeleted, r.ID)
+		report.SpaceReclaimed += uint64(size)
+	}
+	return report, nil
+}

@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"pier/api/shim"
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
+	"pier/daemon/network"
+	"pier/lib/id"
+)
+
+// reconcile brings records and reality together when the daemon starts: first what runs is taken up, then what ended
+// is recorded, then what has neither record nor right to be is swept, and last what a policy wants is started.
+func (e *Engine) reconcile(ctx context.Context) error {
+	if err := e.load(); err != nil {
+		return err
+	}
+	tasks, err := e.o.Custody.Tasks(ctx)
+	if err != nil {
+		return err
+	}
+	alive := map[string]shim.Task{}
+	exits := map[string]shim.Exit{}
+	var strays, done []shim.Task
+	for _, t := range tasks {
+		switch c := e.index.get(t.ID); {
+		case t.Exec != "":
+			if t.Exit != nil || c == nil {
+				done = append(done, t)
+			}
+		case t.Exit != nil && c == nil:
+			done = append(done, t)
+		case t.Exit != nil:
+			exits[t.ID] = *t.Exit
+			if !c.row().Life.State.Alive() {
+				done = append(done, t)
+			}
+		case c == nil:
+			strays = append(strays, t)
+		default:
+			alive[t.ID] = t
+		}
+	}
+	e.adopt(ctx, alive)
+	if err := e.o.Networks.Settle(ctx); err != nil {
+		return err
+	}
+	e.sweepStrays(ctx, strays, done)
+	e.sweepFiles()
+	for _, c := range e.index.all() {
+		in := lifecycle.Input{Kind: lifecycle.Boot}
+		if t, ok := alive[c.id]; ok {
+			in.Alive, in.At = true, t.StartedAt.UTC()
+		} else if x, ok := exits[c.id]; ok && (x.Pid == c.row().Pid || c.row().Pid == 0) {
+			in.Known, in.Code, in.OOM, in.At = !x.Unknown, x.Code, x.OOM, x.At.UTC()
+		}
+		// Starting what a policy wants must not hold up the daemon: it goes on in the container's worker.
+		c.work.post(func() {
+			if err := e.apply(c, in, c.id); err != nil {
+				e.o.Log.Warn("container not brought back", "container", c.id, "error", err)
+			}
+			if in.Alive {
+				e.startProbe(c)
+			}
+		})
+	}
+	return nil
+}
+
+func (e *Engine) load() error {
+	durable, err := e.durable.All()
+	if err != nil {
+		return err
+	}
+	volatile, err := e.volatile.All()
+	if err != nil {
+		return err
+	}
+	for _, rows := range []map[string]row{durable, volatile} {
+		for _, r := range rows {
+			if r.Config == nil || r.Host == nil || r.ID == "" {
+				e.o.Log.Error("damaged container record ignored", "container", r.ID)
+				continue
+			}
+			if err := e.index.reserve(r.Name, r.ID); err != nil {
+				e.o.Log.Error("two containers of one name, one gets its identifier for a name", "container", r.ID, "name", r.Name)
+				r.Name = id.Short(r.ID)
+				_ = e.index.reserve(r.Name, r.ID)
+			}
+			e.index.add(newCtr(&r))
+			if err := e.o.Images.Hold(r.ID, r.Image); err != nil {
+				e.o.Log.Error("container's image is gone", "container", r.ID, "image", r.Image, "error", err)
+			}
+			for _, m := range r.Mounts {
+				if m.Name == "" {
+					continue
+				}
+				if err := e.o.Volumes.Hold(r.ID, m.Name); err != nil {
+					e.o.Log.Error("container's volume is gone", "container", r.ID, "volume", m.Name, "error", err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// adopt gives containers that run back to the rooms that forgot them with the former daemon.
+func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
+	for cid, t := range alive {
+		c := e.index.get(cid)
+		r := c.change(func(r *row) { r.Pid, r.StartTime = t.Pid, t.StartTime })
+		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: joinOptions(r), Pid: t.Pid, Settings: r.Settings, Assigned: r.Ports})
+		if err != nil {
+			e.o.Log.Error("container runs on without its published ports and name", "container", cid, "error", err)
+		}
+		for _, m := range r.Mounts {
+			if m.Name == "" {
+				continue
+			}
+			if _, err := e.o.Volumes.Mount(ctx, cid, m.Name); err != nil {
+				e.o.Log.Error("volume of a running container not taken up", "container", cid, "volume", m.Name, "error", err)
+			}
+		}
+	}
+}
+
+// sweepStrays ends processes that belong to no container: build steps and half-made starts of a daemon that died.
+func (e *Engine) sweepStrays(ctx context.Context, strays, done []shim.Task) {
+	for _, t := range strays {
+		e.o.Log.Warn("process without a container ended", "task", t.ID, "pid", t.Pid)
+		exits := e.steps.add(t.ID)
+		ref := t.TaskRef
+		if err := e.o.Custody.Signal(ctx, shim.Signal{TaskRef: ref, Signal: settings.SIGKILL, All: true}); err != nil {
+			e.o.Log.Warn("stray process not killed", "task", t.ID, "error", err)
+		}
+		e.bg.Go(func() {
+			defer e.steps.remove(ref.ID)
+			if _, err := waitStep(e.ctx, exits); err == nil {
+				_ = e.o.Custody.Delete(e.ctx, ref)
+			}
+		})
+	}
+	e.bg.Go(func() {
+		for _, t := range done {
+			if err := e.o.Custody.Delete(e.ctx, t.TaskRef); err != nil && e.ctx.Err() == nil {
+				e.o.Log.Warn("task not forgotten", "task", t.ID, "error", err)
+			}
+		}
+	})
+}
+
+// sweepFiles removes the folders and writable layers of containers that have no record: half-made or half-removed ones.
+func (e *Engine) sweepFiles() {
+	entries, err := os.ReadDir(e.o.Root)
+	if err != nil {
+		e.o.Log.Warn("container folders not listed", "error", err)
+	}
+	for _, d := range entries {
+		switch name := d.Name(); {
+		case strings.HasPrefix(name, stepPrefix):
+			_ = os.RemoveAll(e.stepDir(strings.TrimPrefix(name, stepPrefix)))
+		case len(name) == id.Len && id.Valid(name) && e.index.get(name) == nil:
+			e.sweep(name)
+		}
+	}
+	ids, err := e.o.Layers.Writables()
+	if err != nil {
+		e.o.Log.Warn("writable layers not listed", "error", err)
+	}
+	for _, w := range ids {
+		if len(w) == id.Len && id.Valid(w) && e.index.get(w) == nil {
+			e.sweep(w)
+		}
+	}
+}
