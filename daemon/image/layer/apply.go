@@ -76,8 +76,9 @@ func unpackError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	err = diskError("write", err)
 	switch {
+	case isFull(err) && errkind.Of(err) == errkind.Internal:
+		return diskError("write", err)
 	case errkind.Of(err) != errkind.Internal:
 		return err
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errSource):

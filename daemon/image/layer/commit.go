@@ -48,7 +48,7 @@ func (s *Store) Commit(ctx context.Context, parent digest.Digest, upper string) 
 	defer d.drop()
 	rec, err := d.pack(ctx, upper, lowers)
 	if err != nil {
-		return Layer{}, fmt.Errorf("commit layer: %w", diskError("write", err))
+		return Layer{}, diskError("commit layer", err)
 	}
 	if err := os.Rename(upper, filepath.Join(d.path, diffDir)); err != nil {
 		return Layer{}, fmt.Errorf("commit layer: %w", err)

@@ -266,8 +266,14 @@ func bootID() (string, error) {
 
 // diskError gives a full disk its kind.
 func diskError(what string, err error) error {
-	if s := err.Error(); strings.Contains(s, "no space left on device") || strings.Contains(s, "disk quota exceeded") {
+	if isFull(err) {
 		return errkind.New(errkind.Exhausted, "%s: the disk is full; free some space and try again: %w", what, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// isFull recognises ENOSPC and EDQUOT.
+func isFull(err error) bool {
+	s := err.Error()
+	return strings.Contains(s, "no space left on device") || strings.Contains(s, "disk quota exceeded")
 }

@@ -402,11 +402,25 @@ func (u *unpacker) attributes(dir folder, base string, h *tar.Header) error {
 	return n.Chtimes(atime, mtime)
 }
 
+// The kernel's bounds on an extended attribute (xattr(7)), and what every file system has room for: ext4 answers
+// ENOSPC, as if the disk were full, to more than a block.
+const (
+	maxXattrName  = 255
+	maxXattrValue = 64 << 10
+	safeXattr     = 3 << 10
+)
+
 // setXattr leaves attributes out that the file system does not know.
 func setXattr(n *fsroot.Node, name string, value []byte) error {
+	if len(name) > maxXattrName || len(value) > maxXattrValue {
+		return errkind.New(errkind.Invalid, "extended attribute with a name of %d and a value of %d bytes", len(name), len(value))
+	}
 	err := n.SetXattr(name, value)
-	if err != nil && errors.Is(err, errors.ErrUnsupported) {
+	switch {
+	case err == nil || errors.Is(err, errors.ErrUnsupported):
 		return nil
+	case len(value) > safeXattr && isFull(err):
+		return errkind.New(errkind.Unsupported, "the file system has no room for the extended attribute %s of %d bytes", name, len(value))
 	}
 	return err
 }
