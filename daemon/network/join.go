@@ -70,7 +70,7 @@ func (s *state) join(ctx context.Context, o JoinOptions) (_ *Sandbox, err error)
 		return nil, err
 	}
 	if b.isolated() {
-		if b.netns, err = s.links.NewNamespace(b.sandbox(&o, s.mtu)); err != nil {
+		if b.netns, err = s.links.NewNamespace(s.sandbox(b, &o)); err != nil {
 			return nil, err
 		}
 	}
@@ -222,32 +222,37 @@ func dnsNames(o *JoinOptions, aliases []string) (names []string) {
 }
 
 // sandbox describes b's namespace to the kernel.
-func (b *box) sandbox(o *JoinOptions, mtu int) link.Sandbox {
-	s := link.Sandbox{Sysctls: map[string]string{
+func (s *state) sandbox(b *box, o *JoinOptions) link.Sandbox {
+	l := link.Sandbox{Sysctls: map[string]string{
 		// As with Docker: no capability is needed for ports below 1024 or for ping in a namespace of one's own.
 		"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647",
 	}}
-	maps.Copy(s.Sysctls, o.Sysctls)
+	maps.Copy(l.Sysctls, o.Sysctls)
 	gateway4, gateway6 := b.gateways()
+	hairpin := false
+	if len(b.published) > 0 {
+		filtered, err := s.links.Sysctl(nil, "net.bridge.bridge-nf-call-iptables")
+		hairpin = err == nil && filtered != "0"
+	}
 	for i, e := range b.endpoints {
 		if e.net.Bridge == "" {
 			continue
 		}
 		f := link.Interface{
-			Name: fmt.Sprintf("eth%d", i), Bridge: e.net.Bridge, MAC: net.HardwareAddr(e.settings.MacAddress), MTU: mtu,
+			Name: fmt.Sprintf("eth%d", i), Bridge: e.net.Bridge, MAC: net.HardwareAddr(e.settings.MacAddress), MTU: s.mtu, Hairpin: hairpin,
 			Addresses: []netip.Prefix{prefix(e.settings.IPAddress, e.settings.IPPrefixLen)},
 		}
 		if e.settings.GlobalIPv6Address.IsValid() {
 			f.Addresses = append(f.Addresses, prefix(e.settings.GlobalIPv6Address, e.settings.GlobalIPv6PrefixLen))
 		}
-		s.Interfaces = append(s.Interfaces, f)
+		l.Interfaces = append(l.Interfaces, f)
 	}
 	for _, g := range []netip.Addr{gateway4, gateway6} {
 		if g.IsValid() {
-			s.Gateways = append(s.Gateways, g)
+			l.Gateways = append(l.Gateways, g)
 		}
 	}
-	return s
+	return l
 }
 
 // gateways returns the way out for each family: by the endpoint of the highest priority, then by name.

@@ -300,7 +300,7 @@ func (l *listener) upstream(q *dns.Msg, kind string) *dns.Msg {
 }
 
 func (n *nameService) exchange(q *dns.Msg, kind string, server netip.AddrPort) (*dns.Msg, error) {
-	c, err := n.s.links.Dial(kind, server.String(), upstreamTimeout)
+	c, err := n.s.links.Dial(kind, server, upstreamTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ const (
 // connection, which the kernel splices, and one for the port.
 type relay struct {
 	s      *state
-	to     string
+	to     netip.AddrPort
 	listen io.Closer
 
 	mu     sync.Mutex // guards the fields that follow
@@ -35,7 +35,7 @@ type relay struct {
 
 // relay listens on p.from. Conflict where the port is taken, Invalid where the host has no such address.
 func (s *state) relay(p published) (*relay, error) {
-	r := &relay{s: s, to: p.to.String(), open: map[io.Closer]bool{}}
+	r := &relay{s: s, to: p.to, open: map[io.Closer]bool{}}
 	if p.proto == api.TCP {
 		l, err := s.links.ListenTCP(nil, "tcp6", p.from.String())
 		if err != nil {

@@ -23,8 +23,6 @@ const workers = 4
 type Manager struct {
 	home *os.File
 	jobs chan job
-	// resident: home is the whole process's namespace too, as it is but in tests.
-	resident bool
 
 	mu      sync.Mutex // guards the fields that follow
 	running int
@@ -57,10 +55,7 @@ func New() (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace: %w", err)
 	}
-	process, err1 := os.Stat("/proc/self/ns/net")
-	here, err2 := home.Stat()
-	resident := err1 == nil && err2 == nil && os.SameFile(process, here)
-	return &Manager{home: home, jobs: make(chan job), resident: resident}, nil
+	return &Manager{home: home, jobs: make(chan job)}, nil
 }
 
 // Close ends the threads, once those that work are done. Namespaces and links stay.

@@ -25,6 +25,9 @@ type Interface struct {
 	// MTU in bytes, 0 for the kernel's default.
 	MTU       int
 	Addresses []netip.Prefix
+	// Hairpin lets the bridge send frames back to where they came from. Where the host filters bridged traffic
+	// (br_netfilter), a container reaches its own published port only so.
+	Hairpin bool
 }
 
 // Sandbox describes a namespace to make.
@@ -123,8 +126,15 @@ func (t *thread) setAll(sysctls map[string]string) error {
 
 // addInterface makes the pair and its inner end's address. The thread is inside ns; t.routes works at home.
 func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f Interface) error {
-	if err := addPair(t.sockets, ns, master, f); err != nil {
+	outer := hostName()
+	if err := addPair(t.sockets, ns, master, outer, f); err != nil {
 		return err
+	}
+	if f.Hairpin {
+		port := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: outer}}
+		if err := t.routes.LinkSetHairpin(port, true); err != nil {
+			return fmt.Errorf("hairpin: %w", err)
+		}
 	}
 	inner, err := inside.LinkByName(f.Name)
 	if err != nil {
@@ -154,7 +164,7 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 
 // addPair makes both ends in one message: the outer one at home, up and on its bridge, the inner one in ns, still down.
 // The library's own way would take two messages more, each of which waits for the kernel's one lock for links.
-func addPair(home map[int]*nl.SocketHandle, ns *os.File, master int, f Interface) error {
+func addPair(home map[int]*nl.SocketHandle, ns *os.File, master int, name string, f Interface) error {
 	attr := func(kind int, data []byte) *nl.RtAttr { return nl.NewRtAttr(kind, data) }
 	one := nl.Uint32Attr(1) // queues: the default is one per processor, each with its own sysfs entries
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
@@ -162,7 +172,6 @@ func addPair(home map[int]*nl.SocketHandle, ns *os.File, master int, f Interface
 	outer := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	outer.Flags, outer.Change = unix.IFF_UP, unix.IFF_UP
 	req.AddData(outer)
-	name := hostName()
 	req.AddData(attr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	req.AddData(attr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
 	req.AddData(attr(unix.IFLA_NUM_TX_QUEUES, one))

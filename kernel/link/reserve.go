@@ -32,13 +32,7 @@ func reserve(kind string, at netip.AddrPort) (*os.File, error) {
 	if kind == "tcp" {
 		how = unix.SOCK_STREAM
 	}
-	domain := unix.AF_INET
-	var addr unix.Sockaddr
-	if at.Addr().Is4() {
-		addr = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
-	} else {
-		domain, addr = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
-	}
+	domain, addr := sockaddr(at)
 	fd, err := unix.Socket(domain, how|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, classify(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"time"
@@ -13,16 +14,75 @@ import (
 	"pier/lib/errkind"
 )
 
-// Dial connects from home as net.DialTimeout does.
-func (m *Manager) Dial(kind, address string, timeout time.Duration) (c net.Conn, err error) {
-	if m.resident {
-		return net.DialTimeout(kind, address, timeout)
-	}
-	err = m.run(nil, func(*thread) error {
-		c, err = net.DialTimeout(kind, address, timeout)
+// Dial connects from home to an address and port; kind is "tcp" or "udp". Only the socket is made on a thread of the
+// Manager: waiting for the other side holds none.
+func (m *Manager) Dial(kind string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
+	var f *os.File
+	err := m.run(nil, func(*thread) (err error) {
+		f, err = connect(kind, to)
 		return err
 	})
-	return c, err
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", to, err)
+	}
+	defer f.Close() // net.FileConn makes a duplicate
+	if err := connected(f, timeout); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", to, err)
+	}
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", to, err)
+	}
+	return c, nil
+}
+
+// connect makes a socket that is on its way to to.
+func connect(kind string, to netip.AddrPort) (*os.File, error) {
+	how := unix.SOCK_DGRAM
+	if kind == "tcp" {
+		how = unix.SOCK_STREAM
+	}
+	domain, addr := sockaddr(to)
+	fd, err := unix.Socket(domain, how|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, addr); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), kind+" to "+to.String()), nil
+}
+
+// connected waits for the end of what connect began.
+func connected(f *os.File, timeout time.Duration) error {
+	if err := f.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		if n, err := unix.Poll(p, 0); n == 0 || errors.Is(err, unix.EINTR) {
+			return false // not yet: the runtime waits and calls again
+		}
+		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		if failed = err; err == nil && code != 0 {
+			failed = unix.Errno(code)
+		}
+		return true
+	})
+	return errors.Join(err, failed)
+}
+
+func sockaddr(a netip.AddrPort) (domain int, s unix.Sockaddr) {
+	if a.Addr().Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
 // ListenTCP listens at an address of ns, or of home if ns is nil; kind is "tcp4" or "tcp6". Conflict where the port is
