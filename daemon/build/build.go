@@ -3,9 +3,16 @@ package build
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
 
+	"pier/daemon/build/internal/cache"
+	"pier/daemon/build/internal/solve"
 	"pier/daemon/engine"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
@@ -32,26 +39,96 @@ type Options struct {
 	Log     *slog.Logger // nil: none
 }
 
+// Folders below Options.Root.
+const (
+	tempDir    = "tmp"     // spools without names, and mnt/ for what RUN steps have mounted
+	runningDir = "running" // one file per build under way, to clean up after a crash
+	mountsDir  = "cache"   // RUN --mount=type=cache
+)
+
 // Builder builds images. It is safe for concurrent use.
 type Builder struct {
-	opt Options
+	opt    Options
+	cache  *cache.Cache
+	mounts *solve.CacheMounts
+	solver *solve.Solver
+	saving sync.WaitGroup // cache entries on their way to the disk
 }
 
-// Open prepares the build folder and the cache records below Options.Root.
+// Open prepares the build folder, removes what builds of a crashed Pier left there, and reads the cache.
 func Open(opt Options) (*Builder, error) {
 	if opt.Root == "" {
 		return nil, errkind.New(errkind.Invalid, "open the builder: no root folder given")
 	}
-	return &Builder{opt: opt}, nil
+	if opt.Clock == nil {
+		opt.Clock = clock.Real{}
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Builder{opt: opt}
+	temp := filepath.Join(opt.Root, tempDir)
+	if err := solve.CleanMounts(temp); err != nil {
+		return nil, fmt.Errorf("open the builder: %w", err)
+	}
+	if err := b.cleanUp(); err != nil {
+		return nil, fmt.Errorf("open the builder: %w", err)
+	}
+	var err error
+	if b.mounts, err = solve.OpenCacheMounts(filepath.Join(opt.Root, mountsDir)); err != nil {
+		return nil, fmt.Errorf("open the builder: %w", err)
+	}
+	if b.cache, err = cache.Open(context.Background(), opt.Records, opt.Layers); err != nil {
+		return nil, fmt.Errorf("open the builder: %w", err)
+	}
+	b.solver = &solve.Solver{
+		Layers: opt.Layers, Steps: opt.Steps, Cache: b.cache, Mounts: b.mounts, Dir: temp, Log: opt.Log,
+		HTTP: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
+	}
+	return b, nil
 }
 
-// Close waits for nothing: running builds are ended by their contexts. It releases what Open took.
-func (b *Builder) Close() error { return nil }
+// cleanUp removes the writable layers of builds that did not come to their end.
+func (b *Builder) cleanUp() error {
+	dir := filepath.Join(b.opt.Root, runningDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range left {
+		if err := solve.CleanWritables(b.opt.Layers, e.Name()); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close waits for cache entries to be saved. Running builds are ended by their contexts, before.
+func (b *Builder) Close() error {
+	b.saving.Wait()
+	b.solver.HTTP.CloseIdleConnections()
+	return nil
+}
+
+// saveLater saves the cache without anybody waiting: an entry that a crash takes costs one step of a later build.
+func (b *Builder) saveLater() {
+	b.saving.Go(func() {
+		if err := b.cache.Save(context.Background()); err != nil {
+			b.opt.Log.Warn("save the build cache", "error", err)
+		}
+	})
+}
 
 // Request asks for one build. The zero value of every field means Docker's default.
 type Request struct {
-	// Context is the build context: a tar stream, plain or compressed with gzip, bzip2, xz or zstd. It is read to its end.
-	// A stream that is not a tar is taken as the Dockerfile itself. Nil needs Remote.
+	// Context is the build context: a tar stream, plain or compressed with gzip, bzip2, xz or zstd. It is read to the
+	// archive's end.
 	Context io.Reader
 	// Remote is the `remote` parameter of POST /build. URLs are not supported and refused with Unsupported.
 	Remote string
@@ -108,7 +185,7 @@ type Result struct {
 // Errors: *StepError for a RUN step that ended with a non-zero code; errkind.Invalid for a wrong Dockerfile, context or
 // request; errkind.NotFound for a missing base image; errkind.Unsupported for what Pier cannot build; Canceled.
 func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
-	return Result{}, errors.ErrUnsupported
+	return b.build(ctx, req)
 }
 
 // PruneRequest says which cache entries go. The zero value removes what no image needs.
@@ -129,5 +206,13 @@ type PruneReport struct {
 
 // Prune removes cache entries, cache mounts and stored contexts that no running build uses.
 func (b *Builder) Prune(ctx context.Context, req PruneRequest) (PruneReport, error) {
-	return PruneReport{}, errors.ErrUnsupported
+	keys, freed, err := b.cache.Prune(ctx, req.KeepBytes)
+	report := PruneReport{Caches: keys, Reclaimed: freed}
+	if err == nil && req.KeepBytes == 0 {
+		names, size, merr := b.mounts.Prune(ctx)
+		report.Caches = append(report.Caches, names...)
+		report.Reclaimed += size
+		err = merr
+	}
+	return report, errors.Join(err, b.opt.Layers.Collect(ctx))
 }
