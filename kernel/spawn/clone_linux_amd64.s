@@ -10,6 +10,7 @@
 #define call_out       88
 #define call_result    96
 #define call_done      104
+#define call_caught    112
 #define call_shift     7
 
 #define SYS_clone3     435
@@ -89,6 +90,11 @@ error:
 	MOVQ call_tolerate(R12), CX
 	BTQ  AX, CX
 	JCC  fail
+	MOVQ call_caught(R12), CX
+	TESTQ CX, CX
+	JZ   uncaught
+	MOVQ AX, (CX)
+uncaught:
 	MOVQ call_onerror(R12), CX
 skip:
 	INCQ CX

@@ -10,6 +10,7 @@
 #define call_out       88
 #define call_result    96
 #define call_done      104
+#define call_caught    112
 #define call_shift     7
 
 #define SYS_clone3     435
@@ -84,6 +85,10 @@ error:
 	MOVD call_tolerate(R19), R11
 	LSR  R0, R11, R11
 	TBZ  $0, R11, fail
+	MOVD call_caught(R19), R11
+	CBZ  R11, uncaught
+	MOVD R0, (R11)
+uncaught:
 	MOVD call_onerror(R19), R11
 skip:
 	ADD  $1, R11, R11

@@ -18,7 +18,8 @@ type call struct {
 	out       *uint64 // where the result of a success goes as well
 	result    int64   // what the kernel returned, -errno included
 	done      uint64  // 1 once the child began it
-	_         [2]uint64
+	caught    *uint64 // where a tolerated errno goes
+	_         uint64
 }
 
 // List is a program of system calls for a child, in the order in which they were added. It is used for one Run, by
@@ -153,6 +154,9 @@ func (l *List) CheckNot(what, path string, p Arg, mask, want uint64, errno sysca
 	return l.Add(what, path, checkNotNR, p, Int(mask), Int(want), Int(uintptr(errno)))
 }
 
+// At returns the call that was added at place.
+func (l *List) At(place int) Call { return Call{l, place} }
+
 // Here is the place after the last call, for OnSuccess and OnError.
 func (l *List) Here() int { return len(l.calls) }
 
@@ -172,6 +176,13 @@ func (c Call) Tolerate(errnos ...syscall.Errno) Call {
 		mask |= bits.RotateLeft64(1, int(e))
 	}
 	c.l.calls[c.i].tolerate |= mask
+	return c
+}
+
+// Catch stores a tolerated errno in *p, which stays in use until Run has returned.
+func (c Call) Catch(p *uint64) Call {
+	c.l.calls[c.i].caught = p
+	c.l.keep = append(c.l.keep, p)
 	return c
 }
 

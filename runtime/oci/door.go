@@ -1,8 +1,6 @@
 package oci
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"syscall"
 
@@ -37,6 +35,8 @@ type Container struct {
 	Cgroup *cgroup.Cgroup
 	// Stdio holds the streams where Spec.Process.Terminal is not set.
 	Stdio Stdio
+	// Gate is a folder of the host in which Create makes what Release needs; only root may enter it. Start ignores it.
+	Gate string
 	// PreserveFDs is how many descriptors from 3 on stay open in the new process (they must not be close-on-exec).
 	PreserveFDs int
 	// Width and Height are the terminal's first size in cells; 0: Spec.Process.ConsoleSize, else the kernel's default.
@@ -101,20 +101,4 @@ type ExecConfig struct {
 
 func startError(call, path string, errno syscall.Errno, kind errkind.Kind, format string, args ...any) *StartError {
 	return &StartError{Call: call, Path: path, Errno: errno, Err: errkind.New(kind, format, args...)}
-}
-
-// Prepared is a first process that has everything but its program: it waits.
-type Prepared struct {
-	Process
-}
-
-// Create makes c's first process up to, but not including, its execve. The process waits for Start, also after
-// the calling process has ended.
-func Create(ctx context.Context, c *Container) (*Prepared, error) {
-	return nil, startError("create", "", 0, errkind.Unsupported, "create container %s: not built yet", c.ID)
-}
-
-// Start lets the process go and returns when its execve has succeeded.
-func (p *Prepared) Start(ctx context.Context) error {
-	return fmt.Errorf("not built yet")
 }

@@ -67,7 +67,7 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 	if err := e.identity(); err != nil {
 		return nil, err
 	}
-	e.program()
+	e.program(nil)
 	return e.run(ctx)
 }
 

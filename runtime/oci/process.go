@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -317,7 +318,28 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // program adds the end of the list: signals are let in and the program is executed, with one attempt for each folder of
 // the container's own PATH if its name holds no slash.
-func (t *task) program() {
+//
+// A process that was prepared has a gate: whoever opens it may be another process than the parent, so the child itself
+// reports the errnos, 0 where there is none, and the report's write end closes with a successful execve.
+func (t *task) program(g *gate) {
+	first := t.Here()
+	t.attempts()
+	if g == nil {
+		return
+	}
+	report := make([]uint64, t.Here()-first)
+	place := t.Here()
+	for i := range report {
+		call := t.At(first + i).Tolerate().Catch(&report[i])
+		if i < len(report)-len(t.execs) {
+			call.OnError(place)
+		}
+	}
+	size := len(report) * 8
+	t.Add("report", "", unix.SYS_WRITE, spawn.Int(g.result), spawn.Pointer(t.List, &report[0]), spawn.Int(size))
+}
+
+func (t *task) attempts() {
 	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_SETMASK), spawn.Pointer(t.List, new(uint64)), spawn.Int(0), spawn.Int(8))
 	if len(t.filter) > 0 && t.process.NoNewPrivileges {
 		t.seccomp()
@@ -365,21 +387,26 @@ func (t *task) startError(err error) error {
 		out.Err = errkind.New(kind, "container %s: %w", t.id, failed)
 		return out
 	}
-	name := t.process.Args[0]
+	errno := failed.Errno
 	for _, call := range t.execs {
-		if done, _, errno := call.Result(); done && errno == unix.EACCES {
-			out.Errno = errno // found, but not to be executed: worse than not found
+		if done, _, e := call.Result(); done && e == unix.EACCES {
+			errno = e // found, but not to be executed: worse than not found
 		}
 	}
-	out.Path = name
+	return execError(t.process.Args[0], errno)
+}
+
+// execError is the error of an execve of the command name, in the words that Docker's clients know.
+func execError(name string, errno syscall.Errno) *StartError {
+	out := &StartError{Call: "execve", Path: name, Errno: errno}
 	switch {
-	case !strings.Contains(name, "/") && (out.Errno == unix.ENOENT || out.Errno == unix.ENOTDIR):
+	case !strings.Contains(name, "/") && (errno == unix.ENOENT || errno == unix.ENOTDIR):
 		out.Errno = unix.ENOENT
 		out.Err = errkind.New(errkind.NotFound, "exec: %q: executable file not found in $PATH: %w", name, out.Errno)
-	case out.Errno == unix.ENOENT:
-		out.Err = errkind.New(errkind.NotFound, "exec: %q: stat %s: %w", name, name, out.Errno)
+	case errno == unix.ENOENT:
+		out.Err = errkind.New(errkind.NotFound, "exec: %q: stat %s: %w", name, name, errno)
 	default:
-		out.Err = errkind.New(errkind.Invalid, "exec: %q: %w", name, out.Errno)
+		out.Err = errkind.New(errkind.Invalid, "exec: %q: %w", name, errno)
 	}
 	return out
 }

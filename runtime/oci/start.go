@@ -101,8 +101,8 @@ func (s *start) openRoot() error {
 	return nil
 }
 
-// build writes the child's list. Before the program's execve come the calls that wait adds, if it is not nil.
-func (s *start) build(wait func()) error {
+// build writes the child's list. With a gate the child waits at it before the program's execve.
+func (s *start) build(g *gate) error {
 	if s.c.Cgroup != nil {
 		join, err := s.c.Cgroup.Join()
 		if err != nil {
@@ -144,10 +144,10 @@ func (s *start) build(wait func()) error {
 	if err := s.identity(); err != nil {
 		return err
 	}
-	if wait != nil {
-		wait()
+	if g != nil {
+		g.wait(&s.task)
 	}
-	s.program()
+	s.program(g)
 	return nil
 }
 
@@ -233,7 +233,7 @@ func (t *task) run(ctx context.Context) (*Process, error) {
 	if p.StartTime, err = pidfd.StartTime(p.Pid); err != nil {
 		p.StartTime = 0
 	}
-	if t.terminal != nil {
+	if t.terminal != nil && t.terminal.Master != nil {
 		p.Master, t.terminal.Master = t.terminal.Master, nil
 	}
 	return p, nil
@@ -272,7 +272,7 @@ func (t *task) size() {
 	if box := t.process.ConsoleSize; width == 0 && height == 0 && box != nil {
 		width, height = uint16(box.Width), uint16(box.Height)
 	}
-	if t.terminal != nil && (width != 0 || height != 0) {
+	if t.terminal != nil && t.terminal.Master != nil && (width != 0 || height != 0) {
 		_ = tty.SetSize(t.terminal.Master, width, height)
 	}
 }

@@ -1,0 +1,103 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"pier/kernel/pidfd"
+	"pier/lib/errkind"
+)
+
+func TestCreate(t *testing.T) {
+	c := testContainer(t, "sh", "-c", "echo started; ls /proc/self/fd; exit 3")
+	c.Gate = t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c.Stdio = Stdio{Stdout: w, Stderr: w}
+	p, err := Create(t.Context(), c)
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := os.ReadDir(filepath.Join("/proc", itoa(p.Pid), "fd"))
+	if err != nil || len(fds) != 5 {
+		t.Errorf("the waiting process has descriptors %v, want its streams and the gate (%v)", fds, err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("second start: %v", err)
+	}
+	out, _ := io.ReadAll(r)
+	if string(out) != "started\n0\n1\n2\n3\n" { // 3 is ls reading the folder
+		t.Errorf("output %q", out)
+	}
+	if s := reapAll(t, &p.Process); s.Code != 3 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestCreateThenError(t *testing.T) {
+	for _, test := range []struct {
+		arg   string
+		errno syscall.Errno
+	}{{"missing", syscall.ENOENT}, {"/missing", syscall.ENOENT}, {"/etc", syscall.EACCES}} {
+		c := testContainer(t, test.arg)
+		c.Gate = t.TempDir()
+		p, err := Create(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = p.Start(t.Context())
+		var failed *StartError
+		if !errors.As(err, &failed) || failed.Call != "execve" || failed.Errno != test.errno {
+			t.Errorf("%s: %v", test.arg, err)
+		}
+		p.Pidfd.Close()
+		if left, _ := os.ReadDir(c.Gate); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+func TestCreateErrors(t *testing.T) {
+	c := testContainer(t, "true")
+	c.Gate = t.TempDir()
+	before := hostTraces(t)
+	c.Spec.Process.Cwd = "/missing"
+	if _, err := Create(t.Context(), c); !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("missing working folder: %v", err)
+	}
+	if left, _ := os.ReadDir(c.Gate); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	time.Sleep(10 * time.Millisecond)
+	sameTraces(t, before)
+	// A prepared process that is killed instead of started.
+	c.Spec.Process.Cwd = "/"
+	p, err := Create(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pidfd.Signal(p.Pidfd, int(syscall.SIGKILL)); err != nil {
+		t.Fatal(err)
+	}
+	if err := pidfd.Wait(t.Context(), p.Pidfd); err != nil {
+		t.Fatal(err)
+	}
+	p.Pidfd.Close()
+	if err := p.Start(t.Context()); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("start of a dead process: %v", err)
+	}
+}
