@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case in.version:
 		v := version.Read()
-		fmt.Fprintf(stdout, "Pier version %s, build %s\n", v.Number, v.Commit)
+		fmt.Fprintf(stdout, "Pier version %s, build %s\n", v.Number, cmp.Or(v.Commit, "unknown"))
 		return 0
 	case in.validate:
 		fmt.Fprintln(stdout, "configuration OK")
