@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -142,10 +143,12 @@ func (r *report) update(u solve.Update) {
 		s := &r.steps[at]
 		switch u.Kind {
 		case solve.Started, solve.Running:
-			s.fresh = true
+			s.fresh = s.fresh || !fetched(u.Vertex)
 		case solve.Done:
 			s.waiting--
-			s.id = u.ID
+			if u.ID != "" {
+				s.id = u.ID
+			}
 		}
 		if kind != 0 {
 			step := e
@@ -156,6 +159,12 @@ func (r *report) update(u solve.Update) {
 	if u.Kind == solve.Done {
 		r.advance()
 	}
+}
+
+// fetched reports whether v is a source that is read anew by every build and so says nothing about the cache.
+func fetched(v *graph.Vertex) bool {
+	src := v.Op.GetSource()
+	return src != nil && !strings.HasPrefix(src.Identifier, "docker-image://")
 }
 
 // say passes a step's event on, or keeps it until the step's turn. It needs r.mu.

@@ -36,7 +36,11 @@ func (r *run) source(ctx context.Context, v *graph.Vertex, op *pb.SourceOp) ([]R
 		return []Result{{Chain: img.Chain, Created: img.Created}}, nil
 	case "local":
 		t, err := r.local(ctx, ref, op.Attrs)
-		return []Result{{Tree: t}}, err
+		if err != nil {
+			return nil, err
+		}
+		r.job.Notify(Update{Kind: Done, Vertex: v})
+		return []Result{{Tree: t}}, nil
 	case "http", "https":
 		t, err := r.download(ctx, v, op)
 		return []Result{{Tree: t}}, err
