@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
 	devices "github.com/opencontainers/cgroups/devices/config"
@@ -175,48 +176,32 @@ func value[T any](p *T) T {
 
 // ParseDevice reads a rule in the form of docker's --device-cgroup-rule: "c 1:3 rwm", with * for any number.
 func ParseDevice(rule string) (specs.LinuxDeviceCgroup, error) {
-	var kind, numbers, access string
-	if n, _ := fmt.Sscanf(rule+"\n", "%s %s %s\n", &kind, &numbers, &access); n != 3 {
-		return specs.LinuxDeviceCgroup{}, errkind.New(errkind.Invalid, "invalid device cgroup format: '%s'", rule)
+	bad := errkind.New(errkind.Invalid, "invalid device cgroup format: '%s'", rule)
+	fields := strings.Fields(rule)
+	if len(fields) != 3 {
+		return specs.LinuxDeviceCgroup{}, bad
 	}
-	d := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: access}
+	d := specs.LinuxDeviceCgroup{Allow: true, Type: fields[0], Access: fields[2]}
 	if err := checkDevice(d); err != nil {
-		return d, err
+		return specs.LinuxDeviceCgroup{}, err
 	}
-	major, minor, err := parseNumbers(numbers)
-	if err != nil {
-		return d, errkind.New(errkind.Invalid, "invalid device cgroup format: '%s'", rule)
+	major, minor, ok := strings.Cut(fields[1], ":")
+	if !ok {
+		return specs.LinuxDeviceCgroup{}, bad
 	}
-	d.Major, d.Minor = &major, &minor
+	for _, part := range []struct {
+		text string
+		to   **int64
+	}{{major, &d.Major}, {minor, &d.Minor}} {
+		n := int64(devices.Wildcard)
+		if part.text != "*" {
+			parsed, err := strconv.ParseUint(part.text, 10, 32)
+			if err != nil {
+				return specs.LinuxDeviceCgroup{}, bad
+			}
+			n = int64(parsed)
+		}
+		*part.to = &n
+	}
 	return d, nil
-}
-
-func parseNumbers(s string) (major, minor int64, err error) {
-	var parts [2]int64
-	rest := s
-	for i := range parts {
-		part := rest
-		if i == 0 {
-			var ok bool
-			for j := range rest {
-				if rest[j] == ':' {
-					part, rest, ok = rest[:j], rest[j+1:], true
-					break
-				}
-			}
-			if !ok {
-				return 0, 0, strconv.ErrSyntax
-			}
-		}
-		if part == "*" {
-			parts[i] = devices.Wildcard
-			continue
-		}
-		n, err := strconv.ParseUint(part, 10, 32)
-		if err != nil {
-			return 0, 0, err
-		}
-		parts[i] = int64(n)
-	}
-	return parts[0], parts[1], nil
 }

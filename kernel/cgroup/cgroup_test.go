@@ -1,0 +1,242 @@
+package cgroup
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/lib/errkind"
+	"pier/lib/id"
+)
+
+// group makes a cgroup with a parent of its own; both go when the test ends.
+func group(t *testing.T, r *specs.LinuxResources) *Cgroup {
+	t.Helper()
+	parent := "/pier-test-" + id.Short(id.New())
+	c, err := Create(parent+"/child", r)
+	t.Cleanup(func() {
+		p, locateErr := locate(parent)
+		if locateErr != nil {
+			t.Fatal(locateErr)
+		}
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := p.Delete(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// run starts a shell inside c: it joins, as a container's first process does, and goes on with script.
+func run(t *testing.T, c *Cgroup, script string) *os.Process {
+	t.Helper()
+	join, err := c.Join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer join.Close()
+	files := append([]*os.File{nil, os.Stdout, os.Stderr}, join.Tasks...)
+	var b strings.Builder
+	for i := range join.Tasks {
+		b.WriteString("echo 0 > /proc/self/fd/" + strconv.Itoa(3+i) + " || exit 99\n")
+	}
+	if join.Dir != nil {
+		b.WriteString("echo $$ > " + join.Dir.Name() + "/cgroup.procs || exit 99\n")
+	}
+	p, err := os.StartProcess("/bin/busybox", []string{"sh", "-c", b.String() + script}, &os.ProcAttr{Files: files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 5 s", what)
+		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestLimitsHold(t *testing.T) {
+	if Unified() {
+		t.Skip("reads v1 files")
+	}
+	c := group(t, &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20))},
+		CPU:    &specs.LinuxCPU{Shares: ptr(uint64(512)), Quota: ptr(int64(50000)), Period: ptr(uint64(100000))},
+		Pids:   &specs.LinuxPids{Limit: ptr(int64(7))},
+	})
+	read := func(controller, file string) string {
+		b, err := os.ReadFile(filepath.Join(c.byName[controller], file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	for _, f := range [][3]string{{"memory", "memory.limit_in_bytes", "67108864"}, {"cpu", "cpu.shares", "512"},
+		{"cpu", "cpu.cfs_quota_us", "50000"}, {"pids", "pids.max", "7"}} {
+		if got := read(f[0], f[1]); got != f[2] {
+			t.Errorf("%s = %s, want %s", f[1], got, f[2])
+		}
+	}
+	before := read("devices", "devices.list")
+	if err := c.Set(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(9))}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read("pids", "pids.max"); got != "9" || read("memory", "memory.limit_in_bytes") != "67108864" || read("devices", "devices.list") != before {
+		t.Errorf("after Set: pids.max %s, memory %s", got, read("memory", "memory.limit_in_bytes"))
+	}
+	if err := c.Set(&specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}}); !errkind.Is(err, errkind.Invalid) {
+		t.Errorf("a CPU that is not there: %v", err)
+	}
+	stats, err := c.Stats()
+	if err != nil || stats.MemoryStats.Usage.Limit != 64<<20 || stats.PidsStats.Limit != 9 {
+		t.Errorf("Stats = %+v, %v", stats, err)
+	}
+}
+
+func TestDevicesAreDeniedByDefault(t *testing.T) {
+	try := func(r *specs.LinuxResources, device string, want int) {
+		t.Helper()
+		c := group(t, r)
+		p := run(t, c, "exec < "+device+"\nexit 0")
+		state, err := p.Wait()
+		if err != nil || (state.ExitCode() == 0) != (want == 0) || state.ExitCode() == 99 {
+			t.Errorf("opening %s: exit code %d, %v", device, state.ExitCode(), err)
+		}
+	}
+	kmsg := specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: ptr(int64(1)), Minor: ptr(int64(11)), Access: "rwm"}
+	denyAll := specs.LinuxDeviceCgroup{Access: "rwm"}
+	try(nil, "/dev/null", 0)
+	try(nil, "/dev/kmsg", 1)
+	try(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{denyAll}}, "/dev/zero", 0)
+	try(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{kmsg}}, "/dev/kmsg", 0)          // GHSA-g54h-m393-cpwq: whatever the order,
+	try(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{kmsg, denyAll}}, "/dev/kmsg", 1) // the list begins closed
+	try(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}}, "/dev/kmsg", 0)
+	for _, bad := range []specs.LinuxDeviceCgroup{{Access: "x"}, {Access: ""}, {Type: "q", Access: "r"}} {
+		if _, err := Create("/pier-test-"+id.Short(id.New()), &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{bad}}); !errkind.Is(err, errkind.Invalid) {
+			t.Errorf("rule %+v: %v", bad, err)
+		}
+	}
+}
+
+func TestKillTakesAllAlsoFrozen(t *testing.T) {
+	c := group(t, nil)
+	// Forks without end, so that a list of processes is old as soon as it is read.
+	p := run(t, c, "f() { (f) & (sleep 1) & wait; }; sleep 1000 & while :; do (sleep 0.01; :) & sleep 0.001; done")
+	waitFor(t, "processes in the cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) > 3 })
+	if _, err := Create(c.Path(), nil); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("creating a cgroup that is in use: %v", err)
+	}
+	if err := c.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "an empty cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) == 0 })
+	if err := c.Kill(); err != nil {
+		t.Errorf("killing nobody: %v", err)
+	}
+	if err := c.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(); err != nil {
+		t.Errorf("deleting twice: %v", err)
+	}
+	if _, err := Open(c.Path()); !errkind.Is(err, errkind.NotFound) {
+		t.Errorf("opening a deleted cgroup: %v", err)
+	}
+}
+
+func TestDeleteKillsNothing(t *testing.T) {
+	c := group(t, nil)
+	p := run(t, c, "exec sleep 1000")
+	waitFor(t, "a process in the cgroup", func() bool { pids, _ := c.Procs(); return slices.Contains(pids, p.Pid) })
+	if err := c.Delete(); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("deleting a cgroup in use: %v", err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOOMKills(t *testing.T) {
+	c := group(t, &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(8 << 20)), Swap: ptr(int64(8 << 20))}})
+	if n, err := c.OOMKills(); err != nil || n != 0 {
+		t.Fatalf("OOMKills = %d, %v", n, err)
+	}
+	p := run(t, c, "exec 2>/dev/null; exec tail /dev/zero")
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.OOMKills(); err != nil || n != 1 {
+		t.Errorf("OOMKills = %d, %v", n, err)
+	}
+}
+
+func TestPaths(t *testing.T) {
+	for _, path := range []string{"", "/", "x", "/a/../b", "/a//b", "/a/", "/..", "/a\n"} {
+		if _, err := Create(path, nil); !errkind.Is(err, errkind.Invalid) {
+			t.Errorf("Create(%q): %v", path, err)
+		}
+	}
+}
+
+func TestParseMounts(t *testing.T) {
+	h, err := parseMounts(bufio.NewScanner(strings.NewReader(
+		"30 23 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n" +
+			"31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:1 - cgroup cgroup rw,cpu,cpuacct\n" +
+			"32 23 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n")))
+	if err != nil || h.unified != "" || len(h.v1) != 2 || !slices.Equal(h.v1[0].controllers, []string{"cpu", "cpuacct"}) ||
+		h.v1[1].controllers[0] != "name=systemd" {
+		t.Errorf("hybrid: %+v, %v", h, err)
+	}
+	h, err = parseMounts(bufio.NewScanner(strings.NewReader("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")))
+	if err != nil || h.unified != "/sys/fs/cgroup" {
+		t.Errorf("v2: %+v, %v", h, err)
+	}
+	if _, err = parseMounts(bufio.NewScanner(strings.NewReader("1 2 0:1 / / rw - ext4 /dev/root rw\n"))); !errkind.Is(err, errkind.Unsupported) {
+		t.Errorf("none: %v", err)
+	}
+}
+
+func TestParseDevice(t *testing.T) {
+	d, err := ParseDevice("c 1:* rwm")
+	if err != nil || d.Type != "c" || *d.Major != 1 || *d.Minor != -1 || d.Access != "rwm" || !d.Allow {
+		t.Errorf("ParseDevice = %+v, %v", d, err)
+	}
+	for _, bad := range []string{"", "c", "c 1:2", "c 1 rwm", "q 1:2 r", "c 1:2 x", "c -1:2 r", "c 1:2 r w"} {
+		if d, err := ParseDevice(bad); !errkind.Is(err, errkind.Invalid) {
+			t.Errorf("ParseDevice(%q) = %+v, %v", bad, d, err)
+		}
+	}
+}
