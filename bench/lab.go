@@ -37,8 +37,7 @@ func newLab() (l *lab, err error) {
 			l.close()
 		}
 	}()
-	if l.pierd, err = l.spawn("pierd.log", filepath.Join(l.bin, "pierd"), "--data-root", dir+"/pier-data", "--exec-root", dir+"/pier", "-H", l.pierHost,
-		"--bridge", "pierbench0", "--bip", "10.231.0.1/16"); err != nil {
+	if l.pierd, err = l.spawn("pierd.log", filepath.Join(l.bin, "pierd"), append(l.pierdFlags(), "-H", l.pierHost)...); err != nil {
 		return nil, err
 	}
 	if l.dockerd, err = l.spawn("dockerd.log", "dockerd", "--data-root", dir+"/docker-data", "--exec-root", dir+"/docker", "-H", l.dockHost, "-p", dir+"/docker.pid",
@@ -51,6 +50,10 @@ func newLab() (l *lab, err error) {
 		}
 	}
 	return l, l.images()
+}
+
+func (l *lab) pierdFlags() []string {
+	return []string{"--data-root", l.dir + "/pier-data", "--exec-root", l.dir + "/pier", "--bridge", "pierbench0", "--bip", "10.231.0.1/16", "--cgroup-parent", "/pier-bench"}
 }
 
 func (l *lab) spawn(log, name string, args ...string) (*exec.Cmd, error) {
@@ -190,10 +193,10 @@ func (l *lab) floor() error {
 
 func (l *lab) close() {
 	if l.pierd != nil {
-		l.removeAll(l.pier, filepath.Join(l.bin, "pier"), l.pierHost)
-		_ = run("", filepath.Join(l.bin, "pierd"), "stop", "--data-root", l.dir+"/pier-data", "--exec-root", l.dir+"/pier")
-		_ = l.pierd.Wait()
-		_ = run("", filepath.Join(l.bin, "pierd"), "cleanup", "--data-root", l.dir+"/pier-data", "--exec-root", l.dir+"/pier", "--bridge", "pierbench0")
+		if err := run("", filepath.Join(l.bin, "pierd"), append([]string{"cleanup", "--data"}, l.pierdFlags()...)...); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+		_ = l.pierd.Wait() // it was told to end
 	}
 	if l.dockerd != nil {
 		l.removeAll(l.docker, l.dockerCLI, l.dockHost)

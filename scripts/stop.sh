@@ -7,5 +7,5 @@ purge=${1:-}
 
 bin/pierd stop --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT"
 if [ "$purge" = --purge ]; then
-	bin/pierd cleanup --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT"
+	bin/pierd cleanup --data --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT"
 fi
