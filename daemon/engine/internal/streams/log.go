@@ -204,29 +204,47 @@ func (r *LogReader) line() ([]byte, bool, error) {
 	}
 }
 
-// reopen takes up the file that is now at path where it is another one. The old one was read to its end after it had
-// lost its name, so nothing of it is missed.
+// reopen takes up the files that came after the current one, where it has lost its name. It was read to its end after
+// that, so nothing is missed; what was rotated away altogether is gone.
 func (r *LogReader) reopen() bool {
-	f, err := os.Open(r.path)
-	if err != nil {
-		return false
-	}
-	if r.cur != nil && sameFile(r.cur, f) {
-		_ = f.Close()
-		return false
-	}
-	if r.cur != nil { // written between our last read and its renaming
-		rest, _ := io.ReadAll(io.LimitReader(r.cur, maxLine))
-		if len(rest) > 0 {
-			_ = f.Close()
-			r.buf = append(append(make([]byte, 0, len(r.fill)+len(rest)+(64<<10)), r.fill...), rest...)
-			r.fill = r.buf
-			r.buf = r.buf[:cap(r.buf)]
-			return true
+	var newer []*os.File // newest first
+	for i := range maxFiles {
+		name := r.path
+		if i > 0 {
+			name = fmt.Sprintf("%s.%d", r.path, i)
 		}
-		_ = r.cur.Close()
+		f, err := os.Open(name)
+		if err != nil && i == 0 {
+			continue // between a rotation's two steps
+		}
+		if err != nil {
+			break
+		}
+		if r.cur != nil && sameFile(r.cur, f) {
+			_ = f.Close()
+			break
+		}
+		newer = append(newer, f)
+		if r.cur == nil {
+			break // nothing was there before: begin with the live file
+		}
 	}
-	r.cur, r.fill = f, nil
+	if len(newer) == 0 {
+		return false
+	}
+	var rest []byte
+	if r.cur != nil { // written between our last read and its renaming
+		rest, _ = io.ReadAll(io.LimitReader(r.cur, maxLine))
+	}
+	left := append(append([]byte(nil), r.fill...), rest...)
+	for i := len(newer) - 1; i >= 0; i-- {
+		r.older = append(r.older, newer[i])
+	}
+	r.next()
+	if bytes.IndexByte(left, '\n') >= 0 {
+		r.buf = append(left, make([]byte, 64<<10)...)
+		r.fill = r.buf[:len(left)]
+	}
 	return true
 }
 
