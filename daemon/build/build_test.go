@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -365,3 +366,5 @@ func TestFirst(t *testing.T) {
 		t.Errorf("cached build made %s, not %s", again.ID, img.ID)
 	}
 }
+
+func asStep(err error, step **build.StepError) bool { return errors.As(err, step) }

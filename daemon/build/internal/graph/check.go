@@ -88,7 +88,7 @@ func checkExec(e *pb.ExecOp, n int64) error {
 		if err := checkMount(m, n); err != nil {
 			return err
 		}
-		if m.Output >= 0 {
+		if m.MountType == pb.MountType_BIND && m.Output >= 0 {
 			if seen[m.Output] {
 				return invalid("two mounts with output %d", m.Output)
 			}
@@ -105,8 +105,14 @@ func checkExec(e *pb.ExecOp, n int64) error {
 }
 
 func checkMount(m *pb.Mount, n int64) error {
-	if m == nil || !isInputOrNone(m.Input, n) || m.Output < -1 || m.Output > maxInputs {
+	if m == nil || m.Output < -1 || m.Output > maxInputs {
 		return invalid("bad mount")
+	}
+	// Only these two show an input; frontends leave the field of the others as it is.
+	if m.MountType == pb.MountType_BIND || m.MountType == pb.MountType_CACHE {
+		if !isInputOrNone(m.Input, n) {
+			return invalid("bad mount")
+		}
 	}
 	if !path.IsAbs(m.Dest) {
 		return invalid("mount point %q is not absolute", m.Dest)
@@ -137,9 +143,6 @@ func checkMount(m *pb.Mount, n int64) error {
 		}
 	default:
 		return invalid("unknown kind of mount %d", m.MountType)
-	}
-	if m.MountType != pb.MountType_BIND && m.Output >= 0 {
-		return invalid("a mount of kind %s has no output", m.MountType)
 	}
 	return nil
 }

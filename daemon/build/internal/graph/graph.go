@@ -158,7 +158,9 @@ func outputs(op *pb.Op) int {
 	switch o := op.Op.(type) {
 	case *pb.Op_Exec:
 		for _, m := range o.Exec.Mounts {
-			n = max(n, m.Output+1)
+			if m.MountType == pb.MountType_BIND {
+				n = max(n, m.Output+1)
+			}
 		}
 	case *pb.Op_File:
 		for _, a := range o.File.Actions {

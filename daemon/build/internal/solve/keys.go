@@ -130,7 +130,9 @@ func describe(v *graph.Vertex) (proto.Message, []use) {
 				uses[m.Input].selections = append(uses[m.Input].selections, tree.Selection{Path: m.Selector, Follow: true})
 				continue
 			}
-			whole(m.Input)
+			if m.MountType == pb.MountType_BIND || m.MountType == pb.MountType_CACHE {
+				whole(m.Input)
+			}
 		}
 		return e, uses
 	case *pb.Op_File:
