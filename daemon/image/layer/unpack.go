@@ -140,7 +140,7 @@ func (u *unpacker) entry(h *tar.Header, tr *tar.Reader, src *source) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		err = u.regular(dir, base, h, tr, src)
+		return u.regular(dir, base, h, tr, src)
 	case tar.TypeDir:
 		if err = dir.root.Mknod(base, fs.ModeDir|0o700, 0); errors.Is(err, fs.ErrExist) {
 			err = nil
@@ -196,11 +196,17 @@ func (u *unpacker) regular(dir folder, base string, h *tar.Header, tr *tar.Reade
 		return err
 	}
 	err = u.content(f, h, tr, src, path.Join(dir.place, base))
+	if err == nil && len(h.PAXRecords) == 0 {
+		err = fsroot.Finish(f, h.Uid, h.Gid, h.FileInfo().Mode(), time.Unix(0, unixNano(h.ModTime))) // the short way
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	u.rec.Size += h.Size
-	return err
+	if err != nil || len(h.PAXRecords) == 0 {
+		return err
+	}
+	return u.attributes(dir, base, h)
 }
 
 // enter returns the folder name of the layer, made where it is missing. Symbolic links of the layer on the way are
