@@ -26,7 +26,6 @@ import (
 	"pier/daemon/store/record"
 	"pier/daemon/volume"
 	"pier/lib/atomicfile"
-	"pier/lib/clock"
 	"pier/lib/errkind"
 	"pier/lib/feed"
 	"pier/lib/id"
@@ -108,7 +107,7 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 		return err
 	}
 	images, err := image.Open(ctx, image.Options{
-		Root: root("images"), Records: d.durable, Layers: layers, Events: feed, Clock: clock.Real{}, Insecure: c.Insecure,
+		Root: root("images"), Records: d.durable, Layers: layers, Events: feed, Insecure: c.Insecure,
 	})
 	if err != nil {
 		return err
@@ -128,7 +127,7 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Root: root("containers"), Durable: d.durable, Volatile: d.volatile, Images: images, Layers: layers,
-		Networks: d.networks, Volumes: volumes, Custody: d.custodian, Events: feed, Clock: clock.Real{},
+		Networks: d.networks, Volumes: volumes, Custody: d.custodian, Events: feed,
 		CgroupParent: c.CgroupParent, Log: d.log,
 	})
 	if err != nil {
