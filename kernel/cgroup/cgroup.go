@@ -52,6 +52,11 @@ func Create(path string, r *specs.LinuxResources) (*Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.create(r)
+}
+
+func (c *Cgroup) create(r *specs.LinuxResources) (*Cgroup, error) {
+	var err error
 	made := 0
 	for _, dir := range c.dirs {
 		if err = c.makeDir(dir); err != nil {
@@ -62,7 +67,7 @@ func Create(path string, r *specs.LinuxResources) (*Cgroup, error) {
 	if err == nil && made > 0 {
 		var procs []int
 		if procs, err = c.Procs(); err == nil && len(procs) > 0 {
-			return nil, errkind.New(errkind.Conflict, "create cgroup %s: it exists and holds %d processes", path, len(procs))
+			return nil, errkind.New(errkind.Conflict, "create cgroup %s: it exists and holds %d processes", c.path, len(procs))
 		}
 	}
 	if err == nil {
@@ -106,7 +111,11 @@ func locate(name string) (*Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cgroup{path: name, unified: h.unified != ""}
+	return locateIn(h, name)
+}
+
+func locateIn(h hierarchies, name string) (c *Cgroup, err error) {
+	c = &Cgroup{path: name, unified: h.unified != ""}
 	config := &cgroups.Cgroup{Path: name, Resources: &cgroups.Resources{}}
 	if c.unified {
 		dir := filepath.Join(h.unified, name)

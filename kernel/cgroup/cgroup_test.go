@@ -240,3 +240,81 @@ func TestParseDevice(t *testing.T) {
 		}
 	}
 }
+
+// TestVersion2 uses a v2 hierarchy wherever one is mounted, with or without controllers.
+func TestVersion2(t *testing.T) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h hierarchies
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); fields[2] == "cgroup2" {
+			h.unified = fields[1]
+		}
+	}
+	if h.unified == "" {
+		t.Skip("no cgroup2 file system is mounted")
+	}
+	c, err := locateIn(h, "/pier-test-"+id.Short(id.New()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = c.create(nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Delete(); err != nil {
+			t.Error(err)
+		}
+	})
+	denied := run(t, c, "exec < /dev/kmsg")
+	if state, err := denied.Wait(); err != nil || state.ExitCode() == 0 || state.ExitCode() == 99 {
+		t.Errorf("opening /dev/kmsg: %v, %v", state, err)
+	}
+	p := run(t, c, "exec < /dev/null; while :; do (sleep 0.01; :) & sleep 0.001; done")
+	waitFor(t, "processes in the cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) > 3 })
+	if err := c.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.killHeld(); err != nil { // as before Linux 5.14
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	p = run(t, c, "sleep 1000 & wait")
+	waitFor(t, "processes in the cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) > 1 })
+	if err := c.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "an empty cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) == 0 })
+	if _, err := c.OOMKills(); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkLife(b *testing.B) {
+	r := &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20))},
+		Pids:   &specs.LinuxPids{Limit: ptr(int64(100))},
+	}
+	path := "/pier-test-" + id.Short(id.New())
+	for b.Loop() {
+		c, err := Create(path, r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		join, err := c.Join()
+		if err != nil {
+			b.Fatal(err)
+		}
+		join.Close()
+		if err := c.Delete(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
