@@ -1,0 +1,231 @@
+package lab
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Programs returns the folder that holds pier, pierd and pier-runtime: PIER_BIN, or one that is built on the spot,
+// which remove deletes. It is meant for TestMain.
+func Programs() (dir string, remove func(), err error) {
+	if dir = os.Getenv("PIER_BIN"); dir != "" {
+		return dir, func() {}, nil
+	}
+	if dir, err = os.MkdirTemp("", "pier-bin-"); err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.RemoveAll(dir) }
+	build := exec.Command("go", "build", "-o", dir+"/", "pier/cmd/pier", "pier/cmd/pierd", "pier/cmd/pier-runtime")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		remove()
+		return "", nil, fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	return dir, remove, nil
+}
+
+// Daemon is a running pierd. It belongs to one test.
+type Daemon struct {
+	Bin    string // folder of the programs
+	Dir    string // data root, exec root, log
+	Name   string // unique: of bridge and cgroup parent
+	Socket string
+
+	t      testing.TB
+	flags  []string
+	cmd    *exec.Cmd
+	exited chan error
+}
+
+// Start runs a daemon for the length of the test and then checks that nothing of it is left.
+func Start(t testing.TB, bin string, flags ...string) *Daemon {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("these tests need root: they make containers")
+	}
+	var b [3]byte
+	_, _ = rand.Read(b[:])
+	dir, err := os.MkdirTemp("", "pier-") // short: a socket's path has 108 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{t: t, Bin: bin, Dir: dir, Name: "pt" + hex.EncodeToString(b[:]), Socket: filepath.Join(dir, "run", "pier.sock")}
+	d.flags = append([]string{"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "run"), "--bridge", d.Name,
+		"--bip", fmt.Sprintf("10.%d.%d.1/24", 64+b[0]%128, b[1]), "--cgroup-parent", "/pier-test-" + d.Name, "--config-file", filepath.Join(dir, "pierd.json")}, flags...)
+	if err := os.WriteFile(filepath.Join(dir, "pierd.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.cleanup)
+	d.Run()
+	return d
+}
+
+// Host is the daemon's address.
+func (d *Daemon) Host() string { return "unix://" + d.Socket }
+
+// Pid is pierd's process.
+func (d *Daemon) Pid() int { return d.cmd.Process.Pid }
+
+// Run starts pierd (again) and waits until it answers.
+func (d *Daemon) Run() {
+	d.t.Helper()
+	log, err := os.OpenFile(filepath.Join(d.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer log.Close()
+	d.cmd = exec.Command(filepath.Join(d.Bin, "pierd"), append(d.flags, "-H", d.Host())...)
+	d.cmd.Stdout, d.cmd.Stderr = log, log
+	if err := d.cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	d.exited = exited
+	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(d.cmd)
+	d.Eventually("pierd to answer", func() error {
+		select {
+		case err := <-exited:
+			exited <- err
+			d.t.Fatalf("pierd ended: %v\n%s", err, d.Log())
+		default:
+		}
+		conn, err := net.Dial("unix", d.Socket)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+}
+
+// Signal sends pierd a signal and waits for its end.
+func (d *Daemon) Signal(s os.Signal) {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		d.t.Fatal(err)
+	}
+	select {
+	case err := <-d.exited:
+		d.exited <- err
+	case <-time.After(30 * time.Second):
+		_ = d.cmd.Process.Kill()
+		d.t.Fatalf("pierd does not end on %v\n%s", s, d.Log())
+	}
+}
+
+// Supervisor is the process of the daemon's supervisor, 0 while there is none.
+func (d *Daemon) Supervisor() int {
+	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range commands {
+		data, _ := os.ReadFile(path)
+		line := strings.ReplaceAll(string(data), "\x00", " ")
+		if strings.Contains(line, "pier-runtime supervise") && strings.Contains(line, d.Dir) {
+			var pid int
+			_, _ = fmt.Sscanf(filepath.Base(filepath.Dir(path)), "%d", &pid)
+			return pid
+		}
+	}
+	return 0
+}
+
+// Log is what pierd wrote.
+func (d *Daemon) Log() string {
+	data, _ := os.ReadFile(filepath.Join(d.Dir, "log"))
+	return string(data)
+}
+
+// Eventually calls f until it returns nil, for at most 20 seconds.
+func (d *Daemon) Eventually(what string, f func() error) {
+	d.t.Helper()
+	Eventually(d.t, what, f)
+}
+
+// Eventually calls f until it returns nil, for at most 20 seconds; then the test fails with what it waited for.
+func Eventually(t testing.TB, what string, f func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("waited in vain for %s: %v", what, err)
+}
+
+// Result is a finished command.
+type Result struct {
+	Out, Err string
+	Code     int
+}
+
+// Env is what makes both pier and docker talk to this daemon.
+func (d *Daemon) Env() []string {
+	return append(os.Environ(), "PIER_HOST="+d.Host(), "DOCKER_HOST="+d.Host(), "DOCKER_BUILDKIT=0", "DOCKER_CONFIG="+filepath.Join(d.Dir, "config"),
+		"PATH="+d.Bin+":"+os.Getenv("PATH"))
+}
+
+// Command prepares one run of pier, docker or another program against this daemon.
+func (d *Daemon) Command(name string, args ...string) *exec.Cmd {
+	if name == "pier" {
+		name = filepath.Join(d.Bin, name)
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Env = d.Env()
+	return cmd
+}
+
+// Do runs a program to its end, whatever its exit code.
+func (d *Daemon) Do(name string, args ...string) Result {
+	d.t.Helper()
+	cmd := d.Command(name, args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		d.t.Fatalf("%s %s: %v", name, strings.Join(args, " "), err)
+	}
+	return Result{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}
+}
+
+// Pier runs pier and returns its standard output without the last line end; the test fails unless it succeeds.
+func (d *Daemon) Pier(args ...string) string {
+	d.t.Helper()
+	r := d.Do("pier", args...)
+	if r.Code != 0 {
+		d.t.Fatalf("pier %s: exit code %d\n%s%s", strings.Join(args, " "), r.Code, r.Out, r.Err)
+	}
+	return strings.TrimSuffix(r.Out, "\n")
+}
+
+// cleanup ends everything and compares the host with what it should be.
+func (d *Daemon) cleanup() {
+	out, err := exec.Command(filepath.Join(d.Bin, "pierd"), append([]string{"cleanup", "--data"}, d.flags...)...).CombinedOutput()
+	if err != nil {
+		d.t.Errorf("pierd cleanup: %v\n%s", err, out)
+	}
+	select {
+	case <-d.exited:
+	case <-time.After(10 * time.Second):
+		d.t.Error("pierd outlived its cleanup")
+		_ = d.cmd.Process.Kill()
+	}
+	for _, left := range Leftovers(d.t, d.Dir, d.Name) {
+		d.t.Errorf("left behind: %s", left)
+	}
+	if d.t.Failed() {
+		d.t.Logf("log of pierd:\n%s", d.Log())
+	}
+	if err := os.RemoveAll(d.Dir); err != nil {
+		d.t.Error(err)
+	}
+}
