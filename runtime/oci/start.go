@@ -30,7 +30,7 @@ type start struct {
 	devpts      *os.File // our devpts, nil if the specification has none
 
 	namespaces namespaces
-	maps       *mapping // the meeting with the child about user namespace maps, nil without one
+	meetings   []*meeting
 }
 
 // Start runs c's first process and returns when its execve has succeeded. On an error nothing is left behind: the child
@@ -72,8 +72,8 @@ func prepare(c *Container) (*start, error) {
 func (s *start) close() {
 	s.task.close()
 	s.join.Close()
-	if s.maps != nil {
-		s.maps.close()
+	for _, m := range s.meetings {
+		m.close()
 	}
 }
 
@@ -132,6 +132,9 @@ func (s *start) build(g *gate) error {
 	}
 	s.maskedPaths()
 	s.readonlyPaths()
+	if err := s.hooks(); err != nil {
+		return err
+	}
 	s.finishRoot()
 	s.names()
 	if err := s.session(); err != nil {
@@ -161,10 +164,14 @@ func (t *task) joinCgroup(join cgroup.Join) {
 }
 
 // attachRoot adds the root to the child's mount namespace, which it makes its own first: nothing mounted from here on
-// reaches the host.
+// reaches the host. It lies upon "/", or at its path on the host where hooks of the container are to see both.
 func (s *start) attachRoot() {
+	place := "/"
+	if h := s.spec.Hooks; h != nil && len(h.CreateContainer) > 0 && s.c.Rootfs == nil {
+		place = s.rootfs.Name()
+	}
 	s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
-	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String("/"),
+	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(place),
 		spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
@@ -204,13 +211,13 @@ func (s *start) names() {
 // run clones the child, meets it where it asks for something, and waits for its execve.
 func (s *start) run(ctx context.Context) (*Process, error) {
 	s.opts.Flags = s.namespaces.flags
-	if s.maps != nil {
-		s.maps.serve(s.List)
+	for _, m := range s.meetings {
+		m.serve(s.List)
 	}
 	p, err := s.task.run(ctx)
-	if s.maps != nil {
-		if mapErr := s.maps.result(); mapErr != nil && err != nil {
-			err = s.fail("write", "user namespace maps", mapErr)
+	for _, m := range s.meetings {
+		if failed := m.result(); failed != nil && err != nil {
+			err = s.fail("do", m.what, failed)
 		}
 	}
 	return p, err
