@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 			d := lab.Start(t, bin)
 			root := lab.Busybox(t, t.TempDir())
 			d.Pier("import", "-c", "CMD [\"sh\"]", root, "busybox")
-			testscript.Run(serial{t}, testscript.Params{
+			testscript.RunT(serial{t}, testscript.Params{
 				Dir: "testdata",
 				Setup: func(e *testscript.Env) error {
 					for _, pair := range d.Env() {
