@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,15 +24,17 @@ import (
 	"pier/daemon/server"
 	"pier/daemon/store/record"
 	"pier/daemon/volume"
+	"pier/kernel/memory"
 	"pier/lib/atomicfile"
 	"pier/lib/errkind"
 	"pier/lib/feed"
-	"pier/lib/id"
-	"pier/lib/version"
 )
 
 // eventsKept is how many events GET /events?since= can look back.
 const eventsKept = 1024
+
+// idleAfter is how long no request comes before pierd gives memory back.
+const idleAfter = 5 * time.Second
 
 // supervisorGrace is how long the supervisor may take to answer that it ends.
 const supervisorGrace = 5 * time.Second
@@ -139,10 +140,11 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	host, err := d.host()
+	host, err := server.DescribeHost(c.DataRoot)
 	if err != nil {
 		return err
 	}
+	host.Debug, host.Insecure, host.Labels = c.Level() <= slog.LevelDebug, c.Insecure, c.Labels
 	d.server = server.New(server.Options{
 		Engine: d.engine, Images: images, Layers: layers, Networks: d.networks, Volumes: volumes, Builder: d.builder,
 		Events: feed, Log: d.log, Host: host,
@@ -171,24 +173,6 @@ func isExecutable(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
-// host gathers what the API tells about this installation.
-func (d *Daemon) host() (server.Host, error) {
-	path := filepath.Join(d.config.DataRoot, "engine-id")
-	engineID, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		engineID = []byte(id.New()[:32])
-		err = atomicfile.Write(path, engineID, 0o600)
-	}
-	if err != nil {
-		return server.Host{}, fmt.Errorf("identifier of this installation: %w", err)
-	}
-	v := version.Read()
-	return server.Host{
-		ID: strings.TrimSpace(string(engineID)), Version: v.Number, Commit: v.Commit, Built: v.Time, Root: d.config.DataRoot,
-		Debug: d.config.Level() <= slog.LevelDebug, Insecure: d.config.Insecure, Labels: d.config.Labels,
-	}, nil
-}
-
 // Serve writes the pid file, listens, and answers until ctx is done or a socket fails. ready, if not nil, is called
 // once clients can connect. Running requests get grace to end. The daemon stays open; Close or Stop must follow.
 func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) error {
@@ -205,20 +189,24 @@ func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) e
 	}
 	defer os.Remove(pidfile)
 
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	failed := make(chan error, len(listeners))
 	var serving sync.WaitGroup
 	for _, l := range listeners {
-		serving.Go(func() { failed <- d.serve(l) })
+		serving.Go(func() { failed <- d.server.Serve(l) })
 	}
 	d.log.Info("API listens", "hosts", d.config.Sockets(), "supervisor", d.custodian.SupervisorPid())
 	if ready != nil {
 		ready()
 	}
+	serving.Go(func() { d.trimWhenIdle(ctx) })
 	select {
 	case <-ctx.Done():
 		err = nil
 	case err = <-failed:
 	}
+	stop()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	d.server.Shutdown(end)
@@ -226,7 +214,28 @@ func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) e
 	return err
 }
 
-func (d *Daemon) serve(l net.Listener) error { return d.server.Serve(l) }
+// trimWhenIdle gives memory back after the start, and again after every burst of requests: most of what pierd maps is
+// the code of rooms that run seldom.
+func (d *Daemon) trimWhenIdle(ctx context.Context) {
+	tick := time.NewTicker(idleAfter)
+	defer tick.Stop()
+	for served, trimmed, first := uint64(0), uint64(0), true; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := d.server.Requests()
+		if now == served && (first || trimmed != now) {
+			first, trimmed = false, now
+			debug.FreeOSMemory()
+			if err := memory.Trim(); err != nil {
+				d.log.Debug("memory is not given back", "error", err)
+			}
+		}
+		served = now
+	}
+}
 
 // Close ends pierd and leaves containers running, with their supervisor; an idle one ends too.
 func (d *Daemon) Close() error { return d.close() }

@@ -1,7 +1,12 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/moby/moby/api/types/events"
 
@@ -11,7 +16,10 @@ import (
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
 	"pier/daemon/volume"
+	"pier/lib/atomicfile"
 	"pier/lib/feed"
+	"pier/lib/id"
+	"pier/lib/version"
 )
 
 // Options are the rooms that the server stands on, and what it tells about the host. All fields are needed.
@@ -37,4 +45,20 @@ type Host struct {
 	Debug    bool     // debug messages are on
 	Insecure []string // registries spoken to without TLS
 	Labels   []string // the daemon's own labels
+}
+
+// DescribeHost fills in what is known of this program and of the installation below the data root root: its
+// identifier is made at the first start and kept in the file engine-id.
+func DescribeHost(root string) (Host, error) {
+	path := filepath.Join(root, "engine-id")
+	engineID, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		engineID = []byte(id.New()[:32])
+		err = atomicfile.Write(path, engineID, 0o600)
+	}
+	if err != nil {
+		return Host{}, fmt.Errorf("identifier of this installation: %w", err)
+	}
+	v := version.Read()
+	return Host{ID: strings.TrimSpace(string(engineID)), Version: v.Number, Commit: v.Commit, Built: v.Time, Root: root}, nil
 }

@@ -23,6 +23,7 @@ type Server struct {
 	mux       *http.ServeMux
 	http      *http.Server
 	listeners atomic.Int64 // running GET /events, for GET /info
+	requests  atomic.Uint64
 }
 
 // handler serves one operation. An error that it returns before it wrote anything becomes the answer.
@@ -64,9 +65,13 @@ func (s *Server) Shutdown(ctx context.Context) {
 	}
 }
 
+// Requests counts the requests that came so far.
+func (s *Server) Requests() uint64 { return s.requests.Load() }
+
 // ServeHTTP takes the version off the path and gives the request to its route. A panic in a handler costs the request
 // alone.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.requests.Add(1)
 	h := w.Header()
 	h.Set("Api-Version", docker.MaxVersion.String())
 	h.Set("Docker-Experimental", "false")
