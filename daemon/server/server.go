@@ -139,7 +139,7 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 		if err == nil {
 			return
 		}
-		if status := httpStatus(err); status >= http.StatusInternalServerError {
+		if status := httpStatus(err); status == http.StatusInternalServerError {
 			s.o.Log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
 		} else {
 			s.o.Log.Debug("request refused", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
