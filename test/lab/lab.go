@@ -122,6 +122,20 @@ func (d *Daemon) Signal(s os.Signal) {
 	}
 }
 
+// Terminate ends pierd as a service manager does, and waits for it. Containers stay.
+func (d *Daemon) Terminate() {
+	d.t.Helper()
+	if out, err := exec.Command("kill", "-TERM", fmt.Sprint(d.Pid())).CombinedOutput(); err != nil {
+		d.t.Fatalf("kill: %v: %s", err, out)
+	}
+	select {
+	case err := <-d.exited:
+		d.exited <- err
+	case <-time.After(30 * time.Second):
+		d.t.Fatalf("pierd does not end on SIGTERM\n%s", d.Log())
+	}
+}
+
 // Supervisor is the process of the daemon's supervisor, 0 while there is none.
 func (d *Daemon) Supervisor() int {
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
