@@ -1,4 +1,44 @@
-// Package engine runs containers: their records, their life cycle, their processes' streams and logs.
+// Package engine runs containers: their records, their life cycle, their processes' streams and logs. It is the only
+// room that joins images, networks and volumes, and that speaks to the supervisor.
 //
-// Start reading at Engine.
+//	server, build                                Containers  Streams  Execs  Step        (the door)
+//	                                                  |         |       |     |
+//	image  network  volume  <-- references, mounts -- ctr: row, worker  |     |
+//	                                                  |    lifecycle.Step     |
+//	supervisor  <-- Start, Signal, Freeze, Delete --- custody ----------------+
+//	supervisor  --- Exit ---------------------------> followExits -> the worker -> events
+//
+// Every container has a worker, a queue of functions run one after the other; it has a goroutine only while there is
+// something to run. An operation is one function: it feeds an input to the pure life cycle (internal/lifecycle) and does
+// the effects that come back. Nothing that takes a container's own time happens in the worker: whoever waits for a
+// process to end does so outside. Readers (List, Inspect, filters) read an immutable row through an atomic pointer.
+//
+// # On disk
+//
+//	containers/<id>/<id>-json.log[.N]    output, written by the supervisor
+//	containers/<id>/{hostname,hosts,resolv.conf}   written at each start, bound into the container
+//	containers/step-<id>/...             the same three for a build step, while it runs
+//	table "containers": id -> row        in pier.db, synced; for --rm in volatile.db, not synced
+//
+// # Order of the durable steps
+//
+// The record is the truth. What a container owns is made before its record and removed after it, so a kill -9 between
+// any two steps leaves things without a record, which the next Open sweeps (folders, writable layers, processes,
+// tasks of the supervisor; references on images and volumes live in memory and are rebuilt from the records):
+//
+//	create   name reserved, image held, volumes made and held, writable layer, folder, RECORD
+//	start    network and root made, process started, RECORD running. A crash before the record: Open finds the process
+//	         in the supervisor's list, and records that it runs.
+//	exit     supervisor's exit record; network and mounts given back, RECORD exited, then the supervisor may forget.
+//	         A crash before the record: Open hears of the exit again.
+//	remove   RECORD removing (it has anonymous volumes to take along), volumes, RECORD gone, folder, writable layer.
+//	         A crash in the middle: Open removes it anew.
+//
+// # Locks
+//
+// index.mu (maps of names and identifiers), ctr.mu (waiters, streams, execs of one container), execTable.mu,
+// execution.mu, worker.mu, stepTable.mu: each guards memory for the length of a map access and is never held while
+// something waits. Where two are taken, it is in the order ctr.mu, execution.mu.
+//
+// Start reading at Engine, then apply.
 package engine

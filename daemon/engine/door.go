@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"io"
 	"os"
 	"time"
@@ -110,41 +109,4 @@ const (
 type WaitResult struct {
 	ExitCode int
 	Err      error
-}
-
-// doors is the set of methods this package offers, here so that one page shows them all.
-var (
-	_ containersDoor = (*Containers)(nil)
-	_ streamsDoor    = (*Streams)(nil)
-	_ execsDoor      = (*Execs)(nil)
-)
-
-type containersDoor interface {
-	Create(ctx context.Context, r CreateRequest) (container.CreateResponse, error)
-	Start(ctx context.Context, ref string) error
-	Stop(ctx context.Context, ref string, o StopOptions) error
-	Restart(ctx context.Context, ref string, o StopOptions) error
-	Kill(ctx context.Context, ref, signal string) error
-	Pause(ctx context.Context, ref string) error
-	Unpause(ctx context.Context, ref string) error
-	Rename(ctx context.Context, ref, name string) error
-	Remove(ctx context.Context, ref string, o RemoveOptions) error
-	Wait(ctx context.Context, ref string, c container.WaitCondition) (<-chan WaitResult, error)
-	Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error)
-	List(ctx context.Context, o ListOptions) ([]container.Summary, error)
-	Top(ctx context.Context, ref string, args []string) (TopResult, error)
-	Prune(ctx context.Context, filters Filters) (container.PruneReport, error)
-}
-
-type streamsDoor interface {
-	Attach(ctx context.Context, ref string, o AttachOptions) (*Stream, error)
-	Logs(ctx context.Context, ref string, o LogsOptions) (*LogStream, error)
-	Resize(ctx context.Context, ref string, width, height uint16) error
-}
-
-type execsDoor interface {
-	Create(ctx context.Context, ref string, r container.ExecCreateRequest) (container.ExecCreateResponse, error)
-	Start(ctx context.Context, id string, o ExecStartOptions) (*Stream, error)
-	Resize(ctx context.Context, id string, width, height uint16) error
-	Inspect(ctx context.Context, id string) (container.ExecInspectResponse, error)
 }

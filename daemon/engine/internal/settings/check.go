@@ -2,7 +2,6 @@ package settings
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,21 +122,35 @@ func DefaultReadonlyPaths() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
-var (
-	hostnameForm = regexp.MustCompile(`^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
-	nameForm     = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
-)
+func letterOrDigit(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// madeOf reports whether s is of letters, digits and the bytes of more alone.
+func madeOf(s, more string) bool {
+	for i := range len(s) {
+		if !letterOrDigit(s[i]) && strings.IndexByte(more, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func validHostname(s string) bool {
+	edge := func(c byte) bool { return letterOrDigit(c) || c == '_' }
+	return s == "" || len(s) <= 64 && madeOf(s, "_.-") && edge(s[0]) && edge(s[len(s)-1])
+}
 
 // CheckName checks a container's name, given without a slash.
 func CheckName(name string) error {
-	if !nameForm.MatchString(name) || len(name) > 255 {
+	if len(name) < 2 || len(name) > 255 || !letterOrDigit(name[0]) || !madeOf(name, "_.-") {
 		return refuse("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	return nil
 }
 
 func checkConfig(c *container.Config) error {
-	if len(c.Hostname) > 64 || c.Hostname != "" && !hostnameForm.MatchString(c.Hostname) {
+	if !validHostname(c.Hostname) {
 		return refuse("invalid hostname format: %s", c.Hostname)
 	}
 	if len(c.Domainname) > 64 || strings.ContainsAny(c.Domainname, " \t\r\n\x00/") {
@@ -311,10 +324,15 @@ func checkHostPort(s string) error {
 var ipcSysctls = []string{"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
 	"kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"}
 
-var sysctlForm = regexp.MustCompile(`^[a-z0-9_]+([./][a-zA-Z0-9_*@%:-]+)+$`)
+// validSysctl accepts names of two or more parts separated by dots, none empty: one file below /proc/sys and no other.
+func validSysctl(name string) bool {
+	parts := strings.Split(name, ".")
+	return len(parts) > 1 && !slices.Contains(parts, "") && madeOf(name, "._-@:/") && !strings.Contains(name, "..") &&
+		!strings.Contains("/"+name+"/", "/./")
+}
 
 func checkSysctl(h *container.HostConfig, name, value string) error {
-	if !sysctlForm.MatchString(name) || strings.Contains(name, "..") || strings.ContainsAny(value, "\n\r\x00") {
+	if !validSysctl(name) || strings.ContainsAny(value, "\n\r\x00") {
 		return refuse("invalid sysctl %q: a name of letters, digits, dots and a value of one line are expected", name)
 	}
 	switch {

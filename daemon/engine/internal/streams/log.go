@@ -42,28 +42,9 @@ type LogReader struct {
 // not exist yet is empty.
 func OpenLog(path string, tail int) (*LogReader, error) {
 	r := &LogReader{path: path, buf: make([]byte, 64<<10)}
-	var files []*os.File // newest first
-	for i := range maxFiles {
-		name := path
-		if i > 0 {
-			name = fmt.Sprintf("%s.%d", path, i)
-		}
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			if i == 0 {
-				continue // between a rotation's two steps, or nothing written yet
-			}
-			break
-		}
-		if err != nil {
-			closeAll(files)
-			return nil, errkind.New(errkind.Internal, "open log: %w", err)
-		}
-		if len(files) > 0 && sameFile(files[len(files)-1], f) {
-			f.Close() // rotated while we looked
-			continue
-		}
-		files = append(files, f)
+	files, err := openFiles(path, func(*os.File) bool { return false })
+	if err != nil {
+		return nil, err
 	}
 	left := tail
 	for i, f := range files {
@@ -90,6 +71,41 @@ func OpenLog(path string, tail int) (*LogReader, error) {
 	}
 	r.next()
 	return r, nil
+}
+
+// openFiles opens the log's files, newest first, as far as the one that stop accepts, which is left out. While files are
+// being renamed one number can be missing and one file be met twice.
+func openFiles(path string, stop func(*os.File) bool) ([]*os.File, error) {
+	var files []*os.File
+	missing := 0
+	for i := range maxFiles {
+		name := path
+		if i > 0 {
+			name = fmt.Sprintf("%s.%d", path, i)
+		}
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			if missing++; missing == 2 {
+				break
+			}
+			continue
+		}
+		if err != nil {
+			closeAll(files)
+			return nil, errkind.New(errkind.Internal, "open log: %w", err)
+		}
+		missing = 0
+		if stop(f) {
+			_ = f.Close()
+			break
+		}
+		if len(files) > 0 && sameFile(files[len(files)-1], f) {
+			_ = f.Close()
+			continue
+		}
+		files = append(files, f)
+	}
+	return files, nil
 }
 
 func closeAll(files []*os.File) {
@@ -207,29 +223,8 @@ func (r *LogReader) line() ([]byte, bool, error) {
 // reopen takes up the files that came after the current one, where it has lost its name. It was read to its end after
 // that, so nothing is missed; what was rotated away altogether is gone.
 func (r *LogReader) reopen() bool {
-	var newer []*os.File // newest first
-	for i := range maxFiles {
-		name := r.path
-		if i > 0 {
-			name = fmt.Sprintf("%s.%d", r.path, i)
-		}
-		f, err := os.Open(name)
-		if err != nil && i == 0 {
-			continue // between a rotation's two steps
-		}
-		if err != nil {
-			break
-		}
-		if r.cur != nil && sameFile(r.cur, f) {
-			_ = f.Close()
-			break
-		}
-		newer = append(newer, f)
-		if r.cur == nil {
-			break // nothing was there before: begin with the live file
-		}
-	}
-	if len(newer) == 0 {
+	newer, err := openFiles(r.path, func(f *os.File) bool { return r.cur != nil && sameFile(r.cur, f) })
+	if err != nil || len(newer) == 0 {
 		return false
 	}
 	var rest []byte
