@@ -77,7 +77,7 @@ type Response struct {
 	Exit    *Exit    `json:"exit,omitempty"`
 	// StdinClosed comes on a Watch: pierd closes its descriptor too, so that the task reads end of file.
 	StdinClosed *TaskRef `json:"stdinClosed,omitempty"`
-	// Attached answers Attach: the position at which the stream begins.
+	// Attached answers Attach, together with Hello: the position at which the stream begins.
 	Attached *Position `json:"attached,omitempty"`
 }
 
@@ -266,6 +266,8 @@ type Adopt struct {
 	Files Files `json:"files"`
 	// Child is set where the process is now pierd's child: pierd tells its end with Reaped.
 	Child bool `json:"child,omitempty"`
-	// Attached is the number of streams that will be resumed: output waits for them, for a short while at most.
-	Attached int `json:"attached,omitempty"`
+	// Patient and Others count the streams that will be resumed. Output waits for patient ones as long as pierd watches,
+	// for others a short while.
+	Patient int `json:"patient,omitempty"`
+	Others  int `json:"others,omitempty"`
 }

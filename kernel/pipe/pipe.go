@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +46,19 @@ func Create(path string, uid, gid int) (*os.File, error) {
 // Writing only needs a reader to be there: unix.ENXIO otherwise.
 func Open(path string, access int) (*os.File, error) {
 	return open(path, access|unix.O_NONBLOCK)
+}
+
+// Reopen opens the FIFO that f is open on once more, also if its name is gone.
+func Reopen(f *os.File, access int) (r *os.File, err error) {
+	err = fd.With(f, func(n int) error {
+		k, err := unix.Open("/proc/self/fd/"+strconv.Itoa(n), access|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open %s again: %w", f.Name(), err)
+		}
+		r = os.NewFile(uintptr(k), f.Name())
+		return nil
+	})
+	return r, err
 }
 
 // OpenChild is Open for the end that a new process gets: it blocks, as programs expect. The open itself does not wait if
@@ -86,6 +100,8 @@ func NewScratch() (*Scratch, error) {
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("make scratch pipe: %w", err)
 	}
+	// As many pieces as a widened FIFO has; the bytes are bounded by Size all the same.
+	_, _ = unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, 4*Size)
 	return &Scratch{in: p[1], out: p[0], buf: make([]byte, Size)}, nil
 }
 
@@ -185,6 +201,16 @@ func Move(from, to *os.File, max int) (n int, err error) {
 		return 0, fmt.Errorf("move output of %s: %w", from.Name(), err)
 	}
 	return n, nil
+}
+
+// Buffered returns how many bytes f holds; 0 if that cannot be told.
+func Buffered(f *os.File) int {
+	count := 0
+	_ = fd.With(f, func(n int) (err error) {
+		count, err = unix.IoctlGetInt(n, unix.TIOCINQ)
+		return err
+	})
+	return count
 }
 
 // Full reports whether a writer of f would have to wait.

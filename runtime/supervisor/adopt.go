@@ -1,0 +1,198 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"pier/api/shim"
+	"pier/kernel/cgroup"
+	"pier/kernel/pidfd"
+	"pier/kernel/pipe"
+	"pier/lib/errkind"
+)
+
+// given is what a predecessor's task comes with, as far as anybody kept it.
+type given struct {
+	pidfd, master, stdin, rootfs *os.File
+	child                        bool // of pierd
+	attached                     waiting
+}
+
+// adopt takes up a task that pierd hands over. The output FIFOs are opened by their names; those that came along have
+// done their work, which was to keep the content.
+func (s *Supervisor) adopt(r *shim.Adopt, files []*os.File) error {
+	if err := validate(r.Task.TaskRef); err != nil {
+		return err
+	}
+	g := given{child: r.Child, attached: waiting{Patient: r.Patient, Others: r.Others}}
+	for _, f := range []struct {
+		there bool
+		to    **os.File
+	}{{r.Files.Pidfd, &g.pidfd}, {r.Files.Master, &g.master}, {r.Files.Stdin, &g.stdin}} {
+		if !f.there {
+			continue
+		}
+		if len(files) == 0 {
+			return errkind.New(errkind.Invalid, "adopt task %s: a descriptor is missing", name(r.Task.TaskRef))
+		}
+		*f.to, files[0] = files[0], nil
+		files = files[1:]
+	}
+	return s.takeUp(r.Task.TaskRef, g)
+}
+
+// recover takes up every other task there is a record of.
+func (s *Supervisor) recover() error {
+	containers, err := os.ReadDir(filepath.Join(s.root, "tasks"))
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		ref := shim.TaskRef{ID: c.Name()}
+		if err := s.recoverOne(ref); err != nil {
+			s.log.Error("recover task", "task", ref, "err", err)
+		}
+		execs, err := os.ReadDir(filepath.Join(s.dir(ref), "exec"))
+		if err != nil {
+			continue // it has none, or was removed
+		}
+		for _, e := range execs {
+			ref.Exec = e.Name()
+			if err := s.recoverOne(ref); err != nil {
+				s.log.Error("recover task", "task", ref, "err", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) recoverOne(ref shim.TaskRef) error {
+	if err := validate(ref); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	known := s.tasks[ref] != nil || s.making[ref] != nil
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	return s.takeUp(ref, given{})
+}
+
+// takeUp continues with a task as its files, journal and g show it. It owns the files in g. What never began, or is from
+// before the last boot, is removed.
+func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
+	t := s.newTask(record{Task: shim.Task{TaskRef: ref}})
+	defer func() {
+		if err != nil {
+			t.discard()
+			for _, f := range []*os.File{g.pidfd, g.master, g.stdin, g.rootfs} {
+				if f != nil {
+					f.Close()
+				}
+			}
+			err = fmt.Errorf("take up task %s: %w", name(ref), err)
+		}
+	}()
+	s.starting.RLock()
+	defer s.starting.RUnlock()
+	text, err := os.ReadFile(t.path("task.json"))
+	if os.IsNotExist(err) { // the predecessor died before anything began
+		t.made = true
+		return errkind.New(errkind.NotFound, "it never began")
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &t.record)
+	}
+	if err != nil {
+		return err
+	}
+	if t.record.Boot != s.boot {
+		t.made = true
+		return errkind.New(errkind.NotFound, "the machine was started anew since")
+	}
+	t.info = t.record.Task
+	if err := t.open(); err != nil {
+		return err
+	}
+	if t.cgroup, err = cgroup.Open(t.info.Cgroup); err != nil && !errkind.Is(err, errkind.NotFound) {
+		return err
+	}
+	pid, startTime, at := t.journal.process()
+	if pid == 0 {
+		t.made = true
+		s.sweep(t)
+		return errkind.New(errkind.NotFound, "its process was not made")
+	}
+	if t.pidfd, g.pidfd = g.pidfd, nil; t.pidfd == nil {
+		if t.pidfd, err = pidfd.Open(pid, startTime); err != nil && !errkind.Is(err, errkind.NotFound) {
+			return err
+		}
+	}
+	t.child, t.master, t.rootfs = g.child, g.master, g.rootfs
+	if err := t.takeStdin(g.stdin); err != nil {
+		return err
+	}
+	g = given{attached: g.attached}
+	if exit := t.readExit(); exit != nil { // all but the announcement was done
+		t.hub.closed = true
+		s.enter(t, pid, startTime, at)
+		s.finish(t, exit)
+		return nil
+	}
+	if err := t.openOutput(); err != nil {
+		return err
+	}
+	t.hub.expect(g.attached)
+	s.enter(t, pid, startTime, at)
+	go s.wait(t)
+	return nil
+}
+
+// takeStdin continues to hold standard input, with f if somebody kept it.
+func (t *task) takeStdin(f *os.File) (err error) {
+	closed := t.journal.flag(flagStdinClosed) || !t.info.Stdio.OpenStdin || t.info.Terminal
+	if closed {
+		if f != nil {
+			f.Close()
+		}
+		return nil
+	}
+	if f == nil {
+		if f, err = pipe.Open(t.path("stdin"), os.O_WRONLY); err != nil {
+			return nil // no reader is left
+		}
+	}
+	t.stdin, err = pipe.Hold(f)
+	return err
+}
+
+// sweep ends what a predecessor may have begun to start.
+func (s *Supervisor) sweep(t *task) {
+	if t.ref.Exec != "" || t.cgroup == nil {
+		return
+	}
+	for _, step := range []func() error{t.cgroup.Kill, t.cgroup.Delete} {
+		if err := step(); err != nil {
+			s.log.Error("end a start that was cut off", "task", t.ref, "err", err)
+		}
+	}
+}
+
+// reaped takes the word of pierd for how its child ended.
+func (s *Supervisor) reaped(e *shim.Exit) error {
+	t, err := s.find(e.TaskRef)
+	if err != nil {
+		return err
+	}
+	if e.Pid != t.info.Pid {
+		return errkind.New(errkind.Invalid, "task %s: its process is %d, not %d", name(e.TaskRef), t.info.Pid, e.Pid)
+	}
+	select {
+	case t.reaped <- *e:
+	default: // told before
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+// Package supervisor is the one process per host that owns every container process: it starts them, holds their standard
+// streams, writes their logs, waits for them and keeps their exit records. It serves api/shim on a unix socket, dials
+// nobody, and knows nothing of images, networks or HTTP.
+//
+//	container --stdout--> FIFO --peek--> attached streams --> log file --then--> consume
+//	          <--stdin--- FIFO <-- pierd writes here itself
+//	          <--- tty ---> master --move--> FIFO (and on as above)
+//
+// # Why no byte is lost or doubled
+//
+// Output stays in the FIFO until it was sent to all attached streams and is in the log; the FIFO is held open by the
+// container, by pierd and by the supervisor, so it outlives each of them. What the supervisor is about to do is first
+// noted in the task's journal, a mapped page (see journal.go). A new supervisor reads from it whether the log was written
+// and the FIFO emptied, and goes on from there; an attached stream says how far it had come.
+//
+// # On disk, below the root folder
+//
+//	supervisor.sock            mode 0600; only root may connect
+//	tasks/<id>/task.json       what was started; boot id
+//	tasks/<id>/journal         the mapped page: process, positions, intents
+//	tasks/<id>/{stdin,stdout,stderr}   FIFOs, owned by the container's user
+//	tasks/<id>/exit.json       the exit record, written before the exit is announced
+//	tasks/<id>/exec/<exec>/    the same for each process started later
+//
+// # Slow readers
+//
+// A stream that was attached before the start, or to an exec, is like the reader of a shell's pipe: the task waits for
+// it without limit. Any other attached stream may hold the task up for StallLimit without taking a byte; then it is
+// dropped. The end of a task waits for no stream: what one has not taken yet (a FIFO's content at most) is kept for it.
+//
+// # Locks
+//
+// Supervisor.mu guards the maps. hub.mu guards a task's list of streams and the positions. attacher.mu keeps frames
+// whole, logFile.mu keeps lines whole. They are taken in this order, attacher.mu and logFile.mu never together.
+// Supervisor.starting is held for reading while processes are made, so that the reaper of orphans knows them all.
+//
+// Start reading at Run.
+package supervisor

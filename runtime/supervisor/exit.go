@@ -1,0 +1,121 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"pier/api/shim"
+	"pier/kernel/pidfd"
+	"pier/lib/atomicfile"
+	"pier/lib/errkind"
+)
+
+const (
+	// statusLimit is how long the exit status of a process that is not our child is looked for.
+	statusLimit = 5 * time.Second
+	unknownCode = 255
+)
+
+// wait ends a task when its process has: the order is that the status is known, all output is out, the record is on
+// disk, the process is reaped, and the exit is announced. A successor that finds any part done goes on from there.
+func (s *Supervisor) wait(t *task) {
+	if t.pidfd != nil { // else it ended while nobody could see it
+		if err := pidfd.Wait(context.Background(), t.pidfd); err != nil {
+			s.log.Error("wait for task", "task", t.ref, "err", err)
+			return
+		}
+	}
+	exit := t.readExit()
+	if exit == nil {
+		exit = s.settle(t)
+	}
+	if t.pidfd != nil {
+		_, _ = pidfd.Reap(t.pidfd) // not ours, if it was adopted
+	}
+	s.finish(t, exit)
+}
+
+// settle finds out how the process of t ended, gets its output out and writes the record.
+func (s *Supervisor) settle(t *task) *shim.Exit {
+	exit := s.status(t)
+	if t.ref.Exec == "" && t.cgroup != nil {
+		if t.record.SharedPids {
+			if err := t.cgroup.Kill(); err != nil {
+				s.log.Error("kill what is left of task", "task", t.ref, "err", err)
+			}
+		}
+		if n, err := t.cgroup.OOMKills(); err == nil && n > 0 {
+			exit.OOM = true
+		}
+	}
+	t.hub.hurry()
+	for _, o := range t.streams {
+		o.finish()
+	}
+	for _, o := range t.streams {
+		<-o.ended
+	}
+	text, err := json.Marshal(exit)
+	if err == nil {
+		err = atomicfile.WriteVolatile(t.exitPath(), text, 0o600)
+	}
+	if err != nil {
+		s.log.Error("write exit record", "task", t.ref, "err", err)
+	}
+	return exit
+}
+
+// finish makes the exit known and lets go of what the task held.
+func (s *Supervisor) finish(t *task, exit *shim.Exit) {
+	t.hub.close("")
+	s.mu.Lock()
+	t.info.Exit = exit
+	s.tell(shim.Response{Exit: exit})
+	s.mu.Unlock()
+	t.release()
+}
+
+// status asks, in turn, everybody who can know.
+func (s *Supervisor) status(t *task) *shim.Exit {
+	exit := &shim.Exit{TaskRef: t.ref, Pid: t.info.Pid, At: time.Now()}
+	if t.pidfd == nil {
+		exit.Code, exit.Unknown = unknownCode, true
+		return exit
+	}
+	st, err := pidfd.Peek(t.pidfd)
+	if err == nil {
+		exit.Code = st.Code
+		return exit
+	}
+	deadline := time.After(statusLimit)
+	for {
+		// A zombie that is somebody else's child.
+		st, err := pidfd.ZombieStatus(t.info.Pid, t.info.StartTime)
+		if err != nil {
+			// One that was reaped.
+			st, err = pidfd.ExitInfo(t.pidfd)
+		}
+		if err == nil {
+			exit.Code = st.Code
+			return exit
+		}
+		s.mu.Lock()
+		child := t.child
+		s.mu.Unlock()
+		pause := 5 * time.Millisecond
+		if errkind.Is(err, errkind.Unsupported) && !child {
+			break
+		}
+		select {
+		case told := <-t.reaped:
+			return &told
+		case <-time.After(pause):
+			continue
+		case <-deadline:
+		}
+		break
+	}
+	exit.Code, exit.Unknown = unknownCode, true
+	return exit
+}

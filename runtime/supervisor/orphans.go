@@ -1,0 +1,63 @@
+package supervisor
+
+import (
+	"context"
+	"time"
+
+	"pier/kernel/pidfd"
+)
+
+// orphanPause gathers the deaths of many processes into one look.
+const orphanPause = 100 * time.Millisecond
+
+// reapOrphans reaps processes that fell to this subreaper: grandchildren whose parents have died. A task's own process is
+// never touched; task.wait takes its status.
+func (s *Supervisor) reapOrphans(ctx context.Context) {
+	exits := pidfd.Exits(ctx)
+	for { // the first look is for what ended before the channel was there
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(orphanPause):
+			}
+			if s.starting.TryLock() { // a process that is being made is not in tasks yet
+				break
+			}
+		}
+		s.reapUnknown()
+		s.starting.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-exits:
+		}
+	}
+}
+
+func (s *Supervisor) reapUnknown() {
+	children, err := pidfd.Children()
+	if err != nil {
+		s.log.Error("look for orphans", "err", err)
+		return
+	}
+	s.mu.Lock()
+	known := make(map[int]bool, len(s.tasks))
+	for _, t := range s.tasks {
+		if t.info.Exit == nil {
+			known[t.info.Pid] = true
+		}
+	}
+	s.mu.Unlock()
+	for _, pid := range children {
+		if known[pid] {
+			continue
+		}
+		f, err := pidfd.Open(pid, 0)
+		if err != nil {
+			continue
+		}
+		_, _ = pidfd.Reap(f) // one that runs is left alone
+		f.Close()
+	}
+}

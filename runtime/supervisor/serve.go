@@ -1,0 +1,287 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/api/shim"
+	"pier/kernel/fdsock"
+	"pier/kernel/pidfd"
+	"pier/kernel/tty"
+	"pier/lib/errkind"
+)
+
+// serve answers the requests of one connection, one after the other.
+func (s *Supervisor) serve(c *net.UnixConn) {
+	defer c.Close()
+	if _, uid, _, err := fdsock.PeerCred(c); err != nil || uid != os.Getuid() {
+		s.log.Warn("refuse a connection", "uid", uid, "err", err)
+		return
+	}
+	conn := fdsock.NewConn(c)
+	for {
+		payload, files, err := conn.Receive(shim.MaxFrame)
+		if err != nil {
+			return // the peer went away, or does not speak our language
+		}
+		var r shim.Request
+		again := false
+		if err := json.Unmarshal(payload, &r); err != nil {
+			err = send(conn, shim.Response{Error: wireError(errkind.New(errkind.Invalid, "request: %w", err))})
+			again = err == nil
+		} else {
+			payload = nil // may be large, and a stream lasts long
+			again = s.answer(conn, &r, files)
+		}
+		for _, f := range files {
+			f.Close()
+		}
+		if !again {
+			return
+		}
+	}
+}
+
+// answer handles one request; it owns neither connection nor files, and sets those entries of files to nil that it keeps.
+// It reports whether the connection can take another request.
+func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File) bool {
+	switch {
+	case r.Kind == shim.KindAttach && r.Attach != nil:
+		s.attach(conn, r.Attach)
+		return false
+	case r.Kind == shim.KindWatch:
+		s.watch(conn)
+		return false
+	case r.Kind == shim.KindUpgrade:
+		return send(conn, shim.Response{Error: wireError(s.upgrade(conn))}) == nil // answered by the next program if it works
+	case r.Kind == shim.KindStart && r.Start != nil:
+		return s.started(conn, func() (*task, error) {
+			want := 0
+			for _, has := range []bool{r.Start.HasRootfs, r.Start.HasNetns} {
+				if has {
+					want++
+				}
+			}
+			if len(files) != want {
+				return nil, errkind.New(errkind.Invalid, "start %s: %d descriptors came with it, not %d", r.Start.ID, len(files), want)
+			}
+			t, err := s.start(context.Background(), r.Start, files)
+			if err == nil && r.Start.HasRootfs {
+				files[0] = nil // the task's
+			}
+			return t, err
+		})
+	case r.Kind == shim.KindExec && r.Exec != nil:
+		return s.started(conn, func() (*task, error) { return s.exec(context.Background(), r.Exec) })
+	case r.Kind == shim.KindCustody && r.Custody != nil:
+		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
+	case r.Kind == shim.KindAdopt && r.Adopt != nil:
+		return send(conn, shim.Response{Error: wireError(s.adopt(r.Adopt, files))}) == nil
+	}
+	response, err := s.plain(r)
+	response.Error = wireError(err)
+	if err := send(conn, response); err != nil {
+		return false
+	}
+	if r.Kind == shim.KindShutdown && response.Error == nil {
+		s.stop()
+		return false
+	}
+	return true
+}
+
+// plain handles the requests that carry no descriptors.
+func (s *Supervisor) plain(r *shim.Request) (response shim.Response, err error) {
+	switch {
+	case r.Kind == shim.KindHello:
+		response.Hello = s.hello()
+	case r.Kind == shim.KindSignal && r.Signal != nil:
+		err = s.signal(r.Signal)
+	case r.Kind == shim.KindResize && r.Resize != nil:
+		err = s.resize(r.Resize)
+	case r.Kind == shim.KindFreeze && r.Freeze != nil:
+		err = s.freeze(r.Freeze)
+	case r.Kind == shim.KindUpdate && r.Update != nil:
+		err = s.update(r.Update)
+	case r.Kind == shim.KindStdin && r.Stdin != nil:
+		err = s.closeStdin(*r.Stdin)
+	case r.Kind == shim.KindList:
+		response.Tasks = s.list()
+	case r.Kind == shim.KindRecover:
+		err = s.recover()
+	case r.Kind == shim.KindReaped && r.Reaped != nil:
+		err = s.reaped(r.Reaped)
+	case r.Kind == shim.KindDelete && r.Delete != nil:
+		err = s.delete(*r.Delete)
+	case r.Kind == shim.KindShutdown:
+		err = s.shutdown()
+	default:
+		err = errkind.New(errkind.Unsupported, "request %q: this supervisor does not know it, or its argument is missing", r.Kind)
+	}
+	return response, err
+}
+
+func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool {
+	t, err := get()
+	if err != nil {
+		return send(conn, shim.Response{Error: wireError(err)}) == nil
+	}
+	which, files, done := t.files()
+	defer done()
+	return send(conn, shim.Response{Started: &shim.Started{Task: t.view(), Files: which}}, files...) == nil
+}
+
+func (s *Supervisor) hello() *shim.Hello {
+	return &shim.Hello{Version: shim.Version, Pid: os.Getpid(), Generation: s.generation}
+}
+
+// sendLimit bounds the time that an answer may wait for a peer that does not read.
+const sendLimit = 10 * time.Second
+
+func send(conn *fdsock.Conn, r shim.Response, files ...*os.File) error {
+	payload, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	_ = conn.NetConn().SetWriteDeadline(time.Now().Add(sendLimit))
+	return conn.Send(payload, files...)
+}
+
+func wireError(err error) *shim.Error {
+	if err == nil {
+		return nil
+	}
+	var e *shim.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &shim.Error{Kind: errkind.Of(err), Message: err.Error()}
+}
+
+func (s *Supervisor) list() []shim.Task {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]shim.Task, 0, len(s.tasks))
+	for _, t := range s.tasks {
+		all = append(all, t.info)
+	}
+	return all
+}
+
+const sigkill = 9
+
+func (s *Supervisor) signal(r *shim.Signal) error {
+	t, err := s.find(r.TaskRef)
+	if err != nil {
+		return err
+	}
+	if t.view().Exit != nil {
+		return errkind.New(errkind.NotFound, "send signal %d to task %s: it has ended", r.Signal, name(t.ref))
+	}
+	switch {
+	case r.All && r.Signal == sigkill:
+		err = t.cgroup.Kill()
+	case r.All:
+		err = signalAll(t, r.Signal)
+	default:
+		err = pidfd.Signal(t.pidfd, r.Signal)
+	}
+	if err == nil && r.Signal == sigkill && t.journal.flag(flagFrozen) {
+		err = s.freeze(&shim.Freeze{ID: r.ID}) // what is frozen cannot die
+	}
+	return err
+}
+
+func signalAll(t *task, signal int) error {
+	pids, err := t.cgroup.Procs()
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		f, err := pidfd.Open(pid, 0)
+		if err == nil {
+			err = pidfd.Signal(f, signal)
+			f.Close()
+		}
+		if err != nil && !errkind.Is(err, errkind.NotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) resize(r *shim.Resize) error {
+	t, err := s.find(r.TaskRef)
+	if err != nil {
+		return err
+	}
+	if t.master == nil || t.view().Exit != nil {
+		return errkind.New(errkind.Conflict, "resize task %s: it has no terminal", name(t.ref))
+	}
+	return tty.SetSize(t.master, r.Width, r.Height)
+}
+
+// running returns the living container with its cgroup.
+func (s *Supervisor) running(id string) (*task, error) {
+	t, err := s.find(shim.TaskRef{ID: id})
+	if err != nil {
+		return nil, err
+	}
+	if t.view().Exit != nil || t.cgroup == nil {
+		return nil, errkind.New(errkind.Conflict, "container %s is not running", id)
+	}
+	return t, nil
+}
+
+func (s *Supervisor) freeze(r *shim.Freeze) error {
+	t, err := s.running(r.ID)
+	if err != nil {
+		return err
+	}
+	if r.On {
+		err = t.cgroup.Freeze()
+	} else {
+		err = t.cgroup.Thaw()
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.info.Exit == nil {
+		t.journal.setFlag(flagFrozen, r.On)
+	}
+	return nil
+}
+
+func (s *Supervisor) update(r *shim.Update) error {
+	t, err := s.running(r.ID)
+	if err != nil {
+		return err
+	}
+	resources := &specs.LinuxResources{}
+	if err := json.Unmarshal(r.Resources, resources); err != nil {
+		return errkind.New(errkind.Invalid, "update %s: the resources: %w", r.ID, err)
+	}
+	return t.cgroup.Set(resources)
+}
+
+func (s *Supervisor) shutdown() error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tasks {
+		if t.info.Exit == nil {
+			return errkind.New(errkind.Conflict, "end the supervisor: task %s is running", name(t.ref))
+		}
+	}
+	s.stopping = true
+	return nil
+}

@@ -1,0 +1,225 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/api/shim"
+	"pier/kernel/cgroup"
+	"pier/kernel/pipe"
+	"pier/lib/errkind"
+	"pier/runtime/oci"
+)
+
+// startLimit bounds the way from clone to execve; a file system that hangs must not hold a start for ever.
+const startLimit = 60 * time.Second
+
+// start runs a container's first process.
+func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File) (*task, error) {
+	ref := shim.TaskRef{ID: r.ID}
+	if err := validate(ref); err != nil {
+		return nil, err
+	}
+	spec := &specs.Spec{}
+	if err := json.Unmarshal(r.Spec, spec); err != nil {
+		return nil, errkind.New(errkind.Invalid, "start %s: the configuration: %w", r.ID, err)
+	}
+	if spec.Process == nil {
+		return nil, errkind.New(errkind.Invalid, "start %s: the configuration has no process", r.ID)
+	}
+	if spec.Linux == nil {
+		spec.Linux = &specs.Linux{}
+	}
+	if spec.Linux.CgroupsPath == "" {
+		spec.Linux.CgroupsPath = "/pier/" + r.ID
+	}
+	spec.Process.Terminal = r.Stdio.Terminal
+	c := &oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, Width: r.Width, Height: r.Height}
+	if r.HasRootfs {
+		c.Rootfs, files = files[0], files[1:]
+	}
+	if r.HasNetns {
+		c.Netns = files[0]
+	}
+	uid, gid := owner(spec.Process.User, spec.Linux)
+	s.starting.RLock()
+	defer s.starting.RUnlock()
+	t, err := s.begin(record{SharedPids: !hasPidNamespace(spec.Linux), Uid: uid, Gid: gid, Task: shim.Task{TaskRef: ref,
+		Cgroup: spec.Linux.CgroupsPath, Terminal: r.Stdio.Terminal, Stdio: r.Stdio, Log: r.Log}})
+	if err != nil {
+		return nil, err
+	}
+	if t.cgroup, err = cgroup.Create(spec.Linux.CgroupsPath, spec.Linux.Resources); err != nil {
+		return nil, s.fail(t, err)
+	}
+	c.Cgroup = t.cgroup
+	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
+		c.Stdio = stdio
+		return oci.Start(ctx, c)
+	})
+	if err != nil {
+		if deleteErr := t.cgroup.Delete(); deleteErr != nil {
+			s.log.Error("remove cgroup after a failed start", "task", ref, "err", deleteErr)
+		}
+		return nil, s.fail(t, err)
+	}
+	t.rootfs = c.Rootfs
+	go s.wait(t)
+	return t, nil
+}
+
+// exec runs one more process in a container that runs.
+func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
+	if r.Exec == "" {
+		return nil, errkind.New(errkind.Invalid, "exec in %s: it has no name", r.ID)
+	}
+	process := &specs.Process{}
+	if err := json.Unmarshal(r.Process, process); err != nil {
+		return nil, errkind.New(errkind.Invalid, "exec in %s: the process: %w", r.ID, err)
+	}
+	init, err := s.find(shim.TaskRef{ID: r.ID})
+	if err != nil {
+		return nil, err
+	}
+	process.Terminal = r.Stdio.Terminal
+	s.starting.RLock()
+	defer s.starting.RUnlock()
+	if init.view().Exit != nil || init.cgroup == nil {
+		return nil, errkind.New(errkind.Conflict, "container %s is not running", r.ID)
+	}
+	uid, gid := int(process.User.UID), int(process.User.GID)
+	if init.record.Uid != 0 && uid == 0 { // a user namespace maps the container's root
+		uid, gid = init.record.Uid, init.record.Gid
+	}
+	t, err := s.begin(record{SharedPids: true, Uid: uid, Gid: gid, Task: shim.Task{TaskRef: r.TaskRef, Cgroup: init.info.Cgroup,
+		Terminal: r.Stdio.Terminal, Stdio: r.Stdio}})
+	if err != nil {
+		return nil, err
+	}
+	t.cgroup = init.cgroup
+	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
+		return oci.Exec(ctx, &oci.ExecConfig{ID: r.ID, Target: init.pidfd, TargetPid: init.info.Pid, Process: process,
+			Seccomp: r.Seccomp, Cgroup: init.cgroup, Stdio: stdio, Width: r.Width, Height: r.Height})
+	})
+	if err != nil {
+		return nil, s.fail(t, err)
+	}
+	go s.wait(t)
+	return t, nil
+}
+
+// begin makes a task, with the streams that were attached before. It has no process yet.
+func (s *Supervisor) begin(r record) (*task, error) {
+	t := s.newTask(r)
+	s.mu.Lock()
+	_, alive := s.tasks[t.ref]
+	_, making := s.making[t.ref]
+	if alive || making {
+		s.mu.Unlock()
+		return nil, errkind.New(errkind.Conflict, "task %s exists already; delete it first", name(t.ref))
+	}
+	if s.stopping {
+		s.mu.Unlock()
+		return nil, errkind.New(errkind.Unavailable, "start %s: the supervisor is about to end", name(t.ref))
+	}
+	s.making[t.ref] = t
+	t.hub.streams, s.waiting[t.ref] = s.waiting[t.ref], nil
+	delete(s.waiting, t.ref)
+	s.mu.Unlock()
+	if err := t.prepare(); err != nil {
+		return nil, s.fail(t, err)
+	}
+	return t, nil
+}
+
+// launch opens the standard streams, makes the process and starts to carry its output.
+func (s *Supervisor) launch(ctx context.Context, t *task, run func(context.Context, oci.Stdio) (*oci.Process, error)) error {
+	if err := t.openOutput(); err != nil {
+		return err
+	}
+	var stdio oci.Stdio
+	var err error
+	if !t.record.Task.Terminal {
+		for i, to := range []**os.File{&stdio.Stdout, &stdio.Stderr} {
+			// For reading too: the process keeps its own FIFO whole when nobody else is left.
+			if *to, err = pipe.OpenChild(t.streams[i].fifo.Name(), os.O_RDWR); err != nil {
+				return err
+			}
+			defer (*to).Close()
+		}
+		if t.record.Task.Stdio.OpenStdin {
+			if stdio.Stdin, err = t.openStdin(); err != nil {
+				return err
+			}
+			defer stdio.Stdin.Close()
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	p, err := run(ctx, stdio)
+	if err != nil {
+		return err
+	}
+	at := time.Now()
+	t.journal.started(p.Pid, p.StartTime, at)
+	t.pidfd, t.master = p.Pidfd, p.Master
+	for _, o := range t.streams {
+		o.master = p.Master
+	}
+	s.enter(t, p.Pid, p.StartTime, at)
+	return nil
+}
+
+// enter makes a task that has a process known, and lets its output flow.
+func (s *Supervisor) enter(t *task, pid int, startTime uint64, at time.Time) {
+	s.mu.Lock()
+	t.info.Pid, t.info.StartTime, t.info.StartedAt = pid, startTime, at
+	delete(s.making, t.ref)
+	s.tasks[t.ref] = t
+	s.mu.Unlock()
+	t.hub.begin()
+	for _, o := range t.streams {
+		go o.run()
+	}
+}
+
+// fail undoes begin and launch and turns err into what the wire carries.
+func (s *Supervisor) fail(t *task, err error) error {
+	s.mu.Lock()
+	delete(s.making, t.ref)
+	s.mu.Unlock()
+	t.hub.close("the task did not start: " + err.Error())
+	t.discard()
+	var start *oci.StartError
+	if errors.As(err, &start) {
+		return &shim.Error{Kind: errkind.Of(err), Message: err.Error(), Errno: int(start.Errno), Call: start.Call}
+	}
+	return err
+}
+
+func hasPidNamespace(l *specs.Linux) bool {
+	for _, n := range l.Namespaces {
+		if n.Type == specs.PIDNamespace {
+			return n.Path == ""
+		}
+	}
+	return false
+}
+
+// owner returns the host's ids of the container's user.
+func owner(u specs.User, l *specs.Linux) (uid, gid int) {
+	mapped := func(id uint32, maps []specs.LinuxIDMapping) int {
+		for _, m := range maps {
+			if id >= m.ContainerID && id-m.ContainerID < m.Size {
+				return int(m.HostID + (id - m.ContainerID))
+			}
+		}
+		return int(id)
+	}
+	return mapped(u.UID, l.UIDMappings), mapped(u.GID, l.GIDMappings)
+}

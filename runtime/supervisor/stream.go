@@ -1,0 +1,205 @@
+package supervisor
+
+import (
+	"os"
+	"sync/atomic"
+	"time"
+
+	"pier/api/shim"
+	"pier/kernel/pipe"
+)
+
+// stream carries one output of a task from its FIFO to the attached streams and the log. One goroutine runs it; all
+// fields but finishing belong to that goroutine.
+type stream struct {
+	task   *task
+	kind   byte // shim.FrameStdout or shim.FrameStderr
+	fifo   *os.File
+	master *os.File // the terminal whose output passes through fifo, nil without one
+	slot   *slot
+
+	held  int     // bytes at the head of fifo that were sent already; they wait for the end of their line
+	redo  *intent // left by a predecessor
+	lossy bool    // a log error was reported
+
+	finishing atomic.Bool // the task has exited: take what is there and end
+	ended     chan struct{}
+}
+
+func newStream(t *task, kind byte, fifo, master *os.File) *stream {
+	s := &stream{task: t, kind: kind, fifo: fifo, master: master, ended: make(chan struct{})}
+	s.slot = t.journal.slot(int(kind) - shim.FrameStdout)
+	s.redo = s.slot.unfinished()
+	t.hub.sent[kind] = s.slot.done()
+	return s
+}
+
+func (s *stream) name() string {
+	if s.kind == shim.FrameStderr {
+		return "stderr"
+	}
+	return "stdout"
+}
+
+// run ends when finish was called and everything is out, or the files were closed.
+func (s *stream) run() {
+	defer close(s.ended)
+	s.task.hub.awaitResumed(func() bool { return !s.finishing.Load() && s.task.sup.watched() })
+	source := s.fifo
+	if s.master != nil {
+		source = s.master
+	}
+	// All the work is done by the callback: it runs at once, and then each time something has arrived.
+	err := pipe.Wait(source, func() bool {
+		s.drain(false)
+		return false
+	})
+	if s.finishing.Load() {
+		s.drain(true)
+	} else if err != nil {
+		s.task.sup.log.Warn("output of task is not read any more", "task", s.task.ref, "stream", s.name(), "err", err)
+	}
+}
+
+// finish makes run take what is there and end.
+func (s *stream) finish() {
+	s.finishing.Store(true)
+	source := s.fifo
+	if s.master != nil {
+		source = s.master
+	}
+	_ = source.SetReadDeadline(time.Unix(1, 0)) // wakes Wait
+}
+
+// drain moves output on until nothing new is there. last: no more will come, so the rest of a line goes out too.
+func (s *stream) drain(last bool) {
+	w, err := s.task.sup.tools.take()
+	if err != nil {
+		s.task.sup.log.Error("read output of task", "task", s.task.ref, "err", err)
+		return
+	}
+	defer s.task.sup.tools.put(w)
+	for {
+		moved := 0
+		if s.master != nil {
+			if moved, err = pipe.Move(s.master, s.fifo, pipe.Size); err != nil {
+				s.task.sup.log.Error("read terminal of task", "task", s.task.ref, "err", err)
+			}
+		}
+		text, err := w.scratch.Peek(s.fifo)
+		if err != nil {
+			s.task.sup.log.Error("read output of task", "task", s.task.ref, "err", err)
+			return
+		}
+		// What cannot grow, because the FIFO is full or more pieces are in it than one look sees, does not wait for a newline.
+		flush := last && moved == 0
+		if s.held > 0 && len(text) <= s.held && !flush {
+			if pipe.Buffered(s.fifo) <= len(text) && !pipe.Full(s.fifo) {
+				return
+			}
+			flush = true
+		}
+		if len(text) == 0 {
+			if moved > 0 {
+				continue
+			}
+			return
+		}
+		s.pass(w, text, flush)
+	}
+}
+
+// pass sends what is new in text, the content of the FIFO, and then logs and consumes what need not wait for more.
+func (s *stream) pass(w *tools, text []byte, flush bool) {
+	hub := &s.task.hub
+	hub.send(s.kind, s.slot.done()+uint64(s.held), text[s.held:])
+	s.held = len(text)
+
+	n := len(text)
+	if s.redo != nil {
+		n = s.finishIntent(w, text)
+	} else if log := s.task.log; log != nil {
+		n = s.logPortion(w, log, text, flush)
+	} else {
+		s.slot.begin(n, text[n-1], 0, time.Time{})
+	}
+	if n == 0 {
+		return
+	}
+	if err := w.scratch.Consume(s.fifo, n, s.slot.marker()); err != nil {
+		s.task.sup.log.Error("consume output of task", "task", s.task.ref, "err", err)
+	}
+	s.slot.commit()
+	s.held -= n
+}
+
+// logPortion notes the intent and appends to the log. It returns how many bytes of text are in it.
+func (s *stream) logPortion(w *tools, log *logFile, text []byte, flush bool) int {
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	size, limit, err := log.room()
+	if err != nil {
+		s.lost(log, err)
+		size, limit = 0, maxPortion
+	}
+	at := time.Now()
+	encoded, n := log.encode(w.encoded[:0], text, s.name(), at, flush, limit)
+	w.encoded = encoded
+	if n == 0 {
+		return 0
+	}
+	s.slot.begin(n, text[n-1], size, at)
+	if err == nil {
+		if err := log.append(encoded, size); err != nil {
+			s.lost(log, err) // a full disk must not stop the container
+		}
+	}
+	s.slot.logged()
+	return n
+}
+
+// finishIntent does what a predecessor had begun: the log gets what is missing in it. The encoding is the same again
+// because the time is kept.
+func (s *stream) finishIntent(w *tools, text []byte) int {
+	r := s.redo
+	s.redo = nil
+	if r.bytes > len(text) { // nobody held the FIFO for a while and its content is gone
+		s.slot.drop()
+		return 0
+	}
+	if log := s.task.log; log != nil && !r.logged {
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		encoded, _ := log.encode(w.encoded[:0], text[:r.bytes], s.name(), r.time, true, 1<<62)
+		w.encoded = encoded
+		if err := log.complete(encoded, r.logBefore); err != nil {
+			s.lost(log, err)
+		}
+		s.slot.logged()
+	}
+	return r.bytes
+}
+
+func (s *stream) lost(log *logFile, err error) {
+	if !s.lossy {
+		s.lossy = true
+		s.task.sup.log.Error("log lines of task are lost", "task", s.task.ref, "log", log.spec.Path, "err", err)
+	}
+}
+
+// linger reads and forgets what processes left behind by an exec still write, so that they never block, until the last
+// of them has closed its output. It owns f.
+func linger(f *os.File) {
+	r, err := pipe.Reopen(f, os.O_RDONLY) // this one sees the end when there are no writers
+	f.Close()
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	buf := make([]byte, 4<<10)
+	for {
+		if _, err := r.Read(buf); err != nil {
+			return
+		}
+	}
+}
