@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"sort"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -112,4 +113,17 @@ func attr(set, clear, propagation uint64) unix.MountAttr {
 		clear |= unix.MOUNT_ATTR__ATIME
 	}
 	return unix.MountAttr{Attr_set: set, Attr_clr: clear, Propagation: propagation}
+}
+
+// MountOptions lists the mount options that are known, sorted; any other is handed to the file system.
+func MountOptions() []string {
+	all := []string{"bind", "rbind", "defaults", "async", "nomand", "norelatime", "loud"}
+	for name := range attrOptions {
+		all = append(all, name, "r"+name)
+	}
+	for name := range propagations {
+		all = append(all, name, "r"+name)
+	}
+	sort.Strings(all)
+	return all
 }

@@ -35,6 +35,9 @@ func (s *start) mounts() error {
 }
 
 func (s *start) mount(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+	if o.copyUp {
+		return errkind.New(errkind.Unsupported, "the option tmpcopyup is not supported")
+	}
 	if o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0 {
 		return s.mountIDMapped(m, o, before)
 	}

@@ -1,0 +1,27 @@
+// Command pier-runtime starts containers: as an OCI runtime (runtime/command) and, with the first argument "supervise",
+// as the one supervisor of a host's containers (runtime/supervisor).
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"pier/runtime/command"
+	"pier/runtime/supervisor"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx := context.Background()
+	if len(os.Args) > 1 && os.Args[1] == "supervise" {
+		if err := supervisor.Main(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "pier-runtime supervise:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(command.Main(ctx, version, os.Args[1:]))
+}

@@ -1,0 +1,142 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/spf13/cobra"
+
+	"pier/kernel/spawn"
+	"pier/lib/errkind"
+)
+
+// options are the flags before the command.
+type options struct {
+	root      string
+	log       string
+	logFormat string
+	debug     bool
+	systemd   bool
+	criu      string
+	rootless  string
+	stdin     *os.File
+	stdout    *os.File
+	stderr    *os.File
+}
+
+// exitCode ends a command with another status than 1 and without a message.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Main runs one command line (without the program's name) and returns the status to exit with: that of the container's
+// process for run and exec in the foreground, 1 after an error, which is written to standard error and to --log.
+func Main(ctx context.Context, version string, args []string) int {
+	o := &options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	err := spawn.HideMemory()
+	if err == nil {
+		root := newRoot(o, version)
+		root.SetArgs(args)
+		err = root.ExecuteContext(ctx)
+	}
+	var code exitCode
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	}
+	o.report(err)
+	return 1
+}
+
+func newRoot(o *options, version string) *cobra.Command {
+	root := &cobra.Command{
+		Use: "pier-runtime", Short: "Start and manage containers from OCI bundles", Version: version,
+		SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return o.check() },
+	}
+	root.SetVersionTemplate("pier-runtime version {{.Version}}\nspec: " + specs.Version + "\n")
+	root.CompletionOptions.DisableDefaultCmd = true
+	f := root.PersistentFlags()
+	f.StringVar(&o.root, "root", "/run/pier-runtime", "folder for the state of containers (should be in memory)")
+	f.StringVar(&o.log, "log", "", "file for errors (default: standard error alone)")
+	f.StringVar(&o.logFormat, "log-format", "text", "format of --log: text or json")
+	f.BoolVar(&o.debug, "debug", false, "accepted for compatibility")
+	f.BoolVar(&o.systemd, "systemd-cgroup", false, "not supported: cgroups are made directly")
+	f.StringVar(&o.criu, "criu", "", "accepted for compatibility")
+	f.StringVar(&o.rootless, "rootless", "auto", "accepted for compatibility")
+	root.AddCommand(createCommand(o), runCommand(o), startCommand(o), execCommand(o), killCommand(o), deleteCommand(o),
+		stateCommand(o), listCommand(o), psCommand(o), eventsCommand(o), pauseCommand(o), resumeCommand(o), updateCommand(o),
+		specCommand(o), featuresCommand(o))
+	return root
+}
+
+func (o *options) check() error {
+	if o.systemd {
+		return errkind.New(errkind.Unsupported, "--systemd-cgroup is not supported; configure the engine for the cgroupfs driver")
+	}
+	if o.logFormat != "text" && o.logFormat != "json" {
+		return errkind.New(errkind.Invalid, "--log-format %q: want text or json", o.logFormat)
+	}
+	return nil
+}
+
+// report writes err where the caller looks for it: engines read the last line of --log.
+func (o *options) report(err error) {
+	now := time.Now().Format(time.RFC3339)
+	fmt.Fprintf(o.stderr, "time=%q level=error msg=%q\n", now, err)
+	if o.log == "" {
+		return
+	}
+	f, openErr := os.OpenFile(o.log, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if openErr != nil {
+		fmt.Fprintf(o.stderr, "time=%q level=error msg=%q\n", now, openErr)
+		return
+	}
+	defer f.Close()
+	if o.logFormat == "json" {
+		_ = json.NewEncoder(f).Encode(map[string]string{"level": "error", "msg": err.Error(), "time": now})
+		return
+	}
+	fmt.Fprintf(f, "time=%q level=error msg=%q\n", now, err)
+}
+
+// maxDocument bounds every JSON document that is read, in bytes.
+const maxDocument = 10 << 20
+
+// readDocument decodes the JSON file name into to; "-" is standard input.
+func (o *options) readDocument(name string, to any) error {
+	in := o.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxDocument+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > maxDocument {
+		return errkind.New(errkind.Invalid, "%s is larger than %d bytes", name, maxDocument)
+	}
+	if err := json.Unmarshal(data, to); err != nil {
+		return errkind.New(errkind.Invalid, "%s is not what it should be: %w", name, err)
+	}
+	return nil
+}
+
+func (o *options) printJSON(v any) error {
+	e := json.NewEncoder(o.stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,202 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/spf13/cobra"
+
+	"pier/kernel/cgroup"
+	"pier/kernel/tty"
+	"pier/lib/atomicfile"
+	"pier/lib/errkind"
+	"pier/runtime/oci"
+)
+
+// makeOptions are the flags of create and run.
+type makeOptions struct {
+	bundle        string
+	consoleSocket string
+	pidFile       string
+	preserve      int
+	detach        bool
+	keep          bool
+}
+
+func (m *makeOptions) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVarP(&m.bundle, "bundle", "b", "", "path of the bundle (default: the working folder)")
+	f.StringVar(&m.consoleSocket, "console-socket", "", "unix socket that takes the terminal's master")
+	f.StringVar(&m.pidFile, "pid-file", "", "file to write the process's number to")
+	f.IntVar(&m.preserve, "preserve-fds", 0, "how many descriptors from 3 on to pass on")
+	f.Bool("no-pivot", false, "accepted for compatibility: the root is always changed by pivot_root")
+	f.Bool("no-new-keyring", false, "accepted for compatibility: a container always gets a keyring of its own")
+}
+
+func createCommand(o *options) *cobra.Command {
+	var m makeOptions
+	c := &cobra.Command{Use: "create ID", Short: "Make a container that waits for start", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			_, err := o.create(c.Context(), args[0], &m, false)
+			return err
+		}}
+	m.flags(c)
+	return c
+}
+
+func runCommand(o *options) *cobra.Command {
+	var m makeOptions
+	c := &cobra.Command{Use: "run ID", Short: "Make and start a container", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return o.run(c.Context(), args[0], &m) }}
+	m.flags(c)
+	c.Flags().BoolVarP(&m.detach, "detach", "d", false, "return when the container runs")
+	c.Flags().BoolVar(&m.keep, "keep", false, "keep the container's state when it ends")
+	c.Flags().Bool("no-subreaper", false, "accepted for compatibility")
+	return c
+}
+
+func startCommand(o *options) *cobra.Command {
+	return &cobra.Command{Use: "start ID", Short: "Start a container that was created", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := o.load(args[0])
+			if err != nil {
+				return err
+			}
+			return r.start(c.Context())
+		}}
+}
+
+// made is a container that waits for start.
+type made struct {
+	*record
+	process *oci.Prepared
+	relay   *relay // between our terminal and the container's, nil without one
+}
+
+// create makes the container of a bundle, up to its start. In the foreground its terminal stays with us. After an error
+// nothing is left.
+func (o *options) create(ctx context.Context, id string, m *makeOptions, foreground bool) (_ *made, err error) {
+	bundle, err := filepath.Abs(m.bundle)
+	if err != nil {
+		return nil, err
+	}
+	spec := &specs.Spec{}
+	if err := o.readDocument(filepath.Join(bundle, "config.json"), spec); err != nil {
+		return nil, err
+	}
+	if spec.Process == nil {
+		return nil, errkind.New(errkind.Invalid, "config.json has no process")
+	}
+	if err := checkConsole(spec.Process.Terminal, m.consoleSocket, foreground); err != nil {
+		return nil, err
+	}
+	r, err := o.newRecord(id)
+	if err != nil {
+		return nil, err
+	}
+	r.Bundle, r.Spec = bundle, spec
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(r.dir)
+		}
+	}()
+	if r.Cgroup, err = cgroupPath(spec, id); err != nil {
+		return nil, err
+	}
+	var limits *specs.LinuxResources
+	if spec.Linux != nil {
+		limits = spec.Linux.Resources
+	}
+	group, err := cgroup.Create(r.Cgroup, limits)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = group.Kill()
+			_ = group.Delete()
+		}
+	}()
+	c := &oci.Container{ID: id, Spec: spec, Bundle: bundle, Cgroup: group, Gate: r.gate(), PreserveFDs: m.preserve}
+	if !spec.Process.Terminal {
+		c.Stdio = oci.Stdio{Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}
+	} else if foreground {
+		c.Width, c.Height, _ = tty.Size(o.stdin)
+	}
+	p, err := oci.Create(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := &made{record: r, process: p}
+	r.Pid, r.StartTime = p.Pid, p.StartTime
+	if err = r.save(); err != nil {
+		return nil, err
+	}
+	if out.relay, err = o.terminal(p.Master, m.consoleSocket); err != nil {
+		return nil, err
+	}
+	if m.pidFile != "" {
+		if err = atomicfile.WriteVolatile(m.pidFile, []byte(strconv.Itoa(p.Pid)), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// start runs the startContainer hooks, lets the process go and runs the poststart hooks.
+func (r *record) start(ctx context.Context) error {
+	if s := r.status(); s != specs.StateCreated {
+		return errkind.New(errkind.Conflict, "cannot start a container in the %s state", s)
+	}
+	h := r.Spec.Hooks
+	if h != nil && len(h.StartContainer) > 0 {
+		f, err := r.open()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := oci.RunHooksIn(ctx, "startContainer", h.StartContainer, r.state(), f); err != nil {
+			return errors.Join(err, r.kill())
+		}
+	}
+	if err := oci.Release(ctx, r.gate(), r.Spec.Process.Args); err != nil {
+		return err
+	}
+	if h != nil {
+		if err := oci.RunHooks(ctx, "poststart", h.Poststart, r.state()); err != nil {
+			return errors.Join(err, r.kill())
+		}
+	}
+	return nil
+}
+
+// run makes, starts and, in the foreground, waits for a container and removes it.
+func (o *options) run(ctx context.Context, id string, m *makeOptions) error {
+	c, err := o.create(ctx, id, m, !m.detach)
+	if err != nil {
+		return err
+	}
+	if err := c.start(ctx); err != nil {
+		c.relay.close()
+		return errors.Join(err, o.remove(ctx, c.record, true))
+	}
+	if m.detach {
+		return nil
+	}
+	status, err := oci.Foreground(ctx, &c.process.Process, c.relay.resize)
+	c.relay.close()
+	if !m.keep {
+		err = errors.Join(err, o.remove(ctx, c.record, true))
+	}
+	if err != nil {
+		return err
+	}
+	if status.Code != 0 {
+		return exitCode(status.Code)
+	}
+	return nil
+}

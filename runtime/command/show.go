@@ -1,0 +1,246 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/spf13/cobra"
+
+	"pier/lib/errkind"
+)
+
+// shown is one container as state and list print it: the specification's state, and what runc adds to it.
+type shown struct {
+	Version     string               `json:"ociVersion"`
+	ID          string               `json:"id"`
+	Pid         int                  `json:"pid"`
+	Status      specs.ContainerState `json:"status"`
+	Bundle      string               `json:"bundle"`
+	Rootfs      string               `json:"rootfs"`
+	Created     time.Time            `json:"created"`
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Owner       string               `json:"owner"`
+}
+
+func (r *record) show() shown {
+	s := r.state()
+	out := shown{Version: s.Version, ID: s.ID, Pid: s.Pid, Status: s.Status, Bundle: s.Bundle, Created: r.Created, Annotations: s.Annotations}
+	if r.Spec.Root != nil {
+		out.Rootfs = r.Spec.Root.Path
+		if !filepath.IsAbs(out.Rootfs) {
+			out.Rootfs = filepath.Join(r.Bundle, out.Rootfs)
+		}
+	}
+	return out
+}
+
+func stateCommand(o *options) *cobra.Command {
+	return &cobra.Command{Use: "state ID", Short: "Print the state of a container", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := o.load(args[0])
+			if err != nil {
+				return err
+			}
+			return o.printJSON(r.show())
+		}}
+}
+
+func listCommand(o *options) *cobra.Command {
+	var format string
+	var quiet bool
+	c := &cobra.Command{Use: "list", Short: "List the containers of --root", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		entries, err := os.ReadDir(o.root)
+		if err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		all := []shown{}
+		for _, e := range entries {
+			if r, err := o.load(e.Name()); err == nil { // one that is being made or removed is passed over
+				all = append(all, r.show())
+			}
+		}
+		switch {
+		case quiet:
+			for _, s := range all {
+				fmt.Fprintln(o.stdout, s.ID)
+			}
+			return nil
+		case format == "json":
+			return json.NewEncoder(o.stdout).Encode(all)
+		case format != "table":
+			return errkind.New(errkind.Invalid, "--format %q: want table or json", format)
+		}
+		w := tabwriter.NewWriter(o.stdout, 12, 1, 3, ' ', 0)
+		fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
+		for _, s := range all {
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.Pid, s.Status, s.Bundle, s.Created.Format(time.RFC3339Nano), "root")
+		}
+		return w.Flush()
+	}}
+	c.Flags().StringVarP(&format, "format", "f", "table", "table or json")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only the ids")
+	return c
+}
+
+func psCommand(o *options) *cobra.Command {
+	var format string
+	c := &cobra.Command{Use: "ps ID [PS-OPTION...]", Short: "Show the processes of a container", Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return o.ps(c.Context(), args[0], args[1:], format) }}
+	c.Flags().SetInterspersed(false)
+	c.Flags().StringVarP(&format, "format", "f", "table", "table or json")
+	return c
+}
+
+func (o *options) ps(ctx context.Context, id string, args []string, format string) error {
+	r, err := o.load(id)
+	if err != nil {
+		return err
+	}
+	group, err := r.group()
+	if err != nil {
+		return err
+	}
+	pids, err := group.Procs()
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		return json.NewEncoder(o.stdout).Encode(append([]int{}, pids...))
+	}
+	if len(args) == 0 {
+		args = []string{"-ef"}
+	}
+	out, err := exec.CommandContext(ctx, "ps", args...).Output()
+	if err != nil {
+		return fmt.Errorf("ps %s: %w", strings.Join(args, " "), err)
+	}
+	return printProcesses(o, string(out), pids)
+}
+
+// printProcesses prints the lines of ps's table that belong to pids.
+func printProcesses(o *options, table string, pids []int) error {
+	lines := strings.Split(strings.TrimRight(table, "\n"), "\n")
+	column := -1
+	for i, title := range strings.Fields(lines[0]) {
+		if title == "PID" {
+			column = i
+		}
+	}
+	if column < 0 {
+		return errkind.New(errkind.Invalid, "the ps options show no column PID")
+	}
+	wanted := make(map[string]bool, len(pids))
+	for _, pid := range pids {
+		wanted[strconv.Itoa(pid)] = true
+	}
+	fmt.Fprintln(o.stdout, lines[0])
+	for _, line := range lines[1:] {
+		if f := strings.Fields(line); len(f) > column && wanted[f[column]] {
+			fmt.Fprintln(o.stdout, line)
+		}
+	}
+	return nil
+}
+
+// event is one line of events, in runc's form.
+type event struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+	Data any    `json:"data,omitempty"`
+}
+
+func eventsCommand(o *options) *cobra.Command {
+	var once bool
+	var interval time.Duration
+	c := &cobra.Command{Use: "events ID", Short: "Print statistics of a container, and when it runs out of memory", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return o.events(c.Context(), args[0], once, interval) }}
+	c.Flags().BoolVar(&once, "stats", false, "print the statistics once and end")
+	c.Flags().DurationVar(&interval, "interval", 5*time.Second, "time between statistics")
+	return c
+}
+
+func (o *options) events(ctx context.Context, id string, once bool, interval time.Duration) error {
+	if interval <= 0 {
+		return errkind.New(errkind.Invalid, "--interval must be greater than 0")
+	}
+	r, err := o.load(id)
+	if err != nil {
+		return err
+	}
+	if r.status() == specs.StateStopped {
+		return errkind.New(errkind.Conflict, "container with id %s is not running", id)
+	}
+	group, err := r.group()
+	if err != nil {
+		return err
+	}
+	encoder := json.NewEncoder(o.stdout)
+	killed, err := group.OOMKills()
+	if err != nil {
+		return err
+	}
+	for {
+		stats, err := group.Stats()
+		if err != nil {
+			if r.status() == specs.StateStopped {
+				return nil
+			}
+			return err
+		}
+		if err := encoder.Encode(event{"stats", id, figures(stats)}); err != nil || once {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(interval):
+		}
+		if now, err := group.OOMKills(); err == nil && now > killed {
+			killed = now
+			if err := encoder.Encode(event{Type: "oom", ID: id}); err != nil {
+				return err
+			}
+		}
+		if r.status() == specs.StateStopped {
+			return nil
+		}
+	}
+}
+
+// memoryFigure is one counter of memory in events.
+type memoryFigure struct {
+	Limit   uint64 `json:"limit"`
+	Usage   uint64 `json:"usage,omitempty"`
+	Max     uint64 `json:"max,omitempty"`
+	Failcnt uint64 `json:"failcnt"`
+}
+
+func figure(m cgroups.MemoryData) memoryFigure {
+	return memoryFigure{Limit: m.Limit, Usage: m.Usage, Max: m.MaxUsage, Failcnt: m.Failcnt}
+}
+
+// figures puts the statistics under the names that readers of events know.
+func figures(s *cgroups.Stats) map[string]any {
+	return map[string]any{
+		"cpu": map[string]any{
+			"usage": map[string]any{"total": s.CpuStats.CpuUsage.TotalUsage, "percpu": s.CpuStats.CpuUsage.PercpuUsage,
+				"kernel": s.CpuStats.CpuUsage.UsageInKernelmode, "user": s.CpuStats.CpuUsage.UsageInUsermode},
+			"throttling": map[string]any{"periods": s.CpuStats.ThrottlingData.Periods,
+				"throttledPeriods": s.CpuStats.ThrottlingData.ThrottledPeriods, "throttledTime": s.CpuStats.ThrottlingData.ThrottledTime},
+		},
+		"memory": map[string]any{"cache": s.MemoryStats.Cache, "usage": figure(s.MemoryStats.Usage), "swap": figure(s.MemoryStats.SwapUsage),
+			"kernel": figure(s.MemoryStats.KernelUsage), "kernelTCP": figure(s.MemoryStats.KernelTCPUsage), "raw": s.MemoryStats.Stats},
+		"pids":  map[string]any{"current": s.PidsStats.Current, "limit": s.PidsStats.Limit},
+		"blkio": s.BlkioStats,
+	}
+}
