@@ -24,6 +24,7 @@ import (
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
 	"pier/daemon/store/record"
+	"pier/kernel/fsroot"
 	"pier/kernel/mount"
 )
 
@@ -152,6 +153,7 @@ func (c *chroot) Step(ctx context.Context, r engine.StepRequest) (code int, err 
 		return 0, err
 	}
 	defer os.Remove(dir)
+	inRoot := fsroot.FromFile(r.Rootfs)
 	root, err := mount.OpenTreeAt(r.Rootfs, "", true)
 	if err != nil {
 		return 0, err
@@ -175,10 +177,11 @@ func (c *chroot) Step(ctx context.Context, r engine.StepRequest) (code int, err 
 		return 0, err
 	}
 	for _, m := range r.Mounts {
-		place := filepath.Join(dir, m.Destination)
-		if err := c.point(m.Source, place); err != nil {
+		place, err := c.point(inRoot, m.Source, m.Destination)
+		if err != nil {
 			return 0, err
 		}
+		place = filepath.Join(dir, place)
 		var f *os.File
 		if m.Type == "tmpfs" {
 			f, err = mount.Filesystem("tmpfs", nil, 0)
@@ -192,7 +195,7 @@ func (c *chroot) Step(ctx context.Context, r engine.StepRequest) (code int, err 
 			return 0, err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(dir, r.Cwd), 0o755); err != nil {
+	if err := inRoot.MkdirAll(r.Cwd, 0o755, 0, 0); err != nil {
 		return 0, err
 	}
 	args := append([]string{"chroot", dir, "/bin/busybox", "env", "-i"}, r.Env...)
@@ -210,19 +213,23 @@ func (c *chroot) Step(ctx context.Context, r engine.StepRequest) (code int, err 
 	return 0, err
 }
 
-func (c *chroot) point(source, place string) error {
+// point makes a mount point, inside the root whatever links are there.
+func (c *chroot) point(root *fsroot.Root, source, place string) (string, error) {
 	fi, err := os.Stat(source)
 	if err == nil && !fi.IsDir() {
-		if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
-			return err
+		if err := root.MkdirAll(filepath.Dir(place), 0o755, 0, 0); err != nil {
+			return "", err
 		}
-		f, err := os.OpenFile(place, os.O_CREATE, 0o644)
+		f, err := root.OpenFile(place, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
-			return err
+			return "", err
 		}
-		return f.Close()
+		return place, f.Close()
 	}
-	return os.MkdirAll(place, 0o755)
+	if err := root.MkdirAll(place, 0o755, 0, 0); err != nil {
+		return "", err
+	}
+	return root.Resolve(place)
 }
 
 func firstOf(a, b error) error {

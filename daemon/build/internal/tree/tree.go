@@ -10,7 +10,6 @@ package tree
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -83,7 +82,7 @@ func Resolve(t Tree, name string, follow bool) (string, error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", &fs.PathError{Op: "open", Path: name, Err: errors.New("too many levels of symbolic links")}
+			return "", errkind.New(errkind.Invalid, "open %s: too many levels of symbolic links", name)
 		}
 		if path.IsAbs(e.Link) {
 			at = "/"
