@@ -10,15 +10,20 @@ import (
 
 	"github.com/moby/moby/api/types"
 
-	"pier/daemon/engine"
 	"pier/lib/errkind"
 )
 
 // aliveEvery is how often a connection whose client has closed its sending half is asked whether it is still there.
-const aliveEvery = 2 * time.Second
+const aliveEvery = 500 * time.Millisecond
 
 // closeWriter is a connection whose two directions end one by one: a socket, not a websocket.
 type closeWriter interface{ CloseWrite() error }
+
+// processStream is an attached process: *engine.Stream.
+type processStream interface {
+	io.ReadWriteCloser
+	closeWriter
+}
 
 // streamType names the form of a stream: frames, or raw for a terminal. Before 1.42 both went by the raw name.
 func streamType(r *request, terminal bool) string {
@@ -53,7 +58,7 @@ func hijack(w http.ResponseWriter, r *request, contentType string) (net.Conn, io
 
 // pump moves bytes between a hijacked connection and a process until the process ends, the user detaches, or the
 // client is gone. It closes both.
-func pump(conn net.Conn, in io.Reader, stream *engine.Stream, stdin bool) {
+func pump(conn net.Conn, in io.Reader, stream processStream, stdin bool) {
 	done := make(chan struct{})
 	inputDone := make(chan struct{})
 	go func() {
