@@ -56,7 +56,7 @@ func TestPublishedPorts(t *testing.T) {
 		t.Errorf("ports of 80/tcp: %+v", got)
 	}
 	r.n.Leave(c.id)
-	r.blocked(nil, "tcp", "127.0.0.1:8080")
+	r.closes(nil, "tcp", "127.0.0.1:8080")
 	r.blocked(nil, "tcp", "[::1]:8080")
 	again := r.join(network.JoinOptions{Name: "web2", Ports: ports("8080:80/tcp", "127.0.0.1:8081:81/tcp")}) // free again at once
 	r.serve(again.Netns, "tcp4", "0.0.0.0:80")
@@ -264,7 +264,7 @@ func TestAdoptAfterRestart(t *testing.T) {
 		t.Error("the port was given twice")
 	}
 	r.n.Leave(o.ContainerID)
-	r.blocked(r.outside, "tcp", "203.0.113.1:8080")
+	r.closes(r.outside, "tcp", "203.0.113.1:8080")
 }
 
 func TestAddressesRunOut(t *testing.T) {

@@ -218,6 +218,12 @@ func (r *rig) blocked(ns *os.File, kind, address string) {
 	}
 }
 
+// closes waits for address to be out of reach.
+func (r *rig) closes(ns *os.File, kind, address string) {
+	r.t.Helper()
+	eventually(r.t, address+" is closed", func() bool { _, err := r.ask(ns, kind, address); return err != nil })
+}
+
 // links lists the interfaces of the host but its loopback and the bridge to the outside.
 func (r *rig) links() string {
 	var names []string

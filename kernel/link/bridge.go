@@ -56,7 +56,12 @@ func (t *thread) ensureBridge(b Bridge) error {
 		return errkind.New(errkind.Conflict, "a link of kind %s has that name", l.Type())
 	}
 	v6 := slices.ContainsFunc(b.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() })
-	conf := [][2]string{{"ipv6/conf/%s/accept_ra", "0"}, {"ipv6/conf/%s/disable_ipv6", oneIf(!v6)}, {"ipv4/conf/%s/route_localnet", oneIf(b.Loopback)}}
+	conf := [][2]string{
+		{"ipv6/conf/%s/accept_ra", "0"},
+		{"ipv6/conf/%s/accept_dad", "0"}, // its addresses are ours alone, and must serve at once
+		{"ipv6/conf/%s/disable_ipv6", oneIf(!v6)},
+		{"ipv4/conf/%s/route_localnet", oneIf(b.Loopback)},
+	}
 	for _, c := range conf {
 		err := t.set("net/"+fmt.Sprintf(c[0], b.Name), c[1])
 		if err != nil && !errors.Is(err, unix.ENOENT) {

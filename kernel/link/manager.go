@@ -23,6 +23,7 @@ const workers = 4
 type Manager struct {
 	home *os.File
 	jobs chan job
+	quit chan struct{}
 
 	mu      sync.Mutex // guards the fields that follow
 	running int
@@ -55,7 +56,7 @@ func New() (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace: %w", err)
 	}
-	return &Manager{home: home, jobs: make(chan job)}, nil
+	return &Manager{home: home, jobs: make(chan job), quit: make(chan struct{})}, nil
 }
 
 // Close ends the threads, once those that work are done. Namespaces and links stay.
@@ -66,7 +67,7 @@ func (m *Manager) Close() error {
 		return nil
 	}
 	m.closed = true
-	close(m.jobs)
+	close(m.quit)
 	m.mu.Unlock()
 	m.done.Wait()
 	return m.home.Close()
@@ -81,19 +82,19 @@ func (m *Manager) Do(ns *os.File, f func() error) error {
 func (m *Manager) run(ns *os.File, work func(*thread) error) error {
 	j := job{ns: ns, work: work, done: make(chan error, 1)}
 	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return errkind.New(errkind.Unavailable, "network: the manager is closed")
-	}
-	if m.idle == 0 && m.running < workers {
+	if m.idle == 0 && m.running < workers && !m.closed {
 		m.running++
 		m.idle++
 		m.done.Go(m.worker)
 	}
 	m.idle--
 	m.mu.Unlock()
-	m.jobs <- j
-	return <-j.done
+	select {
+	case m.jobs <- j:
+		return <-j.done
+	case <-m.quit:
+		return errkind.New(errkind.Unavailable, "network: the manager is closed")
+	}
 }
 
 // worker serves jobs on a thread of its own until Close. A thread that cannot come home again ends with its goroutine,
@@ -103,7 +104,16 @@ func (m *Manager) worker() {
 	t := &thread{m: m}
 	defer t.close()
 	err := t.open()
-	for j := range m.jobs {
+	for {
+		var j job
+		select {
+		case j = <-m.jobs:
+		case <-m.quit:
+			if err == nil {
+				runtime.UnlockOSThread()
+			}
+			return
+		}
 		if err != nil {
 			j.done <- err
 		} else {
@@ -118,7 +128,6 @@ func (m *Manager) worker() {
 		m.idle++
 		m.mu.Unlock()
 	}
-	runtime.UnlockOSThread()
 }
 
 func (t *thread) open() error {

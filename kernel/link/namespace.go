@@ -26,7 +26,8 @@ type Interface struct {
 	MTU       int
 	Addresses []netip.Prefix
 	// Hairpin lets the bridge send frames back to where they came from. Where the host filters bridged traffic
-	// (br_netfilter), a container reaches its own published port only so.
+	// (br_netfilter), a container reaches its own published port only so. It comes into force shortly after
+	// NewNamespace has returned.
 	Hairpin bool
 }
 
@@ -131,18 +132,18 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 		return err
 	}
 	if f.Hairpin {
-		port := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: outer}}
-		if err := t.routes.LinkSetHairpin(port, true); err != nil {
-			return fmt.Errorf("hairpin: %w", err)
-		}
+		// Not waited for: the kernel's lock for links may be busy with namespaces that go away.
+		go t.m.hairpin(outer)
 	}
 	inner, err := inside.LinkByName(f.Name)
 	if err != nil {
 		return err
 	}
 	if slices.ContainsFunc(f.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
-		if err := t.set("net/ipv6/conf/"+f.Name+"/disable_ipv6", "0"); err != nil {
-			return err
+		for _, c := range [...][2]string{{"accept_dad", "0"}, {"disable_ipv6", "0"}} {
+			if err := t.set("net/ipv6/conf/"+f.Name+"/"+c[0], c[1]); err != nil {
+				return err
+			}
 		}
 	}
 	for _, p := range f.Addresses {
@@ -160,6 +161,13 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 		return fmt.Errorf("up: %w", err)
 	}
 	return nil
+}
+
+// hairpin lets a port of a bridge send back what it received. A link that is gone already is no matter.
+func (m *Manager) hairpin(name string) {
+	_ = m.run(nil, func(t *thread) error {
+		return t.routes.LinkSetHairpin(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name}}, true)
+	})
 }
 
 // addPair makes both ends in one message: the outer one at home, up and on its bridge, the inner one in ns, still down.
