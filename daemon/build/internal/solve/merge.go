@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 
 	"pier/daemon/build/internal/graph"
 	"pier/daemon/image/layer"
@@ -92,9 +93,18 @@ func (r *run) layersOf(chain digest.Digest) ([]layer.Layer, error) {
 	return layers, nil
 }
 
-// stack puts layers that were made elsewhere on top of chain.
+// stack puts layers that were made elsewhere on top of chain. Each is unpacked there once and found again later, also by
+// other builds.
 func (r *run) stack(ctx context.Context, chain digest.Digest, layers []layer.Layer) (digest.Digest, error) {
 	for _, l := range layers {
+		there := l.DiffID
+		if chain != "" {
+			there = identity.ChainID([]digest.Digest{chain, l.DiffID})
+		}
+		if r.hold(there) == nil {
+			chain = there
+			continue
+		}
 		tar, err := r.s.Layers.Tar(ctx, l.ChainID)
 		if err != nil {
 			return "", err
