@@ -120,7 +120,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			s.names[name] = row.ID
 		}
 	}
-	return s, nil
+	return s, blobs.Sweep(func(d digest.Digest) bool { _, named := rows[d.String()]; return named })
 }
 
 // take makes the image of a record ready for use.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -59,14 +60,21 @@ func Open(root string) (*Store, error) {
 	return s, s.sweep()
 }
 
-// sweep removes temporary files that a crash left. Downloads that can go on have a digest for a name, and stay.
+// partialAge is how long a download that broke off waits for somebody to go on with it.
+const partialAge = 7 * 24 * time.Hour
+
+// sweep removes temporary files that a crash left. Downloads that can go on have a digest for a name, and stay a while.
 func (s *Store) sweep() error {
 	entries, err := os.ReadDir(filepath.Join(s.root, ingestDir))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "tmp-") {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(e.Name(), "tmp-") || time.Since(info.ModTime()) > partialAge {
 			if err := os.Remove(filepath.Join(s.root, ingestDir, e.Name())); err != nil {
 				return err
 			}
@@ -216,6 +224,25 @@ func (s *Store) List() ([]digest.Digest, error) {
 		}
 	}
 	return all, nil
+}
+
+// Sweep removes the blobs that keep does not want and that are older than a week: what interrupted downloads brought
+// is not fetched again when somebody tries once more.
+func (s *Store) Sweep(keep func(digest.Digest) bool) error {
+	all, err := s.List()
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		info, err := os.Lstat(s.path(d))
+		if err != nil || keep(d) || time.Since(info.ModTime()) < partialAge {
+			continue
+		}
+		if err := s.Remove(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func mismatch(got, want digest.Digest) error {
