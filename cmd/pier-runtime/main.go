@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"pier/kernel/spawn"
 	"pier/runtime/command"
 	"pier/runtime/supervisor"
 )
@@ -17,7 +18,11 @@ var version = "dev"
 func main() {
 	ctx := context.Background()
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
-		if err := supervisor.Main(ctx, os.Args[2:]); err != nil {
+		err := spawn.HideMemory()
+		if err == nil {
+			err = supervisor.Main(ctx, os.Args[2:])
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "pier-runtime supervise:", err)
 			os.Exit(1)
 		}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pier/kernel/internal/fd"
+	"pier/lib/errkind"
 )
 
 // Send hands a terminal's master to whoever listens on the unix socket at path, as OCI runtimes do it (--console-socket):
@@ -26,4 +27,27 @@ func Send(path string, master *os.File) error {
 		return fmt.Errorf("send terminal to %s: %w", path, err)
 	}
 	return nil
+}
+
+// Receive takes the master that a runtime sends on conn (Send's other side). The caller closes it.
+func Receive(conn *net.UnixConn) (*os.File, error) {
+	name, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
+	_, n, flags, _, err := conn.ReadMsgUnix(name, rights)
+	if err != nil {
+		return nil, fmt.Errorf("receive terminal: %w", err)
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:n])
+	if err != nil || len(messages) != 1 || flags&unix.MSG_CTRUNC != 0 {
+		return nil, errkind.New(errkind.Invalid, "receive terminal: the message holds no single descriptor")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errkind.New(errkind.Invalid, "receive terminal: the message holds no single descriptor")
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		unix.Close(fds[0])
+		return nil, fmt.Errorf("receive terminal: %w", err)
+	}
+	unix.CloseOnExec(fds[0])
+	return os.NewFile(uintptr(fds[0]), "ptmx"), nil
 }

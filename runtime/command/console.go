@@ -13,7 +13,7 @@ import (
 func checkConsole(terminal bool, socket string, foreground bool) error {
 	switch {
 	case terminal && socket == "" && !foreground:
-		return errkind.New(errkind.Invalid, "cannot allocate tty if runc will detach without setting console socket")
+		return errkind.New(errkind.Invalid, "a terminal that is not ours needs --console-socket")
 	case !terminal && socket != "":
 		return errkind.New(errkind.Invalid, "--console-socket is given but the process has no terminal")
 	}

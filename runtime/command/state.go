@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +41,8 @@ const (
 
 // folder returns the state folder of id, which must be one plain path component.
 func (o *options) folder(id string) (string, error) {
-	if valid, _ := regexp.MatchString(`^[A-Za-z0-9_+.-]{1,1024}$`, id); !valid || id == "." || id == ".." {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-"
+	if id == "" || len(id) > 255 || strings.Trim(id, letters) != "" || id == "." || id == ".." {
 		return "", errkind.New(errkind.Invalid, "invalid container id %q: only letters, digits and _ + - . are allowed", id)
 	}
 	return filepath.Join(o.root, id), nil

@@ -48,7 +48,7 @@ type Process struct {
 	Pid int
 	// StartTime is field 22 of /proc/PID/stat, in clock ticks since boot.
 	StartTime uint64
-	// Pidfd is close-on-exec and non-blocking, fit for pidfd.Wait.
+	// Pidfd is close-on-exec, fit for pidfd.Wait.
 	Pidfd *os.File
 	// Master is the terminal's master side, non-blocking; nil without a terminal.
 	Master *os.File

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,6 +18,20 @@ import (
 	"pier/kernel/seccomp"
 	"pier/lib/id"
 )
+
+// TestMain removes the parent of the tests' cgroups.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if parent, err := cgroup.Open(testParent()); err == nil {
+		if err := parent.Delete(); err != nil {
+			println(err.Error())
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func testParent() string { return "/pier-test-oci-" + strconv.Itoa(os.Getpid()) }
 
 // testRoot makes a root of busybox alone.
 func testRoot(t testing.TB) string {
@@ -81,7 +96,7 @@ func dockerSpec(t testing.TB, root string, args ...string) *specs.Spec {
 func testContainer(t testing.TB, args ...string) *Container {
 	t.Helper()
 	name := id.New()
-	group, err := cgroup.Create("/pier-test-oci/"+name, nil)
+	group, err := cgroup.Create(testParent()+"/"+name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
