@@ -179,13 +179,13 @@ func TestStop(t *testing.T) {
 func TestExec(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()
-	cid := r.create("c", nil, "sleep", "60")
+	cid := r.create("target", nil, "sleep", "60")
 	r.must(r.Containers().Start(ctx, cid))
 	xs := r.Execs()
 	run := func(q container.ExecCreateRequest, input string) (string, int) {
 		t.Helper()
 		q.AttachStdout, q.AttachStderr = true, true
-		x, err := xs.Create(ctx, "c", q)
+		x, err := xs.Create(ctx, "target", q)
 		r.must(err)
 		s, err := xs.Start(ctx, x.ID, ExecStartOptions{})
 		r.must(err)
@@ -227,10 +227,10 @@ func TestExec(t *testing.T) {
 			t.Errorf("exec %q: %q, code %d; want %q, %d", tt.q.Cmd, out, code, tt.want, tt.code)
 		}
 	}
-	if _, err := xs.Create(ctx, "c", container.ExecCreateRequest{Cmd: []string{"id"}, User: "nobodyhere"}); err == nil {
+	if _, err := xs.Create(ctx, "target", container.ExecCreateRequest{Cmd: []string{"id"}, User: "nobodyhere"}); err == nil {
 		t.Error("an exec for a user that does not exist was made")
 	}
-	top, err := r.Containers().Top(ctx, "c", nil)
+	top, err := r.Containers().Top(ctx, "target", nil)
 	if err != nil || len(top.Processes) != 1 || top.Titles[1] != "PID" {
 		t.Errorf("top: %+v, %v", top, err)
 	}
@@ -304,6 +304,9 @@ func TestLogs(t *testing.T) {
 	}
 	if got := read(LogsOptions{Stdout: true, Stderr: true, Follow: true, Tail: -1}); got != want.String()+"last\n" {
 		t.Errorf("followed %d bytes, want %d", len(got), want.Len()+5)
+	}
+	if files, _ := filepath.Glob(r.logPath(cid) + "*"); len(files) < 3 {
+		t.Errorf("the log was not rotated: %v", files)
 	}
 	if got := read(LogsOptions{Stdout: true, Stderr: true, Tail: 3}); got != "199\n200\nlast\n" {
 		t.Errorf("tail: %q", got)
@@ -383,16 +386,16 @@ func TestNoSuchImage(t *testing.T) {
 func TestHealthAndRestart(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()
-	cid := r.create("h", func(c *container.Config, _ *container.HostConfig) {
+	cid := r.create("checked", func(c *container.Config, _ *container.HostConfig) {
 		c.Healthcheck = &container.HealthConfig{Test: []string{"CMD-SHELL", "test -e /tmp/ok"}, Interval: 30 * time.Millisecond, Retries: 2}
 	}, "sleep", "60")
 	r.must(r.Containers().Start(ctx, cid))
-	r.eventually("unhealthy", func() bool { return r.inspect("h").State.Health.Status == container.Unhealthy })
-	x, err := r.Execs().Create(ctx, "h", container.ExecCreateRequest{Cmd: []string{"touch", "/tmp/ok"}})
+	r.eventually("unhealthy", func() bool { return r.inspect("checked").State.Health.Status == container.Unhealthy })
+	x, err := r.Execs().Create(ctx, "checked", container.ExecCreateRequest{Cmd: []string{"touch", "/tmp/ok"}})
 	r.must(err)
 	_, err = r.Execs().Start(ctx, x.ID, ExecStartOptions{Detach: true})
 	r.must(err)
-	r.eventually("healthy", func() bool { return r.inspect("h").State.Health.Status == container.Healthy })
+	r.eventually("healthy", func() bool { return r.inspect("checked").State.Health.Status == container.Healthy })
 
 	r.create("again", func(_ *container.Config, h *container.HostConfig) {
 		h.RestartPolicy = container.RestartPolicy{Name: "on-failure", MaximumRetryCount: 2}
@@ -454,11 +457,15 @@ func TestStep(t *testing.T) {
 	w, err := r.layers.NewWritable("step-test")
 	r.must(err)
 	defer r.layers.RemoveWritable("step-test")
-	root, err := r.layers.Mount(img.Chain, &w, mountVolatile)
-	r.must(err)
-	defer root.Close()
+	step := func(ctx context.Context, q StepRequest) (int, error) {
+		root, err := r.layers.Mount(img.Chain, &w, layer.MountOptions{Volatile: true})
+		r.must(err)
+		defer root.Close()
+		q.Rootfs, q.Network = root, "none"
+		return r.Step(ctx, q)
+	}
 	var out bytes.Buffer
-	code, err := r.Step(context.Background(), StepRequest{Rootfs: root, Args: []string{"sh", "-c", "echo building; touch /made; exit 4"}, Network: "none", Stdout: &out})
+	code, err := step(context.Background(), StepRequest{Args: []string{"sh", "-c", "echo building; touch /made; exit 4"}, Stdout: &out})
 	if err != nil || code != 4 || out.String() != "building\n" {
 		t.Fatalf("code %d, %v, output %q", code, err, out.String())
 	}
@@ -468,10 +475,10 @@ func TestStep(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := r.Step(ctx, StepRequest{Rootfs: root, Args: []string{"sleep", "60"}, Network: "none", Stdout: &out}); !errkind.Is(err, errkind.Timeout) || time.Since(began) > 5*time.Second {
+	if _, err := step(ctx, StepRequest{Args: []string{"sleep", "60"}, Stdout: &out}); !errkind.Is(err, errkind.Timeout) || time.Since(began) > 5*time.Second {
 		t.Errorf("cancelled step: %v after %v", err, time.Since(began))
 	}
-	if _, err := r.Step(context.Background(), StepRequest{Rootfs: root, Args: []string{"nosuch"}, Network: "none", Stdout: &out}); err == nil || !strings.Contains(err.Error(), "executable file not found") {
+	if _, err := step(context.Background(), StepRequest{Args: []string{"nosuch"}, Stdout: &out}); err == nil || !strings.Contains(err.Error(), "executable file not found") {
 		t.Errorf("a step without its command: %v", err)
 	}
 }
@@ -486,7 +493,5 @@ func BenchmarkRunRm(b *testing.B) {
 		})
 	}
 }
-
-var mountVolatile = layer.MountOptions{Volatile: true}
 
 func filterAll() volume.Filter { return volume.Filter{} }

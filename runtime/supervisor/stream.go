@@ -79,7 +79,7 @@ func (s *stream) drain(last bool) {
 		return
 	}
 	defer s.task.sup.tools.put(w)
-	for {
+	for more := false; ; { // more: the last pass logged something, and whole lines may be left that did not fit
 		moved := 0
 		if s.master != nil {
 			if moved, err = pipe.Move(s.master, s.fifo, pipe.Size); err != nil {
@@ -93,7 +93,7 @@ func (s *stream) drain(last bool) {
 		}
 		// What cannot grow, because the FIFO is full or more pieces are in it than one look sees, does not wait for a newline.
 		flush := last && moved == 0
-		if s.held > 0 && len(text) <= s.held && !flush {
+		if s.held > 0 && len(text) <= s.held && !flush && !more {
 			if pipe.Buffered(s.fifo) <= len(text) && !pipe.Full(s.fifo) {
 				return
 			}
@@ -105,12 +105,13 @@ func (s *stream) drain(last bool) {
 			}
 			return
 		}
-		s.pass(w, text, flush)
+		more = s.pass(w, text, flush)
 	}
 }
 
-// pass sends what is new in text, the content of the FIFO, and then logs and consumes what need not wait for more.
-func (s *stream) pass(w *tools, text []byte, flush bool) {
+// pass sends what is new in text, the content of the FIFO, and then logs and consumes what need not wait for more. It
+// reports whether it consumed anything.
+func (s *stream) pass(w *tools, text []byte, flush bool) bool {
 	hub := &s.task.hub
 	hub.send(s.kind, s.slot.done()+uint64(s.held), text[s.held:])
 	s.held = len(text)
@@ -124,13 +125,14 @@ func (s *stream) pass(w *tools, text []byte, flush bool) {
 		s.slot.begin(n, text[n-1], 0, time.Time{})
 	}
 	if n == 0 {
-		return
+		return false
 	}
 	if err := w.scratch.Consume(s.fifo, n, s.slot.marker()); err != nil {
 		s.task.sup.log.Error("consume output of task", "task", s.task.ref, "err", err)
 	}
 	s.slot.commit()
 	s.held -= n
+	return true
 }
 
 // logPortion notes the intent and appends to the log. It returns how many bytes of text are in it.
