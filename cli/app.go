@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
+	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"pier/cli/internal/progress"
+	"pier/cli/internal/terminal"
 	"pier/client"
 	"pier/lib/errkind"
 )
@@ -91,6 +92,16 @@ func (a *app) each(args []string, f func(arg string) error) error {
 	return nil
 }
 
+// showProgress prints a stream of progress messages; an error in it ends pier with the code that it names.
+func showProgress(r io.Reader, w io.Writer, aux func(jsonstream.Message) bool) error {
+	err := progress.Show(r, w, aux)
+	var failure *jsonstream.Error
+	if errors.As(err, &failure) && failure.Code > 0 && failure.Code < 256 {
+		return &exitError{code: failure.Code, err: errors.New(failure.Message)}
+	}
+	return err
+}
+
 // report prints an error as pier prints all of them.
 func (a *app) report(err error) {
 	var answer *client.Error
@@ -101,19 +112,9 @@ func (a *app) report(err error) {
 	a.warnf("%s", strings.TrimSpace(err.Error()))
 }
 
-// terminalOf returns the descriptor of a stream that is a terminal.
-func terminalOf(stream any) (int, bool) {
-	f, ok := stream.(*os.File)
-	if !ok {
-		return 0, false
-	}
-	fd := int(f.Fd())
-	return fd, term.IsTerminal(fd)
-}
-
 // colours reports whether Out may carry colour: a terminal, and NO_COLOR is not set.
 func (a *app) colours() bool {
-	_, ok := terminalOf(a.Out)
+	_, ok := terminal.Of(a.Out)
 	return ok && a.env("NO_COLOR") == "" && a.env("TERM") != "dumb"
 }
 

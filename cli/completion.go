@@ -39,7 +39,7 @@ func (a *app) completeContainers(all bool) completer {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		list, err := c.ListContainers(context.Background(), client.ListOptions{All: all})
+		list, err := c.Containers().List(context.Background(), client.ListOptions{All: all})
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -60,7 +60,7 @@ func (a *app) completeImages() completer {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		list, err := c.ListImages(context.Background(), false, nil)
+		list, err := c.Images().List(context.Background(), false, nil)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

@@ -3,9 +3,11 @@
 //
 //	root.go      the command tree; only the command that was asked for is built
 //	app.go       what every command needs: streams, the daemon, errors with exit codes
-//	render.go    tables and templates
-//	terminal.go  raw mode, sizes, signals, detach keys
-//	create.go    flags of `run` and `create` -> container.CreateRequest (flags_*.go)
+//	internal/request   flags -> what the API takes, pure
+//	internal/packing   a folder -> the tar of a build
+//	internal/progress  pulls and builds, on a terminal and elsewhere
+//	internal/table     tables, templates, JSON
+//	internal/terminal  raw mode, sizes, signals, detach keys
 //
 // Exit codes: 0; 1 for an error; 125 when `run` fails before the command could start, 126 when it cannot be executed,
 // 127 when it does not exist; else the command's own, 128+n after signal n.

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/table"
 	"pier/client"
 )
 
@@ -36,7 +37,7 @@ func newEvents(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = c.Events(ctx, since, until, conditions, print)
+			err = c.System().Events(ctx, since, until, conditions, print)
 			if errors.Is(err, context.Canceled) {
 				return nil
 			}
@@ -79,9 +80,9 @@ func (a *app) eventPrinter(format string) (func(events.Message) error, error) {
 		e := json.NewEncoder(a.Out)
 		return func(m events.Message) error { return e.Encode(m) }, nil
 	}
-	t, err := parseTemplate(format)
+	t, err := table.Parse(format)
 	if err != nil {
 		return nil, err
 	}
-	return func(m events.Message) error { return execute(a.Out, t, m) }, nil
+	return func(m events.Message) error { return table.Execute(a.Out, t, m) }, nil
 }

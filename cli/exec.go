@@ -7,6 +7,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
+	"pier/cli/internal/terminal"
 	"pier/client"
 )
 
@@ -19,17 +21,17 @@ func newExec(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			var err error
-			if r.Env, err = readPairs(envFiles, env, a.env, true); err != nil {
+			if r.Env, err = request.Pairs(envFiles, env, a.env, true); err != nil {
 				return err
 			}
 			r.Cmd = args[1:]
 			if !detach {
 				r.AttachStdin, r.AttachStdout, r.AttachStderr = interactive, true, true
 			}
-			if _, err := parseKeys(r.DetachKeys); err != nil {
+			if _, err := terminal.ParseKeys(r.DetachKeys); err != nil {
 				return err
 			}
-			if _, terminal := terminalOf(a.In); r.Tty && interactive && !detach && !terminal {
+			if _, isTerminal := terminal.Of(a.In); r.Tty && interactive && !detach && !isTerminal {
 				return errors.New("the input device is not a TTY")
 			}
 			return a.exec(ctx, c, args[0], r, detach)
@@ -51,41 +53,41 @@ func newExec(a *app) *cobra.Command {
 
 func (a *app) exec(ctx context.Context, c *client.Client, ref string, r container.ExecCreateRequest, detach bool) error {
 	var size *[2]uint
-	if s := a.initialSize(); r.Tty && s != [2]uint{} {
+	if s := terminal.Size(a.Out); r.Tty && s != [2]uint{} {
 		size = &s
 	}
 	r.ConsoleSize = size
-	id, err := c.CreateExec(ctx, ref, r)
+	id, err := c.Execs().Create(ctx, ref, r)
 	if err != nil {
 		return err
 	}
 	start := container.ExecStartRequest{Detach: detach, Tty: r.Tty, ConsoleSize: size}
 	if detach {
-		return c.StartExec(ctx, id, start)
+		return c.Execs().Start(ctx, id, start)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	conn, err := c.AttachExec(ctx, id, start)
+	conn, err := c.Execs().Attach(ctx, id, start)
 	if err != nil {
 		if failure := startFailure(err); failure.(*exitError).code != 125 {
 			return failure
 		}
 		return err
 	}
-	s := &session{conn: conn, tty: r.Tty, out: a.Out, err: a.Err, detach: r.DetachKeys}
+	s := &terminal.Session{Conn: conn, TTY: r.Tty, Out: a.Out, Err: a.Err, Keys: r.DetachKeys}
 	if r.AttachStdin {
-		s.in = a.In
+		s.In = a.In
 	}
 	if r.Tty {
-		a.followSize(ctx, func(height, width uint) error { return c.ResizeExec(ctx, id, height, width) })
+		terminal.FollowSize(ctx, a.Out, func(height, width uint) error { return c.Execs().Resize(ctx, id, height, width) })
 	}
-	switch err := s.run(ctx); {
-	case errors.Is(err, errDetached):
+	switch err := s.Run(ctx); {
+	case errors.Is(err, terminal.ErrDetached):
 		return nil
 	case err != nil:
 		return err
 	}
-	result, err := c.InspectExec(ctx, id)
+	result, err := c.Execs().Inspect(ctx, id)
 	if err != nil {
 		return err
 	}

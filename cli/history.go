@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/id"
 )
@@ -18,7 +19,7 @@ func newHistory(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history [OPTIONS] IMAGE", Short: "Show the history of an image", Args: exactArgs(1), ValidArgsFunction: a.completeImages(),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			items, err := c.ImageHistory(ctx, args[0])
+			items, err := c.Images().History(ctx, args[0])
 			if err != nil {
 				return err
 			}
@@ -28,17 +29,17 @@ func newHistory(a *app) *cobra.Command {
 			rows := make([]historyRow, len(items))
 			for i, item := range items {
 				r := historyRow{ID: item.ID, CreatedBy: strings.ReplaceAll(item.CreatedBy, "\t", " "), Comment: item.Comment,
-					CreatedAt: time.Unix(item.Created, 0).Format(time.RFC3339), CreatedSince: ago(item.Created), Size: humanSize(item.Size)}
+					CreatedAt: time.Unix(item.Created, 0).Format(time.RFC3339), CreatedSince: table.Ago(item.Created), Size: table.Size(item.Size)}
 				if !human {
 					r.CreatedSince, r.Size = r.CreatedAt, strconv.FormatInt(item.Size, 10)
 				}
 				if !noTrunc {
-					r.ID, r.CreatedBy = id.Short(r.ID), ellipsis(r.CreatedBy, 45)
+					r.ID, r.CreatedBy = id.Short(r.ID), table.Ellipsis(r.CreatedBy, 45)
 				}
 				rows[i] = r
 			}
 			head := historyRow{ID: "IMAGE", CreatedSince: "CREATED", CreatedAt: "CREATED AT", CreatedBy: "CREATED BY", Size: "SIZE", Comment: "COMMENT"}
-			return render(a.Out, format, "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", head, rows)
+			return table.Render(a.Out, format, "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", head, rows)
 		}),
 	}
 	f := cmd.Flags()

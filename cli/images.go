@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/image"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/id"
 )
@@ -27,7 +28,7 @@ func newImages(a *app) *cobra.Command {
 			if len(args) == 1 {
 				conditions.Add("reference", args[0])
 			}
-			list, err := c.ListImages(ctx, all, conditions)
+			list, err := c.Images().List(ctx, all, conditions)
 			if err != nil {
 				return err
 			}
@@ -44,7 +45,7 @@ func newImages(a *app) *cobra.Command {
 			}
 			head := imageRow{Containers: "CONTAINERS", CreatedAt: "CREATED AT", CreatedSince: "CREATED", Digest: "DIGEST", ID: "IMAGE ID", Repository: "REPOSITORY",
 				SharedSize: "SHARED SIZE", Size: "SIZE", Tag: "TAG", UniqueSize: "UNIQUE SIZE", VirtualSize: "SIZE"}
-			return render(a.Out, format, columns, head, rows)
+			return table.Render(a.Out, format, columns, head, rows)
 		}),
 	}
 	f := cmd.Flags()
@@ -64,12 +65,12 @@ type imageRow struct {
 // imageRows makes a row for every name of the image, or one for an image without.
 func imageRows(s *image.Summary, short, once bool) []imageRow {
 	base := imageRow{ID: s.ID, Digest: "<none>", Repository: "<none>", Tag: "<none>", Containers: "N/A", SharedSize: "N/A", UniqueSize: "N/A",
-		Size: humanSize(s.Size), VirtualSize: humanSize(s.Size), CreatedSince: ago(s.Created), CreatedAt: time.Unix(s.Created, 0).String()}
+		Size: table.Size(s.Size), VirtualSize: table.Size(s.Size), CreatedSince: table.Ago(s.Created), CreatedAt: time.Unix(s.Created, 0).String()}
 	if s.Containers >= 0 {
 		base.Containers = strconv.FormatInt(s.Containers, 10)
 	}
 	if s.SharedSize >= 0 {
-		base.SharedSize, base.UniqueSize = humanSize(s.SharedSize), humanSize(s.Size-s.SharedSize)
+		base.SharedSize, base.UniqueSize = table.Size(s.SharedSize), table.Size(s.Size-s.SharedSize)
 	}
 	if short {
 		base.ID = id.Short(s.ID)

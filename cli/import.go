@@ -33,12 +33,12 @@ func newImport(a *app) *cobra.Command {
 				defer f.Close()
 				o.Source, root = "-", f
 			}
-			body, err := c.ImportImage(ctx, root, o)
+			body, err := c.Images().Import(ctx, root, o)
 			if err != nil {
 				return err
 			}
 			defer body.Close()
-			return a.progress(body, a.Out, nil)
+			return showProgress(body, a.Out, nil)
 		}),
 	}
 	cmd.Flags().StringArrayVarP(&o.Changes, "change", "c", nil, "Apply Dockerfile instruction to the created image")

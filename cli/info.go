@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/buildinfo"
 )
@@ -19,7 +20,7 @@ func newInfo(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "info [OPTIONS]", Short: "Display system-wide information", Args: noArgs,
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
-			info, err := c.Info(ctx)
+			info, err := c.System().Info(ctx)
 			if err != nil {
 				return err
 			}
@@ -27,11 +28,11 @@ func newInfo(a *app) *cobra.Command {
 				if format == "json" {
 					format = "{{json .}}"
 				}
-				t, err := parseTemplate(format)
+				t, err := table.Parse(format)
 				if err != nil {
 					return err
 				}
-				return execute(a.Out, t, info)
+				return table.Execute(a.Out, t, info)
 			}
 			a.printf("Client: Pier\n Version:    %s\n Host:       %s\n\nServer:\n", buildinfo.Version, c.Host())
 			a.printInfo(info)

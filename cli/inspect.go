@@ -3,10 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/errkind"
 )
@@ -44,7 +44,7 @@ func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Comman
 				}
 				found = append(found, object)
 			}
-			if err := renderRaw(a.Out, format, found); err != nil {
+			if err := table.Objects(a.Out, format, found); err != nil {
 				return err
 			}
 			if failed {
@@ -65,13 +65,13 @@ func lookUp(ctx context.Context, c *client.Client, kinds []string, ref string, s
 		var object json.RawMessage
 		switch kind {
 		case "container":
-			object, err = c.RawContainer(ctx, ref, size)
+			object, err = c.Containers().Raw(ctx, ref, size)
 		case "image":
-			object, err = c.RawImage(ctx, ref)
+			object, err = c.Images().Raw(ctx, ref)
 		case "network":
-			object, err = c.RawObject(ctx, "/networks/"+url.PathEscape(ref))
+			object, err = c.Networks().Raw(ctx, ref)
 		case "volume":
-			object, err = c.RawObject(ctx, "/volumes/"+url.PathEscape(ref))
+			object, err = c.Volumes().Raw(ctx, ref)
 		default:
 			return nil, invalid("%q is not a valid value for --type: use container, image, network or volume", kind)
 		}

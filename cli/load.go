@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/terminal"
 	"pier/client"
 )
 
@@ -25,15 +26,15 @@ func newLoad(a *app) *cobra.Command {
 				}
 				defer f.Close()
 				archive = f
-			} else if _, terminal := terminalOf(a.In); terminal {
+			} else if _, isTerminal := terminal.Of(a.In); isTerminal {
 				return errors.New("requested load from stdin, but stdin is empty: name a file with -i, or redirect one")
 			}
-			body, err := c.LoadImages(ctx, archive, quiet)
+			body, err := c.Images().Load(ctx, archive, quiet)
 			if err != nil {
 				return err
 			}
 			defer body.Close()
-			return a.progress(body, a.Out, nil)
+			return showProgress(body, a.Out, nil)
 		}),
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "Read from tar archive file, instead of STDIN")

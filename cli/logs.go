@@ -25,11 +25,11 @@ func newLogs(a *app) *cobra.Command {
 			if o.Until, err = moment(o.Until, time.Now()); err != nil {
 				return err
 			}
-			info, err := c.InspectContainer(ctx, args[0])
+			info, err := c.Containers().Inspect(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			body, err := c.ContainerLogs(ctx, info.ID, o)
+			body, err := c.Streams().Logs(ctx, info.ID, o)
 			if err != nil {
 				return err
 			}

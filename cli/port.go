@@ -16,7 +16,7 @@ func newPort(a *app) *cobra.Command {
 		Use: "port CONTAINER [PRIVATE_PORT[/PROTO]]", Short: "List port mappings or a specific mapping for the container", Args: rangeArgs(1, 2),
 		ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			info, err := c.InspectContainer(ctx, args[0])
+			info, err := c.Containers().Inspect(ctx, args[0])
 			if err != nil {
 				return err
 			}

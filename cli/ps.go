@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/id"
 )
@@ -31,7 +32,7 @@ func newPs(a *app) *cobra.Command {
 			if latest && last <= 0 {
 				last = 1
 			}
-			list, err := c.ListContainers(ctx, client.ListOptions{All: all, Size: size || strings.Contains(format, ".Size"), Limit: max(last, 0), Filters: conditions})
+			list, err := c.Containers().List(ctx, client.ListOptions{All: all, Size: size || strings.Contains(format, ".Size"), Limit: max(last, 0), Filters: conditions})
 			if err != nil {
 				return err
 			}
@@ -48,7 +49,7 @@ func newPs(a *app) *cobra.Command {
 			for i := range list {
 				rows[i] = psRowOf(&list[i], !noTrunc)
 			}
-			return render(a.Out, format, columns, psHead(), rows)
+			return table.Render(a.Out, format, columns, psHead(), rows)
 		}),
 	}
 	f := cmd.Flags()
@@ -85,7 +86,7 @@ func (r psRow) Label(name string) string {
 }
 
 func psRowOf(c *container.Summary, short bool) psRow {
-	r := psRow{ID: c.ID, Image: c.Image, Command: c.Command, CreatedAt: time.Unix(c.Created, 0).String(), RunningFor: ago(c.Created),
+	r := psRow{ID: c.ID, Image: c.Image, Command: c.Command, CreatedAt: time.Unix(c.Created, 0).String(), RunningFor: table.Ago(c.Created),
 		State: string(c.State), Status: c.Status, Ports: portsText(c.Ports), labels: c.Labels, Labels: joinLabels(c.Labels)}
 	names := make([]string, 0, len(c.Names))
 	for _, n := range c.Names {
@@ -108,7 +109,7 @@ func psRowOf(c *container.Summary, short bool) psRow {
 			local++
 		}
 		if short {
-			name = ellipsis(name, 15)
+			name = table.Ellipsis(name, 15)
 		}
 		mounts = append(mounts, name)
 	}
@@ -124,12 +125,12 @@ func psRowOf(c *container.Summary, short bool) psRow {
 	if c.Health != nil {
 		r.HealthStatus = string(c.Health.Status)
 	}
-	r.Size = humanSize(c.SizeRw)
+	r.Size = table.Size(c.SizeRw)
 	if c.SizeRootFs > 0 {
-		r.Size = fmt.Sprintf("%s (virtual %s)", r.Size, humanSize(c.SizeRootFs))
+		r.Size = fmt.Sprintf("%s (virtual %s)", r.Size, table.Size(c.SizeRootFs))
 	}
 	if short {
-		r.ID, r.Command = id.Short(r.ID), ellipsis(r.Command, 20)
+		r.ID, r.Command = id.Short(r.ID), table.Ellipsis(r.Command, 20)
 		if strings.HasPrefix(r.Image, "sha256:") {
 			r.Image = id.Short(r.Image)
 		}

@@ -44,7 +44,7 @@ func (a *app) pull(ctx context.Context, c *client.Client, name, platform string,
 	if tag == "" {
 		tag = "latest"
 	}
-	body, err := c.PullImage(ctx, repo, tag, platform, credentials(a.env, registryOf(repo)))
+	body, err := c.Images().Pull(ctx, repo, tag, platform, credentials(a.env, registryOf(repo)))
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (a *app) pull(ctx context.Context, c *client.Client, name, platform string,
 	if quiet {
 		w = io.Discard
 	}
-	return a.progress(body, w, nil)
+	return showProgress(body, w, nil)
 }
 
 // registryOf is the host part of a repository name, as config.json keys it.

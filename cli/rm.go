@@ -16,7 +16,7 @@ func newRm(a *app) *cobra.Command {
 		Use: "rm [OPTIONS] CONTAINER [CONTAINER...]", Short: "Remove one or more containers", Args: minArgs(1), ValidArgsFunction: a.completeContainers(true),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			return a.each(args, func(ref string) error {
-				err := c.RemoveContainer(ctx, strings.Trim(ref, "/"), force, volumes)
+				err := c.Containers().Remove(ctx, strings.Trim(ref, "/"), force, volumes)
 				if force && errkind.Is(err, errkind.NotFound) {
 					a.report(err)
 					return nil

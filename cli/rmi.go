@@ -16,7 +16,7 @@ func newRmi(a *app) *cobra.Command {
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			failed := false
 			for _, ref := range args {
-				removed, err := c.RemoveImage(ctx, ref, force, noPrune)
+				removed, err := c.Images().Remove(ctx, ref, force, noPrune)
 				if err != nil {
 					a.report(err)
 					failed = failed || !force || !errkind.Is(err, errkind.NotFound)

@@ -8,12 +8,14 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
+	"pier/cli/internal/terminal"
 	"pier/client"
 	"pier/lib/errkind"
 )
 
 func newRun(a *app) *cobra.Command {
-	var f createFlags
+	var f request.Container
 	var detach, sigProxy bool
 	var keys string
 	cmd := &cobra.Command{
@@ -21,7 +23,7 @@ func newRun(a *app) *cobra.Command {
 		Example: "  pier run --rm -it busybox sh\n  pier run -d --name web -p 8080:80 -m 64m nginx",
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if detach {
-				if len(f.attach) > 0 {
+				if len(f.Attach) > 0 {
 					return &exitError{code: 125, err: invalid("conflicting options: cannot specify both --attach and --detach")}
 				}
 				return a.runDetached(ctx, c, &f, args)
@@ -29,21 +31,21 @@ func newRun(a *app) *cobra.Command {
 			return a.runAttached(ctx, c, &f, args, keys, sigProxy)
 		}),
 	}
-	f.register(cmd.Flags())
+	f.Register(cmd.Flags())
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "Run container in background and print container ID")
 	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "Proxy received signals to the process")
 	cmd.Flags().StringVar(&keys, "detach-keys", "", "Override the key sequence for detaching a container")
 	return cmd
 }
 
-func (a *app) runDetached(ctx context.Context, c *client.Client, f *createFlags, args []string) error {
+func (a *app) runDetached(ctx context.Context, c *client.Client, f *request.Container, args []string) error {
 	created, err := a.create(ctx, c, f, args, func(r *container.CreateRequest) {
 		r.AttachStdin, r.AttachStdout, r.AttachStderr, r.StdinOnce = false, false, false, false
 	})
 	if err != nil {
 		return &exitError{code: 125, err: err}
 	}
-	if err := c.StartContainer(ctx, created.ID); err != nil {
+	if err := c.Containers().Start(ctx, created.ID); err != nil {
 		return startFailure(err)
 	}
 	a.printf("%s\n", created.ID)
@@ -77,18 +79,18 @@ type startError struct{ err error }
 func (e *startError) Error() string { return e.err.Error() }
 func (e *startError) Unwrap() error { return e.err }
 
-func (a *app) runAttached(ctx context.Context, c *client.Client, f *createFlags, args []string, keys string, sigProxy bool) error {
-	if _, err := parseKeys(keys); err != nil {
+func (a *app) runAttached(ctx context.Context, c *client.Client, f *request.Container, args []string, keys string, sigProxy bool) error {
+	if _, err := terminal.ParseKeys(keys); err != nil {
 		return &exitError{code: 125, err: err}
 	}
-	if _, terminal := terminalOf(a.In); f.tty && f.interactive && !terminal {
+	if _, isTerminal := terminal.Of(a.In); f.TTY && f.Interactive && !isTerminal {
 		return &exitError{code: 1, err: errors.New("the input device is not a TTY")}
 	}
 	var streams client.AttachOptions
 	created, err := a.create(ctx, c, f, args, func(r *container.CreateRequest) {
 		streams = client.AttachOptions{Stdin: r.AttachStdin && r.OpenStdin, Stdout: r.AttachStdout, Stderr: r.AttachStderr, DetachKeys: keys}
 		if r.Tty {
-			r.HostConfig.ConsoleSize = a.initialSize()
+			r.HostConfig.ConsoleSize = terminal.Size(a.Out)
 		}
 	})
 	if err != nil {
@@ -96,10 +98,10 @@ func (a *app) runAttached(ctx context.Context, c *client.Client, f *createFlags,
 	}
 	ctx = context.WithoutCancel(ctx) // from here on an interrupt belongs to the container
 	condition := container.WaitConditionNextExit
-	if f.rm {
+	if f.Remove {
 		condition = container.WaitConditionRemoved
 	}
-	return a.followContainer(ctx, c, follow{id: created.ID, tty: f.tty, streams: streams, condition: condition, sigProxy: sigProxy, start: true})
+	return a.followContainer(ctx, c, follow{id: created.ID, tty: f.TTY, streams: streams, condition: condition, sigProxy: sigProxy, start: true})
 }
 
 // follow describes one attached container.
@@ -117,39 +119,39 @@ type follow struct {
 func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := c.AttachContainer(ctx, f.id, f.streams)
+	conn, err := c.Streams().Attach(ctx, f.id, f.streams)
 	if err != nil {
 		return &exitError{code: 125, err: err}
 	}
-	wait, err := c.WaitContainer(ctx, f.id, f.condition)
+	wait, err := c.Streams().Wait(ctx, f.id, f.condition)
 	if err != nil {
 		conn.Close()
 		return &exitError{code: 125, err: err}
 	}
 	if f.sigProxy {
-		forwardSignals(ctx, func(signal string) error { return c.KillContainer(ctx, f.id, signal) })
+		terminal.ForwardSignals(ctx, func(signal string) error { return c.Containers().Kill(ctx, f.id, signal) })
 	}
-	s := &session{conn: conn, tty: f.tty, detach: f.streams.DetachKeys}
+	s := &terminal.Session{Conn: conn, TTY: f.tty, Keys: f.streams.DetachKeys}
 	if f.streams.Stdin {
-		s.in = a.In
+		s.In = a.In
 	}
 	if f.streams.Stdout {
-		s.out = a.Out
+		s.Out = a.Out
 	}
 	if f.streams.Stderr {
-		s.err = a.Err
+		s.Err = a.Err
 	}
 	copied := make(chan error, 1)
-	go func() { copied <- s.run(ctx) }()
+	go func() { copied <- s.Run(ctx) }()
 	if f.start {
-		if err := c.StartContainer(ctx, f.id); err != nil {
+		if err := c.Containers().Start(ctx, f.id); err != nil {
 			cancel()
 			<-copied
 			return startFailure(err)
 		}
 	}
 	if f.tty {
-		a.followSize(ctx, func(height, width uint) error { return c.ResizeContainer(ctx, f.id, height, width) })
+		terminal.FollowSize(ctx, a.Out, func(height, width uint) error { return c.Streams().Resize(ctx, f.id, height, width) })
 	}
 	exited := make(chan error, 1)
 	go func() {
@@ -158,7 +160,7 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 	}()
 	select {
 	case err = <-copied:
-		if errors.Is(err, errDetached) {
+		if errors.Is(err, terminal.ErrDetached) {
 			return nil
 		}
 		if err != nil {

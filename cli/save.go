@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/terminal"
 	"pier/client"
 )
 
@@ -19,10 +20,10 @@ func newSave(a *app) *cobra.Command {
 		Use: "save [OPTIONS] IMAGE [IMAGE...]", Short: "Save one or more images to a tar archive (streamed to STDOUT by default)", Args: minArgs(1),
 		ValidArgsFunction: a.completeImages(),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			if _, terminal := terminalOf(a.Out); output == "" && terminal {
+			if _, isTerminal := terminal.Of(a.Out); output == "" && isTerminal {
 				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
 			}
-			body, err := c.SaveImages(ctx, args)
+			body, err := c.Images().Save(ctx, args)
 			if err != nil {
 				return err
 			}

@@ -17,12 +17,12 @@ func newStart(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeContainers(true),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if !attach && !interactive {
-				return a.each(args, func(ref string) error { return c.StartContainer(ctx, ref) })
+				return a.each(args, func(ref string) error { return c.Containers().Start(ctx, ref) })
 			}
 			if len(args) > 1 {
 				return invalid("you cannot start and attach multiple containers at once")
 			}
-			info, err := c.InspectContainer(ctx, args[0])
+			info, err := c.Containers().Inspect(ctx, args[0])
 			if err != nil {
 				return err
 			}

@@ -9,14 +9,14 @@ import (
 )
 
 func newStop(a *app) *cobra.Command {
-	return a.stopping("stop", "Stop one or more running containers", (*client.Client).StopContainer)
+	return a.stopping("stop", "Stop one or more running containers", client.Containers.Stop)
 }
 
 func newRestart(a *app) *cobra.Command {
-	return a.stopping("restart", "Restart one or more containers", (*client.Client).RestartContainer)
+	return a.stopping("restart", "Restart one or more containers", client.Containers.Restart)
 }
 
-func (a *app) stopping(word, short string, do func(c *client.Client, ctx context.Context, ref, signal string, timeout *int) error) *cobra.Command {
+func (a *app) stopping(word, short string, do func(c client.Containers, ctx context.Context, ref, signal string, timeout *int) error) *cobra.Command {
 	var signal string
 	var seconds, time int
 	cmd := &cobra.Command{
@@ -32,7 +32,7 @@ func (a *app) stopping(word, short string, do func(c *client.Client, ctx context
 		case cmd.Flags().Changed("time"):
 			timeout = &time
 		}
-		return a.each(args, func(ref string) error { return do(c, ctx, ref, signal, timeout) })
+		return a.each(args, func(ref string) error { return do(c.Containers(), ctx, ref, signal, timeout) })
 	})
 	cmd.Flags().StringVarP(&signal, "signal", "s", "", "Signal to send to the container")
 	cmd.Flags().IntVarP(&seconds, "timeout", "t", 0, "Seconds to wait before killing the container (-1: never)")

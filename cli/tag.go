@@ -14,7 +14,7 @@ func newTag(a *app) *cobra.Command {
 		Use: "tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", Short: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", Args: exactArgs(2), ValidArgsFunction: a.completeImages(),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			repo, tag := splitTag(args[1])
-			return c.TagImage(ctx, args[0], repo, tag)
+			return c.Images().Tag(ctx, args[0], repo, tag)
 		}),
 	}
 }

@@ -15,7 +15,7 @@ func newTop(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "top CONTAINER [ps OPTIONS]", Short: "Display the running processes of a container", Args: minArgs(1), ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			top, err := c.TopContainer(ctx, args[0], strings.Join(args[1:], " "))
+			top, err := c.Containers().Top(ctx, args[0], strings.Join(args[1:], " "))
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/buildinfo"
 )
@@ -34,7 +35,7 @@ func newVersion(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version [OPTIONS]", Short: "Show the Pier version information", Args: noArgs,
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
-			server, failure := c.ServerVersion(ctx)
+			server, failure := c.System().Version(ctx)
 			v := versions{Client: clientVersion{Version: buildinfo.Version, APIVersion: c.Version(), DefaultAPIVersion: client.APIVersion, GitCommit: buildinfo.Commit,
 				GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, BuildTime: timeText(buildinfo.Time), Context: "default"}}
 			if failure == nil {
@@ -47,11 +48,11 @@ func newVersion(a *app) *cobra.Command {
 				if format == "json" {
 					format = "{{json .}}"
 				}
-				t, err := parseTemplate(format)
+				t, err := table.Parse(format)
 				if err != nil {
 					return err
 				}
-				if err := execute(a.Out, t, v); err != nil {
+				if err := table.Execute(a.Out, t, v); err != nil {
 					return err
 				}
 				return failure

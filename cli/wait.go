@@ -33,7 +33,7 @@ func newWait(a *app) *cobra.Command {
 }
 
 func waitFor(ctx context.Context, c *client.Client, ref string) (int64, error) {
-	result, err := c.WaitContainer(ctx, ref, "")
+	result, err := c.Streams().Wait(ctx, ref, "")
 	if err != nil {
 		return 0, err
 	}

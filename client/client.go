@@ -150,7 +150,7 @@ func (c *Client) build(ctx context.Context, r request) (*http.Request, error) {
 func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http.Header, error) {
 	if _, once := r.body.(io.Reader); once {
 		// What can be sent only once must not be spent on learning which version the server speaks.
-		if err := c.Ping(ctx); err != nil {
+		if err := c.System().Ping(ctx); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -5,10 +5,10 @@
 // published client library brings OpenTelemetry with it, which would double the start time of `pier`
 // (docs/rationale.md).
 //
-//	Find (host.go)            which server: -H, PIER_HOST, context, default socket
-//	Client (client.go)        one request, one answer; a stream; a hijacked connection
-//	containers.go images.go   one method per API operation, typed
-//	system.go
+//	Find (host.go)      which server: -H, PIER_HOST, context, default socket
+//	Client (client.go)  one request, one answer; a stream; a hijacked connection (hijack.go)
+//	containers.go streams.go execs.go images.go networks.go volumes.go system.go
+//	                    a type for each resource, a typed method for each operation: c.Containers().Create(...)
 //
 // Start reading at New.
 package client

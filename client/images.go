@@ -12,49 +12,55 @@ import (
 	"github.com/moby/moby/api/types/registry"
 )
 
-// ListImages returns images, newest first (GET /images/json).
-func (c *Client) ListImages(ctx context.Context, all bool, filters Filters) ([]image.Summary, error) {
+// Images are the operations on images.
+type Images struct{ c *Client }
+
+// Images returns the operations on images.
+func (c *Client) Images() Images { return Images{c} }
+
+// List returns images, newest first (GET /images/json).
+func (s Images) List(ctx context.Context, all bool, filters Filters) ([]image.Summary, error) {
 	var out []image.Summary
-	err := c.call(ctx, request{method: "GET", path: "/images/json", query: values("all", flag(all), "filters", filters.encode())}, &out)
+	err := s.c.call(ctx, request{method: "GET", path: "/images/json", query: values("all", flag(all), "filters", filters.encode())}, &out)
 	return out, err
 }
 
-// RawImage returns everything known about an image, undecoded (GET /images/{name}/json).
-func (c *Client) RawImage(ctx context.Context, ref string) (json.RawMessage, error) {
+// Raw returns everything known about an image, undecoded (GET /images/{name}/json).
+func (s Images) Raw(ctx context.Context, ref string) (json.RawMessage, error) {
 	var out json.RawMessage
-	err := c.call(ctx, request{method: "GET", path: "/images/" + ref + "/json"}, &out)
+	err := s.c.call(ctx, request{method: "GET", path: "/images/" + ref + "/json"}, &out)
 	return out, err
 }
 
-// ImageHistory returns the steps an image was made by, latest first.
-func (c *Client) ImageHistory(ctx context.Context, ref string) ([]image.HistoryResponseItem, error) {
+// History returns the steps an image was made by, latest first.
+func (s Images) History(ctx context.Context, ref string) ([]image.HistoryResponseItem, error) {
 	var out []image.HistoryResponseItem
-	err := c.call(ctx, request{method: "GET", path: "/images/" + ref + "/history"}, &out)
+	err := s.c.call(ctx, request{method: "GET", path: "/images/" + ref + "/history"}, &out)
 	return out, err
 }
 
-// TagImage gives the image ref one more name.
-func (c *Client) TagImage(ctx context.Context, ref, repo, tag string) error {
-	return c.call(ctx, request{method: "POST", path: "/images/" + ref + "/tag", query: values("repo", repo, "tag", tag)}, nil)
+// Tag gives the image ref one more name.
+func (s Images) Tag(ctx context.Context, ref, repo, tag string) error {
+	return s.c.call(ctx, request{method: "POST", path: "/images/" + ref + "/tag", query: values("repo", repo, "tag", tag)}, nil)
 }
 
-// RemoveImage removes a name, and the image with its last name. noPrune keeps untagged parents.
-func (c *Client) RemoveImage(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
+// Remove removes a name, and the image with its last name. noPrune keeps untagged parents.
+func (s Images) Remove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
 	var out []image.DeleteResponse
-	err := c.call(ctx, request{method: "DELETE", path: "/images/" + ref, query: values("force", flag(force), "noprune", flag(noPrune))}, &out)
+	err := s.c.call(ctx, request{method: "DELETE", path: "/images/" + ref, query: values("force", flag(force), "noprune", flag(noPrune))}, &out)
 	return out, err
 }
 
-// LoadImages sends an archive and returns the progress stream, which the caller closes (POST /images/load).
-func (c *Client) LoadImages(ctx context.Context, archive io.Reader, quiet bool) (io.ReadCloser, error) {
+// Load sends an archive and returns the progress stream, which the caller closes (POST /images/load).
+func (s Images) Load(ctx context.Context, archive io.Reader, quiet bool) (io.ReadCloser, error) {
 	header := http.Header{"Content-Type": {"application/x-tar"}}
-	body, _, err := c.stream(ctx, request{method: "POST", path: "/images/load", query: values("quiet", flag(quiet)), header: header, body: archive})
+	body, _, err := s.c.stream(ctx, request{method: "POST", path: "/images/load", query: values("quiet", flag(quiet)), header: header, body: archive})
 	return body, err
 }
 
-// SaveImages returns an archive of the images, which the caller closes (GET /images/get).
-func (c *Client) SaveImages(ctx context.Context, refs []string) (io.ReadCloser, error) {
-	body, _, err := c.stream(ctx, request{method: "GET", path: "/images/get", query: url.Values{"names": refs}})
+// Save returns an archive of the images, which the caller closes (GET /images/get).
+func (s Images) Save(ctx context.Context, refs []string) (io.ReadCloser, error) {
+	body, _, err := s.c.stream(ctx, request{method: "GET", path: "/images/get", query: url.Values{"names": refs}})
 	return body, err
 }
 
@@ -67,16 +73,16 @@ type ImportOptions struct {
 	Changes   []string // Dockerfile instructions
 }
 
-// ImportImage makes an image of one layer from a tar of a root file system; the caller closes the progress stream.
-func (c *Client) ImportImage(ctx context.Context, root io.Reader, o ImportOptions) (io.ReadCloser, error) {
+// Import makes an image of one layer from a tar of a root file system; the caller closes the progress stream.
+func (s Images) Import(ctx context.Context, root io.Reader, o ImportOptions) (io.ReadCloser, error) {
 	q := values("fromSrc", o.Source, "repo", o.Reference, "message", o.Message, "platform", o.Platform)
 	q["changes"] = o.Changes
-	body, _, err := c.stream(ctx, request{method: "POST", path: "/images/create", query: q, body: root})
+	body, _, err := s.c.stream(ctx, request{method: "POST", path: "/images/create", query: q, body: root})
 	return body, err
 }
 
-// PullImage fetches an image from its registry; the caller closes the progress stream. auth may be nil.
-func (c *Client) PullImage(ctx context.Context, name, tag, platform string, auth *registry.AuthConfig) (io.ReadCloser, error) {
+// Pull fetches an image from its registry; the caller closes the progress stream. auth may be nil.
+func (s Images) Pull(ctx context.Context, name, tag, platform string, auth *registry.AuthConfig) (io.ReadCloser, error) {
 	header := http.Header{}
 	if auth != nil {
 		data, err := json.Marshal(auth)
@@ -86,13 +92,13 @@ func (c *Client) PullImage(ctx context.Context, name, tag, platform string, auth
 		header.Set("X-Registry-Auth", base64.URLEncoding.EncodeToString(data))
 	}
 	q := values("fromImage", name, "tag", tag, "platform", platform)
-	body, _, err := c.stream(ctx, request{method: "POST", path: "/images/create", query: q, header: header})
+	body, _, err := s.c.stream(ctx, request{method: "POST", path: "/images/create", query: q, header: header})
 	return body, err
 }
 
-// BuildImage sends a build context (a tar) and returns the progress stream, which the caller closes (POST /build).
+// Build sends a build context (a tar) and returns the progress stream, which the caller closes (POST /build).
 // query holds the API's own parameters; auths the credentials by registry.
-func (c *Client) BuildImage(ctx context.Context, buildContext io.Reader, query url.Values, auths map[string]registry.AuthConfig) (io.ReadCloser, error) {
+func (s Images) Build(ctx context.Context, buildContext io.Reader, query url.Values, auths map[string]registry.AuthConfig) (io.ReadCloser, error) {
 	header := http.Header{"Content-Type": {"application/x-tar"}}
 	if len(auths) > 0 {
 		data, err := json.Marshal(auths)
@@ -101,6 +107,13 @@ func (c *Client) BuildImage(ctx context.Context, buildContext io.Reader, query u
 		}
 		header.Set("X-Registry-Config", base64.URLEncoding.EncodeToString(data))
 	}
-	body, _, err := c.stream(ctx, request{method: "POST", path: "/build", query: query, header: header, body: buildContext})
+	body, _, err := s.c.stream(ctx, request{method: "POST", path: "/build", query: query, header: header, body: buildContext})
 	return body, err
+}
+
+// Prune removes images that have no name, or with the filter dangling=false all that no container uses.
+func (s Images) Prune(ctx context.Context, filters Filters) (image.PruneReport, error) {
+	var out image.PruneReport
+	err := s.c.call(ctx, request{method: "POST", path: "/images/prune", query: values("filters", filters.encode())}, &out)
+	return out, err
 }

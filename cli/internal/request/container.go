@@ -1,26 +1,28 @@
-package cli
+package request
 
 import (
-	"os"
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/pflag"
 )
 
-// createFlags are the flags that `run` and `create` share.
-type createFlags struct {
-	attach                                                          []string
-	interactive, tty                                                bool
-	name, platform, pull, cidfile                                   string
-	quiet                                                           bool
+// Container are the flags that `run` and `create` share. The exported ones do not end in the request alone, or not at all.
+type Container struct {
+	Attach           []string // streams by name; empty: those that -i asks for
+	Interactive, TTY bool
+	Name, Platform   string
+	Pull             string // always, missing or never
+	CIDFile          string
+	Quiet            bool // no progress of a pull
+	Remove           bool // --rm
+
 	env, envFiles, labels, labelFiles, annotations                  []string
 	entrypoint, workdir, user, hostname, domainname                 string
 	groups, capAdd, capDrop, securityOpts                           []string
-	privileged, readOnly, init, rm                                  bool
+	privileged, readOnly, init                                      bool
 	publish, expose                                                 []string
 	publishAll                                                      bool
 	networks, networkAliases, links, addHosts                       []string
@@ -50,21 +52,22 @@ type createFlags struct {
 	set                                                             *pflag.FlagSet
 }
 
-func (f *createFlags) register(s *pflag.FlagSet) {
+// Register adds the flags to s.
+func (f *Container) Register(s *pflag.FlagSet) {
 	f.set = s
 	s.SetInterspersed(false)
 	list := func(p *[]string, name, short, text string) { s.StringArrayVarP(p, name, short, nil, text) }
 	word := func(p *string, name, short, value, text string) { s.StringVarP(p, name, short, value, text) }
 	toggle := func(p *bool, name, short, text string) { s.BoolVarP(p, name, short, false, text) }
 
-	list(&f.attach, "attach", "a", "Attach to STDIN, STDOUT or STDERR")
-	toggle(&f.interactive, "interactive", "i", "Keep STDIN open even if not attached")
-	toggle(&f.tty, "tty", "t", "Allocate a pseudo-TTY")
-	word(&f.name, "name", "", "", "Assign a name to the container")
-	word(&f.platform, "platform", "", f.platform, "Set platform if server is multi-platform capable")
-	word(&f.pull, "pull", "", "missing", `Pull image before creating ("always", "missing", "never")`)
-	word(&f.cidfile, "cidfile", "", "", "Write the container ID to the file")
-	toggle(&f.quiet, "quiet", "q", "Suppress the pull output")
+	list(&f.Attach, "attach", "a", "Attach to STDIN, STDOUT or STDERR")
+	toggle(&f.Interactive, "interactive", "i", "Keep STDIN open even if not attached")
+	toggle(&f.TTY, "tty", "t", "Allocate a pseudo-TTY")
+	word(&f.Name, "name", "", "", "Assign a name to the container")
+	word(&f.Platform, "platform", "", f.Platform, "Set platform if server is multi-platform capable")
+	word(&f.Pull, "pull", "", "missing", `Pull image before creating ("always", "missing", "never")`)
+	word(&f.CIDFile, "cidfile", "", "", "Write the container ID to the file")
+	toggle(&f.Quiet, "quiet", "q", "Suppress the pull output")
 	list(&f.env, "env", "e", "Set environment variables")
 	list(&f.envFiles, "env-file", "", "Read in a file of environment variables")
 	list(&f.labels, "label", "l", "Set meta data on a container")
@@ -82,7 +85,7 @@ func (f *createFlags) register(s *pflag.FlagSet) {
 	toggle(&f.privileged, "privileged", "", "Give extended privileges to this container")
 	toggle(&f.readOnly, "read-only", "", "Mount the container's root filesystem as read only")
 	toggle(&f.init, "init", "", "Run an init inside the container that forwards signals and reaps processes")
-	toggle(&f.rm, "rm", "", "Automatically remove the container and its anonymous volumes when it exits")
+	toggle(&f.Remove, "rm", "", "Automatically remove the container and its anonymous volumes when it exits")
 
 	list(&f.publish, "publish", "p", "Publish a container's port(s) to the host")
 	list(&f.expose, "expose", "", "Expose a port or a range of ports")
@@ -154,19 +157,19 @@ func (f *createFlags) register(s *pflag.FlagSet) {
 	}
 }
 
-func (f *createFlags) changed(name string) bool { return f.set.Changed(name) }
+func (f *Container) changed(name string) bool { return f.set.Changed(name) }
 
-// request turns the flags into what the API takes. args are the image, the command and its arguments.
-func (f *createFlags) request(args []string, env func(string) string) (container.CreateRequest, error) {
+// Request turns the flags into what the API takes. args are the image, the command and its arguments.
+func (f *Container) Request(args []string, env func(string) string) (container.CreateRequest, error) {
 	config := &container.Config{
 		Image: args[0], Cmd: args[1:], Hostname: f.hostname, Domainname: f.domainname, User: f.user, WorkingDir: f.workdir,
-		Tty: f.tty, OpenStdin: f.interactive, StopSignal: f.stopSignal,
+		Tty: f.TTY, OpenStdin: f.Interactive, StopSignal: f.stopSignal,
 	}
 	if len(config.Cmd) == 0 {
 		config.Cmd = nil
 	}
 	host := &container.HostConfig{
-		CapAdd: f.capAdd, CapDrop: f.capDrop, GroupAdd: f.groups, Privileged: f.privileged, ReadonlyRootfs: f.readOnly, AutoRemove: f.rm,
+		CapAdd: f.capAdd, CapDrop: f.capDrop, GroupAdd: f.groups, Privileged: f.privileged, ReadonlyRootfs: f.readOnly, AutoRemove: f.Remove,
 		PublishAllPorts: f.publishAll, Links: f.links, ExtraHosts: f.addHosts, DNSOptions: f.dnsOptions, DNSSearch: f.dnsSearch,
 		VolumesFrom: f.volumesFrom, VolumeDriver: f.volumeDriver, OomScoreAdj: f.oomScoreAdj,
 		PidMode: container.PidMode(f.pid), IpcMode: container.IpcMode(f.ipc), UTSMode: container.UTSMode(f.uts),
@@ -179,7 +182,7 @@ func (f *createFlags) request(args []string, env func(string) string) (container
 		func() error { return f.resources(host) },
 		func() error { return f.ports(config, host) },
 		func() error { return f.network(host, networking) },
-		func() error { return f.storage(config, host) },
+		func() error { return f.storage(config, host, env) },
 		func() error { return f.policy(host, env) },
 	}
 	for _, step := range steps {
@@ -191,16 +194,16 @@ func (f *createFlags) request(args []string, env func(string) string) (container
 }
 
 // process fills in what runs and with which environment.
-func (f *createFlags) process(config *container.Config, env func(string) string) error {
+func (f *Container) process(config *container.Config, env func(string) string) error {
 	var err error
-	if config.Env, err = readPairs(f.envFiles, f.env, env, true); err != nil {
+	if config.Env, err = Pairs(f.envFiles, f.env, env, true); err != nil {
 		return err
 	}
-	labels, err := readPairs(f.labelFiles, f.labels, env, false)
+	labels, err := Pairs(f.labelFiles, f.labels, env, false)
 	if err != nil {
 		return err
 	}
-	config.Labels = toMap(labels)
+	config.Labels = Map(labels)
 	if f.changed("entrypoint") {
 		config.Entrypoint = []string{f.entrypoint}
 		if f.entrypoint == "" {
@@ -213,8 +216,8 @@ func (f *createFlags) process(config *container.Config, env func(string) string)
 	return f.attachments(config)
 }
 
-func (f *createFlags) attachments(config *container.Config) error {
-	for _, stream := range f.attach {
+func (f *Container) attachments(config *container.Config) error {
+	for _, stream := range f.Attach {
 		switch strings.ToLower(stream) {
 		case "stdin":
 			config.AttachStdin = true
@@ -226,14 +229,14 @@ func (f *createFlags) attachments(config *container.Config) error {
 			return invalid("valid streams are STDIN, STDOUT and STDERR, not %q", stream)
 		}
 	}
-	if len(f.attach) == 0 {
-		config.AttachStdin, config.AttachStdout, config.AttachStderr = f.interactive, true, true
+	if len(f.Attach) == 0 {
+		config.AttachStdin, config.AttachStdout, config.AttachStderr = f.Interactive, true, true
 	}
 	config.StdinOnce = config.OpenStdin && config.AttachStdin
 	return nil
 }
 
-func (f *createFlags) health(config *container.Config) error {
+func (f *Container) health(config *container.Config) error {
 	given := f.healthCmd != "" || f.healthInterval != 0 || f.healthTimeout != 0 || f.healthStart != 0 || f.healthStartInterval != 0 || f.healthRetries != 0
 	switch {
 	case f.noHealthcheck && given:
@@ -259,66 +262,4 @@ func (f *createFlags) health(config *container.Config) error {
 	}
 	config.Healthcheck = h
 	return nil
-}
-
-// readPairs reads KEY=VALUE lines of files and then the words given. A bare KEY takes its value from env, or is left
-// out, where inherit is set; otherwise it stands for KEY=.
-func readPairs(files, words []string, env func(string) string, inherit bool) ([]string, error) {
-	var out []string
-	add := func(pair, from string) error {
-		key, _, hasValue := strings.Cut(pair, "=")
-		if key == "" || strings.ContainsAny(key, " \t") && from != "" {
-			return invalid("invalid variable %q%s: expected KEY=VALUE", pair, from)
-		}
-		if !hasValue && inherit {
-			value := env(key)
-			if value == "" {
-				return nil
-			}
-			pair = key + "=" + value
-		}
-		out = append(out, pair)
-		return nil
-	}
-	for _, path := range files {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		for _, line := range strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n") {
-			line = strings.TrimLeft(strings.TrimSuffix(line, "\r"), " \t")
-			if line == "" || line[0] == '#' {
-				continue
-			}
-			if err := add(line, " in "+path); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, word := range words {
-		if err := add(word, ""); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func toMap(pairs []string) map[string]string {
-	m := map[string]string{}
-	for _, p := range pairs {
-		key, value, _ := strings.Cut(p, "=")
-		m[key] = value
-	}
-	return m
-}
-
-func bytesOf(flag, value string) (int64, error) {
-	if value == "" {
-		return 0, nil
-	}
-	n, err := units.RAMInBytes(value)
-	if err != nil {
-		return 0, invalid("invalid argument %q for --%s: %w", value, flag, err)
-	}
-	return n, nil
 }

@@ -1,4 +1,4 @@
-package cli
+package request
 
 import (
 	"encoding/json"
@@ -12,14 +12,14 @@ import (
 )
 
 // resources fills in limits and devices.
-func (f *createFlags) resources(host *container.HostConfig) error {
+func (f *Container) resources(host *container.HostConfig) error {
 	r := &host.Resources
 	sizes := []struct {
 		flag, value string
 		target      *int64
 	}{{"memory", f.memory, &r.Memory}, {"memory-reservation", f.memoryReservation, &r.MemoryReservation}, {"shm-size", f.shmSize, &host.ShmSize}}
 	for _, s := range sizes {
-		n, err := bytesOf(s.flag, s.value)
+		n, err := byteCount(s.flag, s.value)
 		if err != nil {
 			return err
 		}
@@ -27,7 +27,7 @@ func (f *createFlags) resources(host *container.HostConfig) error {
 	}
 	if f.memorySwap == "-1" {
 		r.MemorySwap = -1
-	} else if n, err := bytesOf("memory-swap", f.memorySwap); err != nil {
+	} else if n, err := byteCount("memory-swap", f.memorySwap); err != nil {
 		return err
 	} else {
 		r.MemorySwap = n
@@ -104,12 +104,12 @@ func parseDevice(s string) (container.DeviceMapping, error) {
 }
 
 // policy fills in restart, logs, security, sysctls and the rest.
-func (f *createFlags) policy(host *container.HostConfig, env func(string) string) error {
+func (f *Container) policy(host *container.HostConfig, env func(string) string) error {
 	restart, err := parseRestart(f.restart)
 	if err != nil {
 		return err
 	}
-	if f.rm && !restart.IsNone() {
+	if f.Remove && !restart.IsNone() {
 		return invalid("conflicting options: cannot specify both --restart and --rm")
 	}
 	host.RestartPolicy = restart
@@ -118,20 +118,20 @@ func (f *createFlags) policy(host *container.HostConfig, env func(string) string
 		if f.logDriver == "none" {
 			return invalid("invalid logging opts for driver none")
 		}
-		host.LogConfig.Config = toMap(f.logOpts)
+		host.LogConfig.Config = Map(f.logOpts)
 	}
 	if len(f.sysctls) > 0 {
-		host.Sysctls = toMap(f.sysctls)
+		host.Sysctls = Map(f.sysctls)
 	}
 	if len(f.storageOpts) > 0 {
-		host.StorageOpt = toMap(f.storageOpts)
+		host.StorageOpt = Map(f.storageOpts)
 	}
 	if len(f.annotations) > 0 {
-		pairs, err := readPairs(nil, f.annotations, env, false)
+		pairs, err := Pairs(nil, f.annotations, env, false)
 		if err != nil {
 			return err
 		}
-		host.Annotations = toMap(pairs)
+		host.Annotations = Map(pairs)
 	}
 	if f.changed("init") {
 		host.Init = &f.init
@@ -140,7 +140,7 @@ func (f *createFlags) policy(host *container.HostConfig, env func(string) string
 }
 
 // security reads --security-opt. A seccomp profile's file is sent, not its name; systempaths is a matter of two fields.
-func (f *createFlags) security(host *container.HostConfig) error {
+func (f *Container) security(host *container.HostConfig) error {
 	for _, option := range f.securityOpts {
 		key, value, ok := strings.Cut(option, "=")
 		if !ok && option != "no-new-privileges" {

@@ -1,4 +1,4 @@
-package cli
+package request
 
 import (
 	"encoding/csv"
@@ -12,7 +12,7 @@ import (
 )
 
 // storage reads --volume, --mount and --tmpfs.
-func (f *createFlags) storage(config *container.Config, host *container.HostConfig) error {
+func (f *Container) storage(config *container.Config, host *container.HostConfig, env func(string) string) error {
 	for _, v := range f.volumes {
 		parts := strings.Split(v, ":")
 		if len(parts) == 1 { // an anonymous volume
@@ -31,7 +31,7 @@ func (f *createFlags) storage(config *container.Config, host *container.HostConf
 		// A path relative to the working folder is a convenience of the client; the API only takes absolute ones.
 		if s := parts[0]; s == "." || s == ".." || strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../") || strings.HasPrefix(s, "~/") {
 			if rest, home := strings.CutPrefix(s, "~/"); home {
-				s = filepath.Join(os.Getenv("HOME"), rest)
+				s = filepath.Join(env("HOME"), rest)
 			}
 			absolute, err := filepath.Abs(s)
 			if err != nil {
@@ -152,7 +152,7 @@ func mountField(m *mount.Mount, key, value string, hasValue bool) error {
 		}
 		o.Labels[k] = v
 	case "tmpfs-size":
-		n, err := bytesOf("mount tmpfs-size", value)
+		n, err := byteCount("mount tmpfs-size", value)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package cli
+package request
 
 import (
 	"net"
@@ -11,7 +11,7 @@ import (
 )
 
 // ports reads --expose and --publish.
-func (f *createFlags) ports(config *container.Config, host *container.HostConfig) error {
+func (f *Container) ports(config *container.Config, host *container.HostConfig) error {
 	exposed, bindings := network.PortSet{}, network.PortMap{}
 	for _, e := range f.expose {
 		low, high, proto, err := parsePorts(e)
@@ -127,7 +127,7 @@ func portNumber(s string) (int, error) {
 }
 
 // network reads --network and what belongs to it.
-func (f *createFlags) network(host *container.HostConfig, config *network.NetworkingConfig) error {
+func (f *Container) network(host *container.HostConfig, config *network.NetworkingConfig) error {
 	for _, s := range f.dns {
 		ip, err := netip.ParseAddr(strings.TrimSpace(s))
 		if err != nil {
@@ -179,7 +179,7 @@ func (f *createFlags) network(host *container.HostConfig, config *network.Networ
 	return nil
 }
 
-func (f *createFlags) endpoint(s *network.EndpointSettings) error {
+func (f *Container) endpoint(s *network.EndpointSettings) error {
 	s.Aliases = append(s.Aliases, f.networkAliases...)
 	if f.ip != "" || f.ip6 != "" {
 		s.IPAMConfig = &network.EndpointIPAMConfig{}
@@ -215,7 +215,7 @@ func parseNetwork(s string) (string, *network.EndpointSettings, error) {
 		return s, settings, nil
 	}
 	var name string
-	var f createFlags
+	var f Container
 	for _, field := range strings.Split(s, ",") {
 		key, value, ok := strings.Cut(field, "=")
 		if !ok || value == "" {

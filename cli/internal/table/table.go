@@ -1,4 +1,4 @@
-package cli
+package table
 
 import (
 	"bytes"
@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+
+	"pier/lib/errkind"
 )
 
-// render prints rows by format: "table" (the command's own columns), "table TEMPLATE", "json", or a Go template that is
-// executed for each row. head has the same fields as the rows, holding the column titles.
-func render[T any](w io.Writer, format, columns string, head T, rows []T) error {
+// Render prints rows by format: "table" (the command's own columns), "table TEMPLATE", "json", or a Go template that is
+// Executed for each row. head has the same fields as the rows, holding the column titles.
+func Render[T any](w io.Writer, format, columns string, head T, rows []T) error {
 	if format == "json" {
 		format = "{{json .}}"
 	}
@@ -25,7 +27,7 @@ func render[T any](w io.Writer, format, columns string, head T, rows []T) error 
 	} else if rest, ok := strings.CutPrefix(format, "table "); ok {
 		table, format = true, rest
 	}
-	t, err := parseTemplate(format)
+	t, err := Parse(format)
 	if err != nil {
 		return err
 	}
@@ -34,19 +36,20 @@ func render[T any](w io.Writer, format, columns string, head T, rows []T) error 
 		tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
 		defer tw.Flush()
 		out = tw
-		if err := execute(out, t, head); err != nil {
+		if err := Execute(out, t, head); err != nil {
 			return err
 		}
 	}
 	for _, row := range rows {
-		if err := execute(out, t, row); err != nil {
+		if err := Execute(out, t, row); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func execute(w io.Writer, t *template.Template, value any) error {
+// Execute prints one value and a line end.
+func Execute(w io.Writer, t *template.Template, value any) error {
 	var line bytes.Buffer
 	if err := t.Execute(&line, value); err != nil {
 		return invalid("template parsing error: %w", err)
@@ -56,8 +59,8 @@ func execute(w io.Writer, t *template.Template, value any) error {
 	return err
 }
 
-// parseTemplate reads a template with docker's functions; \t and \n may be written as such.
-func parseTemplate(text string) (*template.Template, error) {
+// Parse reads a template with docker's functions; \t and \n may be written as such.
+func Parse(text string) (*template.Template, error) {
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
 	t, err := template.New("").Funcs(template.FuncMap{
 		"json": func(v any) (string, error) {
@@ -84,8 +87,8 @@ func parseTemplate(text string) (*template.Template, error) {
 	return t, nil
 }
 
-// renderRaw prints API objects for `inspect`: an indented JSON array, or a template over each decoded object.
-func renderRaw(w io.Writer, format string, objects []json.RawMessage) error {
+// Objects prints API objects for `inspect`: an indented JSON array, or a template over each decoded object.
+func Objects(w io.Writer, format string, objects []json.RawMessage) error {
 	if format == "" || format == "json" {
 		var out bytes.Buffer
 		if objects == nil {
@@ -105,7 +108,7 @@ func renderRaw(w io.Writer, format string, objects []json.RawMessage) error {
 		_, err = fmt.Fprintf(w, "%s\n", out.Bytes())
 		return err
 	}
-	t, err := parseTemplate(format)
+	t, err := Parse(format)
 	if err != nil {
 		return err
 	}
@@ -117,27 +120,31 @@ func renderRaw(w io.Writer, format string, objects []json.RawMessage) error {
 		if err := decoder.Decode(&value); err != nil {
 			return err
 		}
-		if err := execute(w, t, value); err != nil {
+		if err := Execute(w, t, value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func ago(unix int64) string {
+// Ago words a Unix time as docker does: "5 minutes ago".
+func Ago(unix int64) string {
 	if unix <= 0 {
 		return "N/A"
 	}
 	return units.HumanDuration(time.Since(time.Unix(unix, 0))) + " ago"
 }
 
-func humanSize(bytes int64) string { return units.HumanSizeWithPrecision(float64(bytes), 3) }
+// Size words bytes as docker does: "4.5MB".
+func Size(bytes int64) string { return units.HumanSizeWithPrecision(float64(bytes), 3) }
 
-// ellipsis cuts s to at most n characters, the last of which is then "…".
-func ellipsis(s string, n int) string {
+// Ellipsis cuts s to at most n characters, the last of which is then "…".
+func Ellipsis(s string, n int) string {
 	runes := []rune(s)
 	if len(runes) <= n {
 		return s
 	}
 	return string(runes[:n-1]) + "…"
 }
+
+func invalid(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }

@@ -1,8 +1,7 @@
-package cli
+package progress
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,14 +10,17 @@ import (
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/jsonstream"
 	"golang.org/x/term"
+
+	"pier/cli/internal/table"
+	"pier/cli/internal/terminal"
 )
 
-// progress shows a stream of progress messages (pull, load, import, build) on w: on a terminal one line an ID that is
+// Show prints a stream of progress messages (pull, load, import, build) on w: on a terminal one line an ID that is
 // rewritten in place, elsewhere a line for every change of status. aux gets the messages that carry one and reports
-// whether it used the message up; it may be nil. The stream's own error is returned.
-func (a *app) progress(r io.Reader, w io.Writer, aux func(jsonstream.Message) bool) error {
-	fd, terminal := terminalOf(w)
-	d := display{w: w, terminal: terminal, row: map[string]int{}, last: map[string]string{}, width: func() int {
+// whether it used the message up; it may be nil. An error that the stream carries is returned as *jsonstream.Error.
+func Show(r io.Reader, w io.Writer, aux func(jsonstream.Message) bool) error {
+	fd, isTerminal := terminal.Of(w)
+	d := display{w: w, terminal: isTerminal, row: map[string]int{}, last: map[string]string{}, width: func() int {
 		width, _, err := term.GetSize(fd)
 		if err != nil || width <= 0 {
 			return 80
@@ -33,17 +35,12 @@ func (a *app) progress(r io.Reader, w io.Writer, aux func(jsonstream.Message) bo
 			return nil
 		case err != nil:
 			return fmt.Errorf("progress of the daemon: %w", err)
-		}
-		if m.Error != nil {
-			if m.Error.Code > 0 && m.Error.Code < 256 {
-				return &exitError{code: m.Error.Code, err: errors.New(m.Error.Message)}
-			}
+		case m.Error != nil:
 			return m.Error
+		case m.Aux != nil && aux != nil && aux(m):
+		default:
+			d.show(&m)
 		}
-		if m.Aux != nil && aux != nil && aux(m) {
-			continue
-		}
-		d.show(&m)
 	}
 }
 
@@ -86,7 +83,7 @@ func (d *display) rewrite(m *jsonstream.Message) {
 	if m.Progress != nil {
 		text += " " + bar(m.Progress, d.width()-len(text)-1)
 	}
-	fmt.Fprintf(d.w, "\x1b[%dA\r\x1b[2K%s\x1b[%dB\r", up, ellipsis(strings.TrimSpace(text), d.width()), up)
+	fmt.Fprintf(d.w, "\x1b[%dA\r\x1b[2K%s\x1b[%dB\r", up, table.Ellipsis(strings.TrimSpace(text), d.width()), up)
 }
 
 // bar draws how far something is, in at most width characters.

@@ -1,4 +1,4 @@
-package cli
+package packing
 
 import (
 	"archive/tar"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"pier/lib/errkind"
 )
 
 // maxDockerfile bounds a Dockerfile read from standard input or from outside the context, in bytes.
@@ -22,9 +24,9 @@ const maxDockerfile = 1 << 20
 // outsideName is the name under which a Dockerfile from elsewhere travels in the context.
 const outsideName = ".dockerfile.pier"
 
-// packContext streams the folder dir as a tar without what .dockerignore excludes. file is the Dockerfile: "" for the
+// Folder streams the folder dir as a tar without what .dockerignore excludes. file is the Dockerfile: "" for the
 // usual one, "-" to read it from stdin, else a path inside or outside dir. It returns its name inside the tar.
-func packContext(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
+func Folder(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, "", err
@@ -96,7 +98,7 @@ func dockerfileIn(dir, file string, stdin io.Reader) (name string, outside []byt
 func readLimited(r io.Reader, what string) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
 	if err == nil && len(data) > maxDockerfile {
-		err = invalid("Dockerfile from %s is larger than %d bytes", what, maxDockerfile)
+		err = errkind.New(errkind.Invalid, "Dockerfile from %s is larger than %d bytes", what, maxDockerfile)
 	}
 	return data, err
 }
@@ -132,7 +134,7 @@ func readIgnore(dir, dockerfile string, outside bool) (*patternmatcher.PatternMa
 	}
 	m, err := patternmatcher.New(patterns)
 	if err != nil {
-		return nil, invalid(".dockerignore: %w", err)
+		return nil, errkind.New(errkind.Invalid, ".dockerignore: %w", err)
 	}
 	return m, nil
 }

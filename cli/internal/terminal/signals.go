@@ -1,0 +1,78 @@
+package terminal
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// Numbers of the Linux signals that are not forwarded to a container, and of the one that says the window changed.
+const (
+	sigKill, sigPipe, sigChild, sigStop, sigURG, sigWindow = 9, 13, 17, 19, 23, 28
+)
+
+// FollowSize keeps the remote terminal as large as the local one until ctx ends. resize may fail while the process is
+// not up yet; it is tried again.
+func FollowSize(ctx context.Context, out any, resize func(height, width uint) error) {
+	fd, ok := Of(out)
+	if !ok {
+		return
+	}
+	set := func() error {
+		width, height, err := term.GetSize(fd)
+		if err != nil || width <= 0 || height <= 0 {
+			return nil
+		}
+		return resize(uint(height), uint(width))
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals)
+	go func() {
+		defer signal.Stop(signals)
+		for try := 0; set() != nil && try < 10; try++ {
+			time.Sleep(time.Duration(try+1) * 10 * time.Millisecond)
+		}
+		for {
+			select {
+			case s := <-signals:
+				if number(s) == sigWindow {
+					_ = set() // the next change tries again
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// ForwardSignals sends the signals that reach pier to the container until ctx ends.
+func ForwardSignals(ctx context.Context, send func(signal string) error) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case s := <-signals:
+				switch n := number(s); n {
+				case sigChild, sigPipe, sigURG, sigWindow, sigKill, sigStop:
+				default:
+					_ = send(strconv.Itoa(n)) // a container that is gone needs no signal
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// number is a signal's number; package os shows it only in print.
+func number(s os.Signal) int {
+	n, _ := strconv.Atoi(fmt.Sprintf("%d", s))
+	return n
+}
