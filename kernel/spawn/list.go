@@ -29,7 +29,11 @@ type List struct {
 	names []name
 	keep  []any // what the calls' addresses point into
 
-	child childIDs
+	text  []byte   // room for strings: some hundred of them, most short
+	slots []uint64 // room for slots
+
+	child  childIDs
+	cloned chan struct{} // closed when the clone has returned
 }
 
 type name struct{ call, path string }
@@ -53,7 +57,7 @@ func From(s Slot) Arg { return Arg{v: uintptr(unsafe.Pointer(s.v)), indirect: tr
 
 // New returns an empty list.
 func New() *List {
-	l := &List{}
+	l := &List{cloned: make(chan struct{})}
 	l.calls = make([]call, 0, 192)
 	l.names = make([]name, 0, 192)
 	l.child.pidfd.Store(-1)
@@ -62,17 +66,24 @@ func New() *List {
 
 // Slot returns a fresh slot holding -1 (as a descriptor: none).
 func (l *List) Slot() Slot {
-	v := new(uint64)
-	*v = ^uint64(0)
-	l.keep = append(l.keep, v)
-	return Slot{v}
+	if len(l.slots) == cap(l.slots) {
+		l.slots = make([]uint64, 0, 128)
+		l.keep = append(l.keep, l.slots[:cap(l.slots)])
+	}
+	l.slots = append(l.slots, ^uint64(0))
+	return Slot{&l.slots[len(l.slots)-1]}
 }
 
 // String returns the address of s with a terminating zero; s itself holds no zero.
 func (l *List) String(s string) Arg {
-	b := make([]byte, len(s)+1)
-	copy(b, s)
-	return l.Bytes(b)
+	const chunk = 8 << 10
+	if len(s)+1 > cap(l.text)-len(l.text) {
+		l.text = make([]byte, 0, max(chunk, len(s)+1))
+		l.keep = append(l.keep, l.text[:cap(l.text)])
+	}
+	at := len(l.text)
+	l.text = append(append(l.text, s...), 0) // never grows: an address once given stays good
+	return Arg{v: uintptr(unsafe.Pointer(&l.text[at]))}
 }
 
 // Bytes returns the address of b, which stays in use until Run has returned.

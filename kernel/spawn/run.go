@@ -3,12 +3,14 @@
 package spawn
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -86,7 +88,9 @@ func (l *List) Run(o Options) (*Child, error) {
 		args.cgroup = uint64(l.File(o.Cgroup).v)
 	}
 	failed := new(*call)
+	stop := l.killWith(o.Context)
 	r, err := l.onThread(o, args, failed)
+	stop()
 	runtime.KeepAlive(o.Cgroup)
 	if err != nil {
 		return nil, err
@@ -112,6 +116,31 @@ func (l *List) failure(failed *call) *Error {
 		return &Error{Call: "child killed before execve", Errno: syscall.EINTR, Index: -1}
 	}
 	return &Error{Call: l.names[i].call, Path: l.names[i].path, Errno: syscall.Errno(-l.calls[i].result), Index: i}
+}
+
+// killWith kills the child when ctx ends before stop is called. Until then the descriptor is Run's own.
+func (l *List) killWith(ctx context.Context) (stop func()) {
+	if ctx == nil || ctx.Done() == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	end := context.AfterFunc(ctx, func() {
+		defer close(done)
+		for l.child.pidfd.Load() < 0 { // the clone is about to happen, or has failed
+			select {
+			case <-l.cloned:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+		_ = unix.PidfdSendSignal(int(l.child.pidfd.Load()), unix.SIGKILL, nil, 0)
+	})
+	return func() {
+		close(l.cloned)
+		if !end() {
+			<-done
+		}
+	}
 }
 
 // onThread runs the clone, in another pid namespace if the options ask for it. A thread that cannot come back from

@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"syscall"
@@ -8,6 +9,8 @@ import (
 
 // Options are what the clone itself needs.
 type Options struct {
+	// Context kills the child when it ends while Run is under way; Run then fails. nil: nothing does.
+	Context context.Context
 	// Flags are CLONE_NEW* namespaces for the child.
 	Flags uintptr
 	// Cgroup is a cgroup v2 folder to be born in; nil: the parent's. Linux >= 5.7.

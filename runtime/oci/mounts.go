@@ -63,7 +63,12 @@ func (s *start) place(what string, m *specs.Mount, kind kindOf, before []specs.M
 	} else {
 		s.prepareDestination(dest, kind, before)
 	}
-	return s.destination(what, dest, kind, resolve)
+	at := s.destination(what, dest, kind, resolve)
+	if !within(dest, "/proc") {
+		// However the path came to lead there: nothing covers the kernel's own files.
+		s.CheckNot(what+" over procfs", m.Destination, s.statfsType(m.Destination, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
+	}
+	return at
 }
 
 // kernelFolder reports whether dest is a folder that the kernel's files will be found in.
@@ -150,10 +155,6 @@ func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount, 
 	}
 	what := "bind"
 	at := s.place(what, m, kind, before)
-	if !within(dest, "/proc") {
-		// However the path came to lead there: nothing covers the kernel's own files.
-		s.CheckNot(what+" over procfs", m.Destination, s.statfsType(m.Destination, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
-	}
 	s.moveMount(what, m.Destination, s.File(source), spawn.From(at))
 	return nil
 }

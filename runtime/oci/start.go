@@ -226,9 +226,8 @@ func (s *start) run(ctx context.Context) (*Process, error) {
 // run clones the child and completes the Process.
 func (t *task) run(ctx context.Context) (*Process, error) {
 	t.size()
-	stop := t.killWith(ctx)
+	t.opts.Context = ctx
 	child, err := t.Run(t.opts)
-	stop()
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, &StartError{Call: "start", Err: errkind.New(errkind.Of(ctx.Err()), "container %s: start: %w", t.id, ctx.Err())}
@@ -251,25 +250,6 @@ func (t *task) close() {
 	t.builder.close()
 	if t.terminal != nil {
 		t.terminal.Close()
-	}
-}
-
-// killWith kills the child when ctx ends before stop is called.
-func (t *task) killWith(ctx context.Context) (stop func()) {
-	if ctx.Done() == nil {
-		return func() {}
-	}
-	done := make(chan struct{})
-	end := context.AfterFunc(ctx, func() {
-		defer close(done)
-		if pid, _ := t.Child(); pid > 0 {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	})
-	return func() {
-		if !end() {
-			<-done
-		}
 	}
 }
 

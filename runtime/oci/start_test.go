@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -94,6 +95,37 @@ func TestStartUser(t *testing.T) {
 	if !strings.HasSuffix(out, "/tmp\nx\n0027\n") {
 		t.Errorf("output %s", out)
 	}
+}
+
+// Without no_new_privs the filter is loaded while there still is a right to; ambient capabilities reach a plain user.
+func TestStartPrivileges(t *testing.T) {
+	c := testContainer(t, "cat", "/proc/self/status")
+	c.Spec.Process.NoNewPrivileges = false
+	c.Spec.Process.User = specs.User{UID: 1000, GID: 1000}
+	c.Spec.Process.Capabilities.Ambient = []string{"CAP_NET_BIND_SERVICE"}
+	out, _ := output(t, c)
+	for key, want := range map[string]string{"NoNewPrivs:": "0", "Seccomp:": "2", "CapEff:": "0000000000000400", "CapAmb:": "0000000000000400", "CapBnd:": "00000000a80425fb"} {
+		if got := field1(out, key); got != want {
+			t.Errorf("%s %q, want %q", key, got, want)
+		}
+	}
+}
+
+// A start that hangs ends with its context, and leaves nothing.
+func TestStartCanceled(t *testing.T) {
+	c := testContainer(t, "true")
+	before := hostTraces(t)
+	if err := c.Cgroup.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	thaw := time.AfterFunc(100*time.Millisecond, func() { _ = c.Cgroup.Thaw() }) // on v1 a frozen process dies only then
+	defer thaw.Stop()
+	if _, err := Start(ctx, c); !errkind.Is(err, errkind.Timeout) {
+		t.Errorf("error %v", err)
+	}
+	sameTraces(t, before)
 }
 
 // Mounts as docker run -v makes them, into places that do not exist, through links, into each other.
@@ -190,6 +222,10 @@ func TestStartErrors(t *testing.T) {
 		"mount over a link to proc": {func(c *Container) {
 			link("p", "proc/self")(c)
 			bind("/tmp", "/p/attr")(c)
+		}, syscall.EPERM, errkind.Internal},
+		"tmpfs over a link to proc": {func(c *Container) {
+			link("p", "proc/self")(c)
+			c.Spec.Mounts = append(c.Spec.Mounts, specs.Mount{Destination: "/p/attr", Type: "tmpfs"})
 		}, syscall.EPERM, errkind.Internal},
 		"mount source missing": {bind("/missing/source", "/x"), syscall.ENOENT, errkind.Invalid},
 		"bad mount option": {func(c *Container) {
