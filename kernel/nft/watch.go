@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -47,7 +48,6 @@ func (w *watcher) close() { _ = w.conn.Close() }
 
 func (w *watcher) follow(table string) {
 	defer close(w.touched)
-	self := uint32(os.Getpid())
 	ours := false
 	for {
 		messages, err := w.conn.Receive()
@@ -69,7 +69,7 @@ func (w *watcher) follow(table string) {
 				continue
 			}
 			ad.ByteOrder = binary.BigEndian
-			by := self
+			by := uint32(os.Getpid())
 			for ad.Next() {
 				if kind == msgNewGen && ad.Type() == attrGenPID {
 					by = ad.Uint32()
@@ -78,13 +78,19 @@ func (w *watcher) follow(table string) {
 				}
 			}
 			if kind == msgNewGen {
-				if ours && by != self {
+				if ours && !ownThread(by) {
 					w.tell()
 				}
 				ours = false
 			}
 		}
 	}
+}
+
+// ownThread reports whether tid is a thread of this process: the kernel names the thread that made a change.
+func ownThread(tid uint32) bool {
+	_, err := os.Stat("/proc/self/task/" + strconv.FormatUint(uint64(tid), 10))
+	return err == nil
 }
 
 func (w *watcher) tell() {
