@@ -138,6 +138,9 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	g = given{attached: g.attached}
 	if exit := t.readExit(); exit != nil { // all but the announcement was done
 		t.hub.closed = true
+		for _, kind := range []int{shim.FrameStdout, shim.FrameStderr} { // a stream that had not got all will be told so
+			t.hub.sent[kind] = t.journal.slot(kind - shim.FrameStdout).done()
+		}
 		s.enter(t, pid, startTime, at)
 		s.finish(t, exit)
 		return nil

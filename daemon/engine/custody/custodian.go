@@ -2,67 +2,334 @@ package custody
 
 import (
 	"context"
+	"log/slog"
 	"os"
+	"path/filepath"
+	"sync"
+	"time"
 
 	"pier/api/shim"
+	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 	"pier/lib/feed"
 )
 
+// remembered is how many exits the feed holds for a reader that is behind.
+const remembered = 1024
+
 // Custodian is pierd's hold on the supervisor. It is safe for concurrent use.
 type Custodian struct {
+	o     Options
+	log   *slog.Logger
 	exits *feed.Feed[shim.Exit]
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	work sync.WaitGroup // all goroutines but those of streams
+
+	mu      sync.Mutex // guards what follows
+	current *incarnation
+	tasks   map[shim.TaskRef]*held
+	ended   map[shim.TaskRef]shim.Exit // exits that were published, until the task is deleted
+	more    chan struct{}              // closed and replaced when tasks or ended grow
+	streams map[*stream]struct{}
 }
 
-// Open dials a living supervisor and takes up its tasks, or starts a new one that adopts what still runs.
+// Open dials the living supervisor of o.Root and takes up its tasks, or starts one that adopts what still runs. It makes
+// the calling process a child subreaper. Exits of tasks that were not deleted yet are in the feed, if they came before.
 func Open(ctx context.Context, o Options) (*Custodian, error) {
-	return nil, errkind.New(errkind.Unavailable, "open custody: not ready")
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if err := os.MkdirAll(filepath.Join(o.Root, "tasks"), 0o700); err != nil {
+		return nil, err
+	}
+	if err := pidfd.SetSubreaper(); err != nil {
+		return nil, err
+	}
+	c := &Custodian{o: o, log: o.Log, exits: feed.New[shim.Exit](remembered), tasks: map[shim.TaskRef]*held{},
+		ended: map[shim.TaskRef]shim.Exit{}, more: make(chan struct{}), streams: map[*stream]struct{}{}}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	inc, err := c.dialLiving(ctx)
+	if err != nil {
+		inc, err = c.launch(ctx)
+	}
+	if err == nil {
+		err = c.takeUp(ctx, inc)
+	}
+	var w *watch
+	if err == nil {
+		w, err = c.openWatch(inc)
+	}
+	if err != nil {
+		if inc != nil {
+			inc.retire()
+		}
+		c.stop()
+		return nil, errkind.New(errkind.Of(err), "take custody of %s: %w", o.Root, err)
+	}
+	c.current = inc
+	close(inc.ready)
+	c.work.Go(func() { c.keep(w) })
+	c.work.Go(c.reapOrphans)
+	return c, nil
 }
 
-// Start runs a container's first process and returns once its execve has succeeded.
-func (c *Custodian) Start(ctx context.Context, s *shim.Start, rootfs, netns *os.File) (*shim.Task, error) {
-	return nil, errkind.New(errkind.Unavailable, "start: not ready")
+// takeUp gets duplicates of everything that a supervisor holds, after it looked for tasks that it does not know yet.
+func (c *Custodian) takeUp(ctx context.Context, inc *incarnation) error {
+	if _, err := inc.call(ctx, &shim.Request{Kind: shim.KindRecover}); err != nil {
+		return err
+	}
+	list, err := inc.call(ctx, &shim.Request{Kind: shim.KindList})
+	if err != nil {
+		return err
+	}
+	for _, t := range list.Tasks {
+		c.mu.Lock()
+		_, have := c.tasks[t.TaskRef]
+		c.mu.Unlock()
+		if have {
+			continue
+		}
+		answer, err := inc.call(ctx, &shim.Request{Kind: shim.KindCustody, Custody: &t.TaskRef})
+		if errkind.Is(err, errkind.NotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		c.hold(answer)
+	}
+	return nil
 }
 
-// Exec runs one more process in a running container.
-func (c *Custodian) Exec(ctx context.Context, e *shim.Exec) (*shim.Task, error) {
-	return nil, errkind.New(errkind.Unavailable, "exec: not ready")
-}
-
-// Signal sends a signal to a task.
-func (c *Custodian) Signal(ctx context.Context, s shim.Signal) error { return nil }
-
-// Resize sets a terminal's size.
-func (c *Custodian) Resize(ctx context.Context, r shim.Resize) error { return nil }
-
-// Freeze pauses or continues a container.
-func (c *Custodian) Freeze(ctx context.Context, f shim.Freeze) error { return nil }
-
-// Update changes a container's limits.
-func (c *Custodian) Update(ctx context.Context, u shim.Update) error { return nil }
-
-// Delete forgets a task that has exited.
-func (c *Custodian) Delete(ctx context.Context, ref shim.TaskRef) error { return nil }
-
-// Attach joins the streams of a task, before or after its start.
-func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
-	return nil, errkind.New(errkind.Unavailable, "attach: not ready")
-}
-
-// Tasks lists what the supervisor holds.
-func (c *Custodian) Tasks(ctx context.Context) ([]shim.Task, error) { return nil, nil }
-
-// Exits returns a reader of all exits, each exactly once, those found at Open first.
+// Exits returns a reader of all exits, each once, beginning with those that were found at Open. A reader that falls
+// behind by more than 1024 learns so from feed.Reader.Next; Tasks then shows what it missed.
 func (c *Custodian) Exits() *feed.Reader[shim.Exit] { return c.exits.Head() }
 
 // SupervisorPid is the process number of the living supervisor.
-func (c *Custodian) SupervisorPid() int { return 0 }
+func (c *Custodian) SupervisorPid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current.pid
+}
 
-// Upgrade makes the supervisor execute the binary now at its path, tasks kept.
-func (c *Custodian) Upgrade(ctx context.Context) error { return nil }
+// Start runs a container's first process and returns once its execve has succeeded. Rootfs and netns (either may be nil)
+// are borrowed. An error is a *shim.Error with the failing call where the container is at fault. The container's folder,
+// cgroup and FIFOs stay until Delete.
+func (c *Custodian) Start(ctx context.Context, s *shim.Start, rootfs, netns *os.File) (*shim.Task, error) {
+	r := *s
+	var files []*os.File
+	if r.HasRootfs = rootfs != nil; r.HasRootfs {
+		files = append(files, rootfs)
+	}
+	if r.HasNetns = netns != nil; r.HasNetns {
+		files = append(files, netns)
+	}
+	return c.begin(ctx, shim.TaskRef{ID: r.ID}, &shim.Request{Kind: shim.KindStart, Start: &r}, files...)
+}
 
-// Shutdown ends the supervisor; it is an error of kind conflict while a task lives.
-func (c *Custodian) Shutdown(ctx context.Context) error { return nil }
+// Exec runs one more process in a running container and returns once its execve has succeeded. It is deleted by itself
+// after its exit was published.
+func (c *Custodian) Exec(ctx context.Context, e *shim.Exec) (*shim.Task, error) {
+	return c.begin(ctx, e.TaskRef, &shim.Request{Kind: shim.KindExec, Exec: e})
+}
 
-// Close lets go of everything; the supervisor and its tasks go on.
-func (c *Custodian) Close() error { return nil }
+// begin sends a request that must not be sent twice. Where its answer is lost with the supervisor, the next one is asked
+// what became of it.
+func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request, files ...*os.File) (*shim.Task, error) {
+	inc, err := c.living(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := inc.call(ctx, r, files...)
+	if isLost(err) {
+		if inc, err = c.next(ctx, inc); err != nil {
+			return nil, err
+		}
+		answer, err = inc.call(ctx, &shim.Request{Kind: shim.KindCustody, Custody: &ref})
+		if errkind.Is(err, errkind.NotFound) {
+			c.mu.Lock()
+			exit, ended := c.ended[ref]
+			c.mu.Unlock()
+			if ended {
+				return &shim.Task{TaskRef: ref, Pid: exit.Pid, Exit: &exit}, nil
+			}
+			// Nothing of the first try is left. The root file system may be, if it was mounted: then this fails.
+			answer, err = inc.call(ctx, r, files...)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	task := c.hold(answer)
+	return &task, nil
+}
+
+// Signal sends a signal to one process, or to all of the container. If the supervisor dies meanwhile it may be sent
+// twice.
+func (c *Custodian) Signal(ctx context.Context, s shim.Signal) error {
+	return c.plain(ctx, &shim.Request{Kind: shim.KindSignal, Signal: &s})
+}
+
+// Resize sets a terminal's size; a task without one is errkind.Conflict.
+func (c *Custodian) Resize(ctx context.Context, r shim.Resize) error {
+	return c.plain(ctx, &shim.Request{Kind: shim.KindResize, Resize: &r})
+}
+
+// Freeze stops or continues all processes of a container.
+func (c *Custodian) Freeze(ctx context.Context, f shim.Freeze) error {
+	return c.plain(ctx, &shim.Request{Kind: shim.KindFreeze, Freeze: &f})
+}
+
+// Update changes the limits of a running container.
+func (c *Custodian) Update(ctx context.Context, u shim.Update) error {
+	return c.plain(ctx, &shim.Request{Kind: shim.KindUpdate, Update: &u})
+}
+
+// Delete forgets a task that has exited, with a container its execs, cgroup and FIFOs. One that lives is
+// errkind.Conflict; one that is not there is no error.
+func (c *Custodian) Delete(ctx context.Context, ref shim.TaskRef) error {
+	err := c.plain(ctx, &shim.Request{Kind: shim.KindDelete, Delete: &ref})
+	if err != nil && !errkind.Is(err, errkind.NotFound) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for other, h := range c.tasks {
+		if other == ref || ref.Exec == "" && other.ID == ref.ID {
+			h.release()
+			delete(c.tasks, other)
+		}
+	}
+	for other := range c.ended {
+		if other == ref || ref.Exec == "" && other.ID == ref.ID {
+			delete(c.ended, other)
+		}
+	}
+	return nil
+}
+
+// Tasks lists what the supervisor holds: living tasks, and those that have exited and were not deleted.
+func (c *Custodian) Tasks(ctx context.Context) ([]shim.Task, error) {
+	answer, err := c.again(ctx, &shim.Request{Kind: shim.KindList})
+	if err != nil {
+		return nil, err
+	}
+	return answer.Tasks, nil
+}
+
+// Upgrade makes the supervisor execute the program that is now at its binary's path. Tasks, their output and attached
+// streams go on.
+func (c *Custodian) Upgrade(ctx context.Context) error {
+	inc, err := c.living(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = inc.call(ctx, &shim.Request{Kind: shim.KindUpgrade})
+	return err
+}
+
+// Shutdown ends the supervisor; it is errkind.Conflict while a task lives. The Custodian is of no more use but for Close.
+func (c *Custodian) Shutdown(ctx context.Context) error {
+	inc, err := c.living(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	inc.leaving = true
+	c.mu.Unlock()
+	if _, err = inc.call(ctx, &shim.Request{Kind: shim.KindShutdown}); err != nil && !isLost(err) {
+		c.mu.Lock()
+		inc.leaving = false
+		c.mu.Unlock()
+		return err
+	}
+	select {
+	case <-inc.dead:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close lets go of everything; the supervisor and its tasks go on. Attached streams end.
+func (c *Custodian) Close() error {
+	c.stop()
+	c.mu.Lock()
+	inc, streams := c.current, c.streams
+	c.streams = map[*stream]struct{}{}
+	c.mu.Unlock()
+	inc.hangUp()
+	for s := range streams {
+		s.cut()
+	}
+	c.work.Wait()
+	inc.retire()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for ref, h := range c.tasks {
+		h.release()
+		delete(c.tasks, ref)
+	}
+	return nil
+}
+
+// plain sends a request that has no answer but an error, again if need be.
+func (c *Custodian) plain(ctx context.Context, r *shim.Request) error {
+	_, err := c.again(ctx, r)
+	return err
+}
+
+// again sends a request that may be sent more than once: to the next supervisor, if one dies over it.
+func (c *Custodian) again(ctx context.Context, r *shim.Request) (*response, error) {
+	inc, err := c.living(ctx)
+	for err == nil {
+		var answer *response
+		if answer, err = inc.call(ctx, r); !isLost(err) {
+			return answer, err
+		}
+		inc, err = c.next(ctx, inc)
+	}
+	return nil, err
+}
+
+// living waits until there is a supervisor that has all tasks.
+func (c *Custodian) living(ctx context.Context) (*incarnation, error) {
+	for {
+		c.mu.Lock()
+		inc := c.current
+		c.mu.Unlock()
+		select {
+		case <-inc.ready:
+			if !inc.vacant {
+				return inc, nil
+			}
+		case <-ctx.Done():
+			return nil, errkind.New(errkind.Of(ctx.Err()), "wait for the supervisor: %w", ctx.Err())
+		case <-c.ctx.Done():
+			return nil, errkind.New(errkind.Unavailable, "wait for the supervisor: the daemon is closing")
+		}
+	}
+}
+
+// next is living after a request to old was lost: it gives the keeper a moment to notice.
+func (c *Custodian) next(ctx context.Context, old *incarnation) (*incarnation, error) {
+	for {
+		inc, err := c.living(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if inc != old {
+			return inc, nil
+		}
+		if old.answers(ctx) { // only the connection broke
+			return old, nil
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return nil, errkind.New(errkind.Of(ctx.Err()), "wait for the supervisor: %w", ctx.Err())
+		}
+	}
+}

@@ -15,8 +15,8 @@
 //   - both: Open starts a supervisor which finds the tasks that still run by their files (pid, start time, boot id).
 //
 // A request that was in flight when the supervisor died is sent again to the next one if that is harmless (Signal may
-// so arrive twice). A Start or Exec is answered by what the next supervisor knows about it: it runs, it ran and has
-// exited, or it never began (an error of kind unavailable; nothing of it is left).
+// so arrive twice). A Start or Exec is answered by what the next supervisor knows about it: it runs, or it ran and has
+// exited; if it never began it is tried once more.
 //
 // Start reading at Open.
 package custody

@@ -1,0 +1,112 @@
+package custody
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pier/api/shim"
+	"pier/lib/errkind"
+)
+
+func custodianProcess(string) {}
+
+func TestStartOutputExit(t *testing.T) {
+	b := newBench(t)
+	ref := shim.TaskRef{ID: "c1"}
+	s := b.attach(ref, false) // before the start: misses nothing
+	b.run("c1", shim.Stdio{}, "sh", "-c", `echo out; echo err >&2; echo again >/dev/stdout 2>/dev/null; printf 'no newline'; exit 7`)
+	out, errs := demux(t, s)
+	if string(out) != "out\nno newline" && string(out) != "out\nagain\nno newline" || string(errs) != "err\n" {
+		t.Errorf("stdout %q, stderr %q", out, errs)
+	}
+	e := b.exit(ref)
+	if e.Code != 7 || e.Unknown || e.OOM {
+		t.Errorf("exit %+v", e)
+	}
+	log := readLog(t, b.logPath("c1"))
+	if log["stdout"] != string(out) || log["stderr"] != "err\n" {
+		t.Errorf("log %q", log)
+	}
+	if _, err := os.Stat(filepath.Join(b.root, "tasks/c1/exit.json")); err != nil {
+		t.Error(err)
+	}
+	if err := b.Delete(ctx(t), ref); err != nil {
+		t.Error(err)
+	}
+	b.run("c1", shim.Stdio{}, "sh", "-c", "kill -9 $$") // init cannot be killed from inside; sh goes on
+	if e := b.exit(ref); e.Code == 137 {
+		t.Errorf("exit %+v", e)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	b := newBench(t)
+	_, err := b.Start(ctx(t), b.request("bad", shim.Stdio{}, "nothing-there"), nil, nil)
+	e, ok := err.(*shim.Error)
+	if !ok || e.Kind != errkind.NotFound || e.Errno != 2 {
+		t.Errorf("start of a missing command: %v (%+v)", err, e)
+	}
+	if _, err := b.Start(ctx(t), b.request("../up", shim.Stdio{}, "true"), nil, nil); !errkind.Is(err, errkind.Invalid) {
+		t.Errorf("start of ../up: %v", err)
+	}
+	b.run("ok", shim.Stdio{}, "sleep", "100")
+	if _, err := b.Start(ctx(t), b.request("ok", shim.Stdio{}, "true"), nil, nil); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("second start: %v", err)
+	}
+	if err := b.Delete(ctx(t), shim.TaskRef{ID: "ok"}); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("delete of a living task: %v", err)
+	}
+	if err := b.Signal(ctx(t), shim.Signal{TaskRef: shim.TaskRef{ID: "nobody"}, Signal: 15}); !errkind.Is(err, errkind.NotFound) {
+		t.Errorf("signal to nobody: %v", err)
+	}
+	if err := b.Resize(ctx(t), shim.Resize{TaskRef: shim.TaskRef{ID: "ok"}, Width: 80, Height: 25}); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("resize without a terminal: %v", err)
+	}
+}
+
+func TestStdinHalfClose(t *testing.T) {
+	b := newBench(t)
+	ref := shim.TaskRef{ID: "cat"}
+	s := b.attach(ref, true)
+	b.run("cat", shim.Stdio{OpenStdin: true, StdinOnce: true}, "cat")
+	if _, err := io.WriteString(s, "hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := demux(t, s); string(out) != "hello\n" {
+		t.Errorf("output %q", out)
+	}
+	if e := b.exit(ref); e.Code != 0 {
+		t.Errorf("exit %+v", e)
+	}
+}
+
+func TestExec(t *testing.T) {
+	b := newBench(t)
+	b.run("c", shim.Stdio{}, "sleep", "1000")
+	ref := shim.TaskRef{ID: "c", Exec: "e1"}
+	s := b.attach(ref, true)
+	b.exec("c", "e1", shim.Stdio{OpenStdin: true, StdinOnce: true}, "sh", "-c", "cat; echo done >&2; exit 3")
+	go func() {
+		_, _ = io.WriteString(s, strings.Repeat("x", 100000))
+		_ = s.CloseWrite()
+	}()
+	out, errs := demux(t, s)
+	if len(out) != 100000 || string(errs) != "done\n" {
+		t.Errorf("%d bytes, stderr %q", len(out), errs)
+	}
+	if e := b.exit(ref); e.Code != 3 {
+		t.Errorf("exit %+v", e)
+	}
+	// What an exec leaves behind does not keep it, nor its stream, from ending.
+	s = b.attach(shim.TaskRef{ID: "c", Exec: "e2"}, false)
+	b.exec("c", "e2", shim.Stdio{}, "sh", "-c", "(sleep 1000; echo late) & echo now")
+	if out, _ := demux(t, s); string(out) != "now\n" {
+		t.Errorf("output %q", out)
+	}
+}

@@ -1,0 +1,306 @@
+package custody
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pier/api/shim"
+	"pier/kernel/fdsock"
+	"pier/lib/errkind"
+)
+
+// Attach joins the streams of a task, before or after its start: attached before, it misses nothing. ctx bounds the call,
+// not the stream.
+func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
+	if _, err := c.living(ctx); err != nil {
+		return nil, err
+	}
+	s := &stream{custodian: c, asked: a}
+	s.ctx, s.stop = context.WithCancel(c.ctx)
+	if err := s.connect(ctx, nil); err != nil {
+		s.stop()
+		return nil, err
+	}
+	c.mu.Lock()
+	c.streams[s] = struct{}{}
+	c.mu.Unlock()
+	return s, nil
+}
+
+// stream is an attached task. Read, Write and CloseWrite each belong to one goroutine at a time.
+type stream struct {
+	custodian *Custodian
+	asked     shim.Attach
+	ctx       context.Context // ends with Close
+	stop      context.CancelFunc
+	patient   atomic.Bool
+	over      atomic.Bool // nothing is to be resumed any more
+	closing   sync.Once
+
+	mu   sync.Mutex // guards conn, which Close and Read share
+	conn *fdsock.Conn
+
+	// of Read
+	from    shim.Hello // the program at the other end
+	pos     shim.Position
+	kind    byte
+	left    int    // bytes of the frame that are still to come
+	pending []byte // for a reader with a small buffer
+	failure error  // how it ended
+
+	// of Write and CloseWrite
+	inputMu sync.Mutex
+	input   *os.File
+	task    shim.Task
+	ended   bool // CloseWrite was called
+}
+
+// connect makes the connection; resume is nil the first time.
+func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
+	conn, err := dial(ctx, s.custodian.socket())
+	if err != nil {
+		return &lostError{err}
+	}
+	r := s.asked
+	r.Resume = resume
+	payload, err := json.Marshal(&shim.Request{Kind: shim.KindAttach, Attach: &r})
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().SetDeadline(time.Unix(1, 0)) })
+	answer, err := roundTrip(conn, payload, nil)
+	switch {
+	case !stop():
+		err = ctx.Err()
+	case err != nil:
+		err = &lostError{err}
+	case answer.Error != nil:
+		err = answer.Error
+	case answer.Attached == nil || answer.Hello == nil:
+		err = errkind.New(errkind.Unsupported, "attach to task %s: the supervisor gave no position", r.ID)
+	case resume != nil && *answer.Hello == s.from:
+		// The program that cut us off is still there, so it did so on purpose.
+		err = errkind.New(errkind.Timeout, "stream of task %s: it was not read for too long and was dropped", r.ID)
+	}
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		conn.Close()
+		return os.ErrClosed
+	}
+	s.conn, s.from, s.pos = conn, *answer.Hello, *answer.Attached
+	s.patient.Store(s.pos.Patient)
+	return nil
+}
+
+// Read: see Stream.
+func (s *stream) Read(p []byte) (int, error) {
+	if len(s.pending) > 0 {
+		n := copy(p, s.pending)
+		s.pending = s.pending[n:]
+		return n, nil
+	}
+	if len(p) <= shim.FrameHeader {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		buf := make([]byte, 4<<10)
+		n, err := s.read(buf)
+		s.pending = buf[:n]
+		if n > 0 {
+			return s.Read(p)
+		}
+		return 0, err
+	}
+	return s.read(p)
+}
+
+// read fills p with one frame: what has come of the supervisor's, under a header of its own.
+func (s *stream) read(p []byte) (int, error) {
+	for s.failure == nil {
+		n, err := s.receive(p)
+		if err == nil {
+			return n, nil
+		}
+		switch {
+		case s.ctx.Err() != nil:
+			s.failure = os.ErrClosed
+		case errors.Is(err, errCut):
+			s.failure = s.resume()
+		default:
+			s.failure = err
+		}
+	}
+	s.over.Store(true)
+	return 0, s.failure
+}
+
+// errCut is a connection that ended without a last frame.
+var errCut = errors.New("cut off")
+
+func (s *stream) receive(p []byte) (int, error) {
+	s.mu.Lock()
+	conn := s.conn.NetConn()
+	s.mu.Unlock()
+	for s.left == 0 {
+		var header [shim.FrameHeader]byte
+		if _, err := io.ReadFull(conn, header[:]); err != nil {
+			return 0, errCut
+		}
+		s.kind, s.left = header[0], int(binary.BigEndian.Uint32(header[4:]))
+		switch s.kind {
+		case shim.FrameStdout, shim.FrameStderr:
+		case shim.FrameEnd:
+			return 0, io.EOF
+		default:
+			why := make([]byte, min(s.left, 4<<10))
+			if _, err := io.ReadFull(conn, why); err != nil {
+				return 0, errCut
+			}
+			return 0, errkind.New(errkind.Unavailable, "stream of task %s: %s", s.asked.ID, why)
+		}
+	}
+	n, err := conn.Read(p[shim.FrameHeader:][:min(s.left, len(p)-shim.FrameHeader)])
+	if n == 0 && err != nil {
+		return 0, errCut
+	}
+	s.left -= n
+	if s.kind == shim.FrameStdout {
+		s.pos.Stdout += uint64(n)
+	} else {
+		s.pos.Stderr += uint64(n)
+	}
+	clear(p[:shim.FrameHeader])
+	p[0] = s.kind
+	binary.BigEndian.PutUint32(p[4:], uint32(n))
+	return shim.FrameHeader + n, nil
+}
+
+// resumeLimit is how long a stream looks for the next supervisor.
+const resumeLimit = 30 * time.Second
+
+// resume continues with the next supervisor where the last one stopped.
+func (s *stream) resume() error {
+	s.mu.Lock()
+	s.conn.Close()
+	s.mu.Unlock()
+	s.left = 0
+	ctx, cancel := context.WithTimeout(s.ctx, resumeLimit)
+	defer cancel()
+	for {
+		at := s.pos
+		_, err := s.custodian.living(ctx)
+		if err == nil {
+			err = s.connect(ctx, &at)
+		}
+		if !isLost(err) {
+			return err
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			return errkind.New(errkind.Unavailable, "stream of task %s: the supervisor is gone", s.asked.ID)
+		}
+	}
+}
+
+// Write: see Stream.
+func (s *stream) Write(p []byte) (int, error) {
+	if err := s.openInput(); err != nil {
+		return 0, err
+	}
+	n, err := s.input.Write(p)
+	if err != nil {
+		err = errkind.New(errkind.Conflict, "write to task %s: %w", s.asked.ID, err)
+	}
+	return n, err
+}
+
+func (s *stream) openInput() error {
+	s.inputMu.Lock()
+	defer s.inputMu.Unlock()
+	if s.input != nil {
+		return nil
+	}
+	if s.ended || !s.asked.Stdin {
+		return errkind.New(errkind.Conflict, "write to task %s: the stream has no input", s.asked.ID)
+	}
+	task, f, err := s.custodian.input(s.ctx, s.asked.TaskRef)
+	if err != nil {
+		return err
+	}
+	s.input, s.task = f, task
+	return nil
+}
+
+// CloseWrite: see Stream.
+func (s *stream) CloseWrite() error {
+	s.inputMu.Lock()
+	defer s.inputMu.Unlock()
+	if s.ended || !s.asked.Stdin {
+		return nil
+	}
+	s.ended = true
+	if s.input != nil {
+		s.input.Close()
+	}
+	// The task may begin only later, and outlive this stream.
+	s.custodian.work.Go(s.endInput)
+	return nil
+}
+
+// endInput closes standard input if this stream's end is its end.
+func (s *stream) endInput() {
+	c := s.custodian
+	task, f, err := s.task, s.input, error(nil)
+	if f == nil {
+		if task, f, err = c.input(s.ctx, s.asked.TaskRef); err != nil {
+			return // the stream ended before the task began
+		}
+		f.Close()
+	}
+	if !task.Stdio.StdinOnce || task.Terminal {
+		return
+	}
+	if err := c.plain(c.ctx, &shim.Request{Kind: shim.KindStdin, Stdin: &s.asked.TaskRef}); err != nil && !errkind.Is(err, errkind.NotFound) {
+		c.log.Warn("close standard input", "task", s.asked.TaskRef, "err", err)
+	}
+}
+
+// Close: see Stream.
+func (s *stream) Close() error {
+	c := s.custodian
+	c.mu.Lock()
+	_, open := c.streams[s]
+	delete(c.streams, s)
+	c.mu.Unlock()
+	if open {
+		s.cut()
+	}
+	return nil
+}
+
+// cut ends the stream. Custodian.streams does not have it any more.
+func (s *stream) cut() {
+	s.closing.Do(func() {
+		s.stop() // a Write that waits for the task returns
+		s.mu.Lock()
+		s.conn.Close()
+		s.mu.Unlock()
+		if s.custodian.ctx.Err() == nil { // the client left, not we
+			_ = s.CloseWrite()
+		}
+	})
+}
