@@ -74,7 +74,7 @@ func (e *deniedError) Error() string {
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case r.URL.Host == g.host && (r.URL.Scheme == "https" || g.plain):
-	case r.URL.Scheme != "https" && !loopback(r.URL.Hostname()):
+	case r.URL.Scheme != "https" && !loopback(r.URL.Hostname()) && (!g.plain || carriesSecret(r)):
 		return nil, &deniedError{"requests without encryption", r.URL.Host}
 	case carriesSecret(r) && !g.related(r.URL.Hostname()):
 		return nil, &deniedError{"credentials", r.URL.Host}

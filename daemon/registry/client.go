@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	oras "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"pier/lib/errkind"
 )
@@ -231,6 +232,10 @@ func unreachable(ctx context.Context, host string, err error) error {
 	var denied *deniedError
 	if errors.As(err, &denied) {
 		return errkind.New(errkind.Forbidden, "registry %s: %w", host, denied)
+	}
+	var answer *errcode.ErrorResponse // of the server that gives out tokens
+	if errors.As(err, &answer) && answer.StatusCode/100 == 4 {
+		return errkind.New(errkind.Unauthorized, "registry %s: the credentials are not accepted (%s); log in again", host, http.StatusText(answer.StatusCode))
 	}
 	return errkind.New(errkind.Unavailable, "registry %s cannot be reached: %w", host, err)
 }

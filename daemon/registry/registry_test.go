@@ -346,8 +346,8 @@ func TestBearerToken(t *testing.T) {
 		t.Error(err)
 	}
 	bad := encode(t, map[string]string{"username": "u", "password": "wrong"})
-	if err := session(t, host, "a/b", bad).Fetch(context.Background(), blobs(t), d, nil); err == nil {
-		t.Error("a wrong password was good")
+	if err := session(t, host, "a/b", bad).Fetch(context.Background(), blobs(t), d, nil); !errkind.Is(err, errkind.Unauthorized) {
+		t.Errorf("a wrong password: %v", err)
 	}
 	name, _ := reference.ParseNamed(host + "/a/b")
 	if _, err := NewClient(ClientOptions{}).Open(context.Background(), name, "{not base64"); !errkind.Is(err, errkind.Invalid) {
