@@ -1,6 +1,7 @@
 package build_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -66,3 +67,25 @@ func benchmark(b *testing.B, noCache bool) {
 
 func BenchmarkUncached(b *testing.B) { benchmark(b, true) }
 func BenchmarkCached(b *testing.B)   { benchmark(b, false) }
+
+// BenchmarkCopy copies many small files from the context, and from there from stage to stage.
+func BenchmarkCopy(b *testing.B) {
+	const count = 5000
+	w, builder := benchWorld(b)
+	for name, df := range map[string]string{
+		"context": "FROM scratch\nCOPY . /app\n",
+		"stage":   "FROM scratch AS one\nCOPY . /app\nFROM scratch\nCOPY --from=one /app /app\n",
+	} {
+		f := files{"Dockerfile": df}
+		for i := range count {
+			f[fmt.Sprintf("node_modules/pkg-%d/lib/file-%d.js", i/20, i)] = strings.Repeat("x", 3000)
+		}
+		tar := contextTar(b, f).Bytes()
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				_, err := builder.Build(context.Background(), build.Request{Context: bytes.NewReader(tar), NoCache: true, Tags: []string{"bench"}})
+				w.must(err)
+			}
+		})
+	}
+}
