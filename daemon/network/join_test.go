@@ -233,6 +233,11 @@ func TestAdoptAfterRestart(t *testing.T) {
 	r.serve(box.Netns, "tcp4", "0.0.0.0:80")
 	box.Netns.Close()
 	user := must(r.n.Create(t.Context(), api.CreateRequest{Name: "user"}))(t)
+	named := network.JoinOptions{ContainerID: id.New(), Name: "named", Mode: "user"}
+	namedBox := r.join(named)
+	second, end := sleeper(t)
+	defer end()
+	namedPid := second(r, namedBox.Netns)
 
 	if err := r.n.Close(); err != nil {
 		t.Fatal(err)
@@ -245,8 +250,14 @@ func TestAdoptAfterRestart(t *testing.T) {
 	if err := r.n.Adopt(t.Context(), network.AdoptOptions{JoinOptions: o, Pid: pid, Settings: box.Settings, Assigned: box.Ports}); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.n.Adopt(t.Context(), network.AdoptOptions{JoinOptions: named, Pid: namedPid, Settings: namedBox.Settings}); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.n.Settle(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if got, err := r.resolve(namedBox, "udp", "named"); err != nil || len(got) != 1 {
+		t.Errorf("name service after a restart: %v %v", got, err)
 	}
 	r.reaches(r.outside, "tcp", "203.0.113.1:8080", "203.0.113.2")
 	r.reaches(nil, "tcp", "[::1]:8080", "")

@@ -28,7 +28,8 @@ type Options struct {
 	BIP string
 	// DisableNAT leaves the kernel's rules alone: nothing is published, masqueraded or filtered.
 	DisableNAT bool
-	// MTU of bridges and container interfaces in bytes, 0 for the kernel's default.
+	// MTU of bridges and container interfaces in bytes; 0: that of the host's way out, if that is below 1500, so that
+	// containers need not find it out packet by packet.
 	MTU int
 	// ResolvConf is the host's resolver configuration, "" for /etc/resolv.conf.
 	ResolvConf string

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/moby/moby/api/types/events"
 	api "github.com/moby/moby/api/types/network"
@@ -55,12 +56,13 @@ type state struct {
 	log        *slog.Logger
 	names      *nameService
 
+	settled atomic.Bool // adoption is over; set under managing
+
 	managing sync.Mutex
 	mu       sync.Mutex
 	nets     map[string]*network // by ID
 	boxes    map[string]*box     // by container ID
 	ports    map[portKey]string  // container ID by published port
-	settled  sync.Once
 	closed   bool
 }
 
@@ -90,6 +92,9 @@ func open(ctx context.Context, o Options) (_ *Networks, err error) {
 		return nil, fmt.Errorf("open networks: %w", err)
 	}
 	s.names = newNameService(s)
+	if out, err := s.links.OutwardMTU(); err == nil && s.mtu == 0 && out >= 1280 && out < 1500 {
+		s.mtu = out
+	}
 	defer func() {
 		if err != nil {
 			_ = s.close()
@@ -298,23 +303,26 @@ func (s *state) walls() (list []nft.Network) {
 	return list
 }
 
-func (s *state) settle(ctx context.Context) (err error) {
-	s.settled.Do(func() {
-		if s.table == nil {
-			return
-		}
-		s.mu.Lock()
-		var ports []nft.Port
-		for _, b := range s.boxes {
-			ports = append(ports, b.forwarded()...)
-		}
-		s.mu.Unlock()
-		if err = s.table.Replace(s.walls(), ports); err != nil {
-			err = fmt.Errorf("settle networks: %w", err)
-			s.settled = sync.Once{}
-		}
-	})
-	return err
+func (s *state) settle(context.Context) error {
+	if s.table == nil || s.settled.Load() {
+		return nil
+	}
+	s.managing.Lock()
+	defer s.managing.Unlock()
+	if s.settled.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	var ports []nft.Port
+	for _, b := range s.boxes {
+		ports = append(ports, b.forwarded()...)
+	}
+	s.mu.Unlock()
+	if err := s.table.Replace(s.walls(), ports); err != nil {
+		return fmt.Errorf("settle networks: %w", err)
+	}
+	s.settled.Store(true)
+	return nil
 }
 
 func (s *state) close() error {

@@ -1,10 +1,15 @@
 package network_test
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
+	api "github.com/moby/moby/api/types/network"
 )
 
 // run runs a program in ns (nil: the host of the rig) and returns what it prints.
@@ -50,4 +55,26 @@ func descriptors(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(list)
+}
+
+func mustPort(s string) api.Port { return api.MustParsePort(s) }
+
+// lookup asks server for an IPv4 address of name, on the calling thread alone.
+func lookup(server, name string) (string, error) {
+	c, err := net.DialTimeout("udp", net.JoinHostPort(server, "53"), 5*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	a, _, err := new(dns.Client).ExchangeWithConn(new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA), &dns.Conn{Conn: c})
+	if err != nil {
+		return "", err
+	}
+	for _, rr := range a.Answer {
+		if rr, ok := rr.(*dns.A); ok {
+			return rr.A.String(), nil
+		}
+	}
+	return "", fmt.Errorf("no address for %s from %s", name, server)
 }

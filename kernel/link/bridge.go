@@ -198,3 +198,23 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	}
 	return netip.PrefixFrom(a, ones), ones >= 0
 }
+
+// OutwardMTU returns the smallest MTU, in bytes, among home's links that have a default route; 0 if there is none.
+func (m *Manager) OutwardMTU() (mtu int, err error) {
+	err = m.run(nil, func(t *thread) error {
+		routes, err := t.routes.RouteList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range routes {
+			if p, ok := prefixOf(r.Dst); r.Dst != nil && (!ok || p.Bits() > 0) {
+				continue
+			}
+			if l, err := t.routes.LinkByIndex(r.LinkIndex); err == nil && (mtu == 0 || l.Attrs().MTU < mtu) {
+				mtu = l.Attrs().MTU
+			}
+		}
+		return nil
+	})
+	return mtu, err
+}

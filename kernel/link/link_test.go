@@ -151,3 +151,34 @@ func BenchmarkNamespace(b *testing.B) {
 		ns.Close()
 	}
 }
+
+// A packet sent before the kernel has taken notice of a new link is lost, and the next follows a second later.
+func TestReachableAtOnceWhileOthersGo(t *testing.T) {
+	m := hostNamespace(t)
+	bridge(t, m)
+	for i := range 30 {
+		// The last one's address may still answer.
+		addr := netip.AddrFrom4([4]byte{10, 9, 1, byte(i + 1)})
+		s := sandbox(addr.String() + "/16")
+		s.Interfaces[0].MAC[5] = byte(i + 1)
+		ns, err := m.NewNamespace(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := m.ListenTCP(ns, "tcp4", "0.0.0.0:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		c, err := m.Dial("tcp", netip.AddrPortFrom(addr, 80), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 900*time.Millisecond {
+			t.Errorf("connected after %v", took)
+		}
+		c.Close()
+		l.Close()
+		ns.Close()
+	}
+}

@@ -97,8 +97,8 @@ func (m *Manager) run(ns *os.File, work func(*thread) error) error {
 	}
 }
 
-// worker serves jobs on a thread of its own until Close. A thread that cannot come home again ends with its goroutine,
-// which is still locked to it, and the next job gets a new one.
+// worker serves jobs on a thread of its own until Close. The thread ends with the goroutine, which stays locked to it:
+// no other goroutine may run in its namespace. After a failure to come home the next job gets a new one.
 func (m *Manager) worker() {
 	runtime.LockOSThread()
 	t := &thread{m: m}
@@ -109,9 +109,6 @@ func (m *Manager) worker() {
 		select {
 		case j = <-m.jobs:
 		case <-m.quit:
-			if err == nil {
-				runtime.UnlockOSThread()
-			}
 			return
 		}
 		if err != nil {

@@ -160,6 +160,17 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 	if err := inside.LinkSetUp(inner); err != nil {
 		return fmt.Errorf("up: %w", err)
 	}
+	// Both ends have a carrier now, but the kernel acts on it from a work queue, which can lag behind by long when
+	// other namespaces go away; a packet sent until then is lost, and the next follows a second later. Asking for a
+	// link makes the kernel act at once (since 6.7).
+	if _, err := inside.LinkByIndex(inner.Attrs().Index); err != nil {
+		return err
+	}
+	for _, name := range []string{outer, f.Bridge} {
+		if _, err := t.routes.LinkByName(name); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
