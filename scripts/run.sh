@@ -12,7 +12,8 @@ else
 	say "Starting pierd (data in $DATA_ROOT, log in $DATA_ROOT/pierd.log)"
 	mkdir -p -m 0711 "$DATA_ROOT"
 	# A session of its own: pierd must not die with this terminal.
-	setsid bin/pierd --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT" -H "unix://$EXEC_ROOT/pier.sock" >>"$DATA_ROOT/pierd.log" 2>&1 </dev/null &
+	# shellcheck disable=SC2086 # PIERD_FLAGS is a list of words
+	setsid bin/pierd --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT" ${PIERD_FLAGS:-} -H "unix://$EXEC_ROOT/pier.sock" >>"$DATA_ROOT/pierd.log" 2>&1 </dev/null &
 	for _ in $(seq 100); do
 		pier version >/dev/null 2>&1 && break
 		kill -0 $! 2>/dev/null || { echo "pierd ended; its last words:" >&2; tail -n 20 "$DATA_ROOT/pierd.log" >&2; exit 1; }

@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 [ -x bin/pierd ] || { echo "nothing to stop: bin/pierd was never built"; exit 0; }
 purge=${1:-}
 
-bin/pierd stop --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT"
+# shellcheck disable=SC2086 # PIERD_FLAGS is a list of words
+bin/pierd stop --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT" ${PIERD_FLAGS:-}
 if [ "$purge" = --purge ]; then
-	bin/pierd cleanup --data --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT"
+	bin/pierd cleanup --data --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT" ${PIERD_FLAGS:-}
 fi

@@ -1,0 +1,4 @@
+// Package newcomer does what the README says, on a clean clone.
+//
+// Start reading at TestReadme.
+package newcomer
