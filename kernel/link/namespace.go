@@ -166,10 +166,22 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 	if _, err := inside.LinkByIndex(inner.Attrs().Index); err != nil {
 		return err
 	}
-	for _, name := range []string{outer, f.Bridge} {
-		if _, err := t.routes.LinkByName(name); err != nil {
-			return err
-		}
+	port, err := t.routes.LinkByName(outer)
+	if err != nil {
+		return err
+	}
+	if _, err := t.routes.LinkByIndex(master); err != nil { // after its port, which may be its first
+		return err
+	}
+	if f.MAC == nil {
+		return nil
+	}
+	// The bridge may still know the address at the port of a namespace that is going away.
+	if err := t.routes.NeighSet(&netlink.Neigh{
+		LinkIndex: port.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER,
+		State: netlink.NUD_REACHABLE, HardwareAddr: f.MAC,
+	}); err != nil {
+		return fmt.Errorf("tell the bridge of %s: %w", f.MAC, err)
 	}
 	return nil
 }
