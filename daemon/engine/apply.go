@@ -8,6 +8,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/process"
 	"pier/lib/errkind"
 )
 
@@ -117,6 +118,11 @@ func (e *Engine) release(c *ctr) {
 			}
 		}
 	}
+	if c.row().Host.IpcMode.IsShareable() {
+		if err := process.UnmountShm(e.shmPath(c.id)); err != nil {
+			e.o.Log.Warn("shared memory not unmounted", "container", c.id, "error", err)
+		}
+	}
 	if root := c.root; root != nil {
 		c.root = nil
 		c.released.Add(1)
@@ -185,6 +191,9 @@ func (e *Engine) dropVolumes(r *row) {
 func (e *Engine) sweep(id string) {
 	if err := e.o.Layers.RemoveWritable(id); err != nil && !errkind.Is(err, errkind.NotFound) {
 		e.o.Log.Warn("writable layer not removed", "container", id, "error", err)
+	}
+	if err := process.UnmountShm(e.shmPath(id)); err != nil { // left by a crash
+		e.o.Log.Warn("shared memory not unmounted", "container", id, "error", err)
 	}
 	if err := os.RemoveAll(e.dir(id)); err != nil {
 		e.o.Log.Warn("container's folder not removed", "container", id, "error", err)

@@ -132,7 +132,7 @@ func TestStop(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()
 	cs := r.Containers()
-	cid := r.create("web", nil, "sh", "-c", "trap 'exit 42' TERM; while :; do sleep 0.05; done")
+	cid := r.create("web", nil, "sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done")
 	r.must(cs.Start(ctx, cid))
 	if err := cs.Start(ctx, "web"); !errkind.Is(err, errkind.NotModified) {
 		t.Errorf("second start: %v", err)
@@ -140,7 +140,7 @@ func TestStop(t *testing.T) {
 	if err := cs.Remove(ctx, "web", RemoveOptions{}); !errkind.Is(err, errkind.Conflict) {
 		t.Errorf("remove of a running container: %v", err)
 	}
-	time.Sleep(100 * time.Millisecond)
+	r.ready(cid)
 	r.must(cs.Stop(ctx, cid[:12], StopOptions{}))
 	if s := r.inspect("web").State; s.ExitCode != 42 || s.Status != container.StateExited || s.Pid != 0 {
 		t.Errorf("after stop: %+v", s)

@@ -59,9 +59,13 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	shm, err := e.shm(r)
+	if err != nil {
+		return nil, err
+	}
 	s, err := process.Container(process.Input{
 		ID: r.ID, Config: r.Config, Host: r.Host, Mounts: mounts, Files: files, Args: settings.Command(r.Config),
-		Cgroup: e.cgroup(r), Join: join, Root: m.root,
+		Cgroup: e.cgroup(r), Join: join, Root: m.root, Shm: shm,
 	})
 	if err != nil {
 		return nil, err
@@ -197,6 +201,28 @@ func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]set
 	}
 	return mounts, nil
 }
+
+// shm returns the folder of a shareable /dev/shm, of this container or of the one whose IPC namespace it joins; "" where
+// the container has its own inside. A mount cannot be taken out of another mount namespace, so what is to be shared is
+// mounted on the host.
+func (e *Engine) shm(r *row) (string, error) {
+	switch {
+	case r.Host.IpcMode.IsContainer():
+		other, err := e.index.find(r.Host.IpcMode.Container())
+		if err != nil {
+			return "", err
+		}
+		if other.row().Host.IpcMode.IsHost() {
+			return "/dev/shm", nil
+		}
+		return e.shmPath(other.id), nil
+	case r.Host.IpcMode.IsShareable():
+		return e.shmPath(r.ID), process.MountShm(e.shmPath(r.ID), r.Host.ShmSize)
+	}
+	return "", nil
+}
+
+func (e *Engine) shmPath(id string) string { return filepath.Join(e.dir(id), "shm") }
 
 func bindSource(m settings.Mount) error {
 	_, err := os.Stat(m.Source)

@@ -294,3 +294,12 @@ func (r *rig) inspect(ref string) container.InspectResponse {
 	r.must(err)
 	return i
 }
+
+// ready waits until the container has printed "ready".
+func (r *rig) ready(cid string) {
+	r.t.Helper()
+	r.eventually("ready", func() bool {
+		b, _ := os.ReadFile(r.logPath(cid))
+		return bytes.Contains(b, []byte("ready"))
+	})
+}

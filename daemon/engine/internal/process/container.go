@@ -29,6 +29,8 @@ type Input struct {
 	Cgroup string
 	// Join gives, by namespace type, the path of a namespace to join instead of a new one.
 	Join map[specs.LinuxNamespaceType]string
+	// Shm is the host folder to bind at /dev/shm, "" for a tmpfs of the container's own.
+	Shm string
 	// Root is the container's root file system.
 	Root *os.File
 }

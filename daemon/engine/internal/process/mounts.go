@@ -2,8 +2,8 @@ package process
 
 import (
 	"fmt"
+	"os"
 	"slices"
-	"strings"
 
 	"github.com/moby/moby/api/types/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -34,10 +34,11 @@ func mounts(in Input, sec settings.Security) ([]specs.Mount, error) {
 	case h.IpcMode.IsHost():
 		list = append(list, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rw"}})
 		list = slices.DeleteFunc(list, func(m specs.Mount) bool { return m.Destination == "/dev/mqueue" })
-		list = append(list, specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rw"}})
-	case in.Join[specs.IPCNamespace] != "":
-		shm := strings.TrimSuffix(in.Join[specs.IPCNamespace], "/ns/ipc") + "/root/dev/shm"
-		list = append(list, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: shm, Options: []string{"rbind", "nosuid", "noexec", "nodev", "rw"}})
+		if _, err := os.Stat("/dev/mqueue"); err == nil {
+			list = append(list, specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rw"}})
+		}
+	case in.Shm != "":
+		list = append(list, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: in.Shm, Options: []string{"rbind", "nosuid", "noexec", "nodev", "rw"}})
 	default:
 		list = append(list, specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
 			Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", h.ShmSize)}})
