@@ -11,8 +11,6 @@ import (
 	"pier/lib/errkind"
 )
 
-func custodianProcess(string) {}
-
 func TestStartOutputExit(t *testing.T) {
 	b := newBench(t)
 	ref := shim.TaskRef{ID: "c1"}

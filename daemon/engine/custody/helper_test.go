@@ -304,3 +304,5 @@ func killHard(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 }
+
+func testContext() context.Context { return context.Background() }
