@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -75,19 +76,19 @@ func (g *gate) remove() {
 // alone would hold pipes and locks of the parent open until the start).
 func (g *gate) wait(t *task) {
 	const what = "wait for start"
-	t.write(what, "", t.File(g.ready), "1")
-	low, high := fdOf(g.goAhead), g.result
-	if low > high {
-		low, high = high, low
-	}
+	ready := fdOf(g.ready)
+	keep := []int{fdOf(g.goAhead), g.result, ready}
+	slices.Sort(keep)
 	from := 3 + t.preserve
-	for _, keep := range []int{low, high} {
-		if from < keep {
-			t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(keep-1), spawn.Int(0))
+	for _, fd := range keep {
+		if from < fd {
+			t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(fd-1), spawn.Int(0))
 		}
-		from = keep + 1
+		from = fd + 1
 	}
 	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(^uint32(0)), spawn.Int(0))
+	t.write(what, "", spawn.Int(ready), "1")
+	t.Add("close", "", unix.SYS_CLOSE, spawn.Int(ready))
 	answer := new(uint64)
 	t.Add(what, "", unix.SYS_READ, spawn.Int(fdOf(g.goAhead)), spawn.Pointer(t.List, answer), spawn.Int(1))
 	t.Check(what, "", spawn.Pointer(t.List, answer), 0xff, '1', unix.ECANCELED)

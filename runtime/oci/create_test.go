@@ -28,11 +28,11 @@ func TestCreate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(20 * time.Millisecond) // until it has closed the one by which it told us
 	fds, err := os.ReadDir(filepath.Join("/proc", itoa(p.Pid), "fd"))
 	if err != nil || len(fds) != 5 {
 		t.Errorf("the waiting process has descriptors %v, want its streams and the gate (%v)", fds, err)
 	}
-	time.Sleep(20 * time.Millisecond)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
