@@ -2,7 +2,10 @@ package spawn_test
 
 import (
 	"errors"
+	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -150,6 +153,75 @@ func TestParallel(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// Born inside a cgroup v2.
+func TestCgroup(t *testing.T) {
+	var dir string
+	for _, mount := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(mount + "/cgroup.subtree_control"); err == nil {
+			dir = mount + "/pier-test-spawn-" + strconv.Itoa(os.Getpid())
+			break
+		}
+	}
+	if dir == "" {
+		t.Skip("no cgroup v2 is mounted")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(dir)
+	group, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	l := spawn.New()
+	l.Add("dup3", "", unix.SYS_DUP3, l.File(w), spawn.Int(1), spawn.Int(0))
+	unblock(l)
+	execve(l, "/bin/busybox", "grep", "^0::", "/proc/self/cgroup")
+	c, err := l.Run(spawn.Options{Cgroup: group})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := io.ReadAll(r)
+	if s := wait(t, c); s.Code != 0 || string(out) != "0::/"+filepath.Base(dir)+"\n" {
+		t.Errorf("%+v %q", s, out)
+	}
+}
+
+// The thread comes back from a namespace that it entered for the clone.
+func TestEnter(t *testing.T) {
+	l := spawn.New()
+	unblock(l)
+	execve(l, "/bin/busybox", "sleep", "1000")
+	first, err := l.Run(spawn.Options{Flags: unix.CLONE_NEWPID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l = spawn.New()
+	unblock(l)
+	execve(l, "/bin/busybox", "sh", "-c", "exit $$")
+	second, err := l.Run(spawn.Options{Enter: []spawn.Namespace{{File: first.Pidfd, Kind: unix.CLONE_NEWPID}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := wait(t, second); s.Code != 2 {
+		t.Errorf("the second process is number %d, want 2", s.Code)
+	}
+	if err := pidfd.Signal(first.Pidfd, int(unix.SIGKILL)); err != nil {
+		t.Fatal(err)
+	}
+	if s := wait(t, first); !s.Signaled {
+		t.Errorf("status %+v", s)
+	}
+	TestRun(t)
 }
 
 func BenchmarkRun(b *testing.B) {

@@ -15,12 +15,16 @@
 //	                                         pivot_root, hostname                        start.go
 //	                                         session, terminal, rlimits, working folder  process.go
 //	                                         capabilities, user, seccomp                 process.go
+//	                                         (Create: wait at the gate)                  create.go
 //	pid, pidfd, start time  <-----------     execve
+//
+// Where the child needs the parent on the way (user namespace maps, hooks) the two meet: meeting.go.
 //
 // Rules that hold on every path: a mount is only made on a descriptor that was resolved inside the root
 // (openat2 RESOLVE_IN_ROOT and NO_MAGICLINKS); /proc and /sys must be real folders of the root and /dev is never reached
 // through a symbolic link; sysctls are written through a descriptor of the child's own procfs; every descriptor above
-// standard error is closed by execve; inheritable capabilities are empty unless ambient ones are asked for.
+// standard error is closed by execve; inheritable capabilities are empty unless ambient ones are asked for. A program
+// that calls Start calls spawn.HideMemory first.
 //
 // Needs Linux 5.12 (mount_setattr), on amd64 or arm64.
 //

@@ -194,7 +194,7 @@ func (s *start) mountIDMapped(m *specs.Mount, o mountOptions, before []specs.Mou
 // mountFilesystem makes a new file system in the child and moves it into place.
 func (s *start) mountFilesystem(m *specs.Mount, o mountOptions, before []specs.Mount) error {
 	what := "mount " + m.Type
-	if o.recSet|o.recClear != 0 && m.Type == "" {
+	if m.Type == "" || m.Type == "none" {
 		return errkind.New(errkind.Invalid, "a mount needs a type or the option bind")
 	}
 	options := o.data
