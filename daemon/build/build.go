@@ -35,8 +35,10 @@ type Options struct {
 	Layers  *layer.Store
 	Steps   Steps
 	Records *record.DB
-	Clock   clock.Clock  // nil: clock.Real
-	Log     *slog.Logger // nil: none
+	// MaxCache bounds the content that the cache keeps, in bytes; what was not used for longest goes first. 0: 20 GiB.
+	MaxCache int64
+	Clock    clock.Clock  // nil: clock.Real
+	Log      *slog.Logger // nil: none
 }
 
 // Folders below Options.Root.
@@ -62,6 +64,9 @@ func Open(opt Options) (*Builder, error) {
 	}
 	if opt.Clock == nil {
 		opt.Clock = clock.Real{}
+	}
+	if opt.MaxCache == 0 {
+		opt.MaxCache = 20 << 30
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -121,6 +126,13 @@ func (b *Builder) saveLater() {
 	b.saving.Go(func() {
 		if err := b.cache.Save(context.Background()); err != nil {
 			b.opt.Log.Warn("save the build cache", "error", err)
+		}
+		if b.cache.Size() <= b.opt.MaxCache {
+			return
+		}
+		_, _, err := b.cache.Prune(context.Background(), b.opt.MaxCache)
+		if err = errors.Join(err, b.opt.Layers.Collect(context.Background())); err != nil {
+			b.opt.Log.Warn("shrink the build cache", "error", err)
 		}
 	})
 }

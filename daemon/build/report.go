@@ -228,13 +228,13 @@ func (r *report) start(at int) {
 }
 
 // failed ends the report with the step that v belongs to: what came before it in the Dockerfile and has something to
-// show is shown first. It returns the step's number, 0 where v belongs to none.
-func (r *report) failed(v *graph.Vertex, err error) int {
+// show is shown first.
+func (r *report) failed(v *graph.Vertex, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	owners := r.owner[v]
 	if len(owners) == 0 {
-		return 0
+		return
 	}
 	at := owners[0]
 	for ; r.current < at; r.current++ {
@@ -247,7 +247,6 @@ func (r *report) failed(v *graph.Vertex, err error) int {
 	e := r.event(StepFailed, at)
 	e.Err = err.Error()
 	r.sink(e)
-	return at + 1
 }
 
 // stepOf returns the number and text of the step that v belongs to, 0 for none.

@@ -209,19 +209,20 @@ func (j *job) rootArch(v *graph.Vertex) string {
 
 // explain puts the solver's errors into words of the Dockerfile, and ends the report.
 func (j *job) explain(err error) error {
+	var at *solve.VertexError
+	if !errors.As(err, &at) {
+		return err
+	}
+	n, s := j.report.stepOf(at.Vertex)
 	var exit *solve.ExitError
 	var missing *solve.MissingSourceError
 	switch {
 	case errors.As(err, &exit):
-		n, s := j.report.stepOf(exit.Vertex)
-		e := &StepError{
+		err = &StepError{
 			Step: n, Total: len(j.report.steps), Command: strings.Join(exit.Args, " "), ExitCode: exit.Code,
 			Dockerfile: j.dockerfile, Line: s.line, Excerpt: excerpt(j.text, s.line), Tail: exit.Tail,
 		}
-		j.report.failed(exit.Vertex, e)
-		return e
 	case errors.As(err, &missing):
-		_, s := j.report.stepOf(missing.Vertex)
 		verb := "COPY"
 		if strings.HasPrefix(strings.ToUpper(s.text), "ADD") {
 			verb = "ADD"
@@ -230,10 +231,11 @@ func (j *job) explain(err error) error {
 		if missing.Context {
 			where = "%s failed: file not found in build context or excluded by .dockerignore: stat %s: file does not exist"
 		}
-		err := errkind.New(errkind.Invalid, where, verb, missing.Path)
-		j.report.failed(missing.Vertex, err)
-		return err
+		err = errkind.New(errkind.Invalid, where, verb, missing.Path)
+	default:
+		err = at.Err
 	}
+	j.report.failed(at.Vertex, err)
 	return err
 }
 

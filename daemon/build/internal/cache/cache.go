@@ -183,6 +183,17 @@ func (c *Cache) Lock(ctx context.Context, key string) (unlock func(), err error)
 	}
 }
 
+// Size is the content of all entries, in bytes.
+func (c *Cache) Size() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var total int64
+	for _, e := range c.entries {
+		total += e.Size
+	}
+	return total
+}
+
 // Prune forgets entries, least recently used first, until at most keep bytes of content are left, and returns the keys and
 // bytes. The layers go with the store's next Collect.
 func (c *Cache) Prune(ctx context.Context, keep int64) (keys []string, freed int64, err error) {

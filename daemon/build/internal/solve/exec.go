@@ -28,10 +28,9 @@ type Limits = container.Resources
 
 // ExitError is a process that ended with a code that the operation does not accept.
 type ExitError struct {
-	Vertex *graph.Vertex
-	Args   []string
-	Code   int
-	Tail   []string // its last output, at most tailLines lines
+	Args []string
+	Code int
+	Tail []string // its last output, at most tailLines lines
 }
 
 // Error tells the code.
@@ -61,7 +60,7 @@ func (r *run) exec(ctx context.Context, v *graph.Vertex, inputs []Result) ([]Res
 		accepted = []int32{0}
 	}
 	if !slices.Contains(accepted, int32(code)) {
-		return nil, &ExitError{Vertex: v, Args: op.Meta.Args, Code: code, Tail: tail.lines()}
+		return nil, &ExitError{Args: op.Meta.Args, Code: code, Tail: tail.lines()}
 	}
 	return x.commit(ctx)
 }

@@ -23,7 +23,7 @@ import (
 // file runs a file operation. Its actions form chains: each works on an input or goes on where an earlier one stopped.
 func (r *run) file(ctx context.Context, v *graph.Vertex, inputs []Result) (results []Result, err error) {
 	op := v.Op.GetFile()
-	f := fileRun{run: r, vertex: v, inputs: inputs, open: map[int]*scratch{}}
+	f := fileRun{run: r, inputs: inputs, open: map[int]*scratch{}}
 	defer f.drop()
 	for i, a := range op.Actions {
 		s, err := f.target(ctx, a.Input)
@@ -52,7 +52,6 @@ func (r *run) file(ctx context.Context, v *graph.Vertex, inputs []Result) (resul
 
 type fileRun struct {
 	run    *run
-	vertex *graph.Vertex
 	inputs []Result
 	open   map[int]*scratch // results of actions that nobody has gone on with, by index
 }
@@ -138,14 +137,13 @@ func (f *fileRun) copy(ctx context.Context, a *pb.FileAction, c *pb.FileActionCo
 	}
 	err = fileop.Copy(ctx, src, c.Src, s.root, c.Dest, o)
 	if errors.Is(err, fileop.ErrSourceMissing) {
-		return &MissingSourceError{Vertex: f.vertex, Path: strings.TrimPrefix(c.Src, "/"), Context: from.Tree != nil}
+		return &MissingSourceError{Path: strings.TrimPrefix(c.Src, "/"), Context: from.Tree != nil}
 	}
 	return err
 }
 
 // MissingSourceError is a copy whose source does not exist.
 type MissingSourceError struct {
-	Vertex  *graph.Vertex
 	Path    string // as in the operation, without the leading slash
 	Context bool   // it was looked for in the build context or a download, not in a stage
 }

@@ -137,8 +137,19 @@ type Solution struct {
 // Release lets go of the layers. Call it once the result is held by an image, or is not wanted.
 func (s *Solution) Release() { s.release() }
 
+// VertexError says which vertex failed. It has the kind of what it wraps.
+type VertexError struct {
+	Vertex *graph.Vertex
+	Err    error
+}
+
+func (e *VertexError) Error() string { return e.Err.Error() }
+
+func (e *VertexError) Unwrap() error { return e.Err }
+
 // Solve runs the job to its end. When it returns, nothing of the job runs or is mounted. On an error nothing is held, and
-// only the cache entries of the steps that were completed stay. Errors: *ExitError for a process that failed.
+// only the cache entries of the steps that were completed stay. Errors: the context's, or a *VertexError, with an
+// *ExitError in it for a process that failed.
 func (s *Solver) Solve(ctx context.Context, job *Job) (*Solution, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -223,6 +234,9 @@ func (r *run) vertex(ctx context.Context, v *graph.Vertex) (results []Result, er
 		}
 		if err != nil {
 			r.job.Notify(Update{Kind: Failed, Vertex: v, Err: err})
+			if ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+				err = &VertexError{Vertex: v, Err: err}
+			}
 		}
 	}()
 	select {
