@@ -1,15 +1,16 @@
 // Package image keeps images: configurations, names, and which layers they stand on.
 //
-//	<root>                  an OCI image layout, see package blob; here only configurations stay
+//	<root>                  blobs on their way in from a registry, see package blob
 //	└── spool/<random>/     an archive that is being loaded, taken apart
-//	records "images"        <ID>             -> imageRow: chain IDs of the layers
+//	records "images"        <ID>             -> imageRow: the configuration, chain IDs of the layers
 //	records "image-names"   <canonical name> -> nameRow: ID
 //
-//	archive ─ Load ─┐                                        ┌─ Save ─> archive
-//	registry ─ Pull ┼─> layers, then blob, then record, then names ─┼─ Get, List, History
-//	tar ─── Import ─┘                                        └─ Hold, Remove
+//	archive ─ Load ──┐                                    ┌─ Save ─> archive
+//	registry ─ Pull ─┼─> layers, then one record of image ─┼─ Get, List, History
+//	tar ─── Import ──┘             and names               └─ Hold, Remove
 //
-// The order in which things are written is what makes a power cut harmless: a record names only what is on the disk.
+// Layers are on the disk before the record that names them, and an image and its names are one commit: so a power cut
+// leaves each image whole or not there.
 // Names, references and removal follow Docker Engine word for word, for scripts compare the words.
 //
 // Whoever uses an image holds it under a name of its own; Remove looks at holds only. Holds live in memory.

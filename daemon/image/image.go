@@ -57,6 +57,7 @@ type Store struct {
 	clock  clock.Clock
 	root   string
 
+	records   *record.DB
 	imageRows *record.Table[imageRow]
 	nameRows  *record.Table[nameRow]
 
@@ -71,6 +72,7 @@ type Store struct {
 
 // imageRow is one image in the records, under its ID.
 type imageRow struct {
+	Config []byte          // as it came; its digest is the ID
 	Layers []digest.Digest // chain IDs, bottom first
 	Parent digest.Digest   `json:",omitempty"`
 	Added  time.Time
@@ -90,7 +92,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		o.Clock = clock.Real{}
 	}
 	s := &Store{
-		blobs: blobs, layers: o.Layers, events: o.Events, clock: o.Clock, root: o.Root,
+		blobs: blobs, layers: o.Layers, events: o.Events, clock: o.Clock, root: o.Root, records: o.Records,
 		client:    registry.NewClient(registry.ClientOptions{Insecure: o.Insecure}),
 		imageRows: record.NewTable[imageRow](o.Records, "images"),
 		nameRows:  record.NewTable[nameRow](o.Records, "image-names"),
@@ -120,18 +122,17 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			s.names[name] = row.ID
 		}
 	}
-	return s, blobs.Sweep(func(d digest.Digest) bool { _, named := rows[d.String()]; return named })
+	return s, blobs.Sweep(func(digest.Digest) bool { return false })
 }
 
 // take makes the image of a record ready for use.
 func (s *Store) take(id digest.Digest, row imageRow) (*Image, error) {
-	raw, err := s.blobs.Read(id, maxConfig)
+	i, err := newImage(row.Config)
 	if err != nil {
 		return nil, err
 	}
-	i, err := newImage(raw)
-	if err != nil {
-		return nil, err
+	if i.ID != id {
+		return nil, errkind.New(errkind.Internal, "the record of image %s is damaged", id)
 	}
 	i.Layers, i.Parent = row.Layers, row.Parent
 	if n := len(row.Layers); n > 0 {
@@ -182,55 +183,77 @@ func (s *Store) Create(ctx context.Context, config []byte, layers []digest.Diges
 	}
 	s.change.Lock()
 	defer s.change.Unlock()
-	if err := s.add(ctx, i); err != nil {
+	if _, err := s.keep(ctx, i, names); err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		if err := s.setName(ctx, name, i.ID); err != nil {
-			return nil, err
-		}
 		s.publish(events.ActionTag, i.ID.String(), i, familiar(name))
 	}
 	return s.snapshot(i.ID), nil
 }
 
-// add stores the image i, if it is new. It needs s.change.
-func (s *Store) add(ctx context.Context, i *Image) error {
+// keep stores the image i, if it is new, and gives it the canonical names, in one step. What it returns says of each
+// name which image had it before. It needs s.change.
+//
+// The layers reach the disk before the record that names them; what is there already is not written again.
+func (s *Store) keep(ctx context.Context, i *Image, names []string) (map[string]digest.Digest, error) {
+	before := map[string]digest.Digest{}
 	s.mu.RLock()
-	_, exists := s.images[i.ID]
+	exists := s.images[i.ID] != nil
+	for _, name := range names {
+		before[name] = s.names[name]
+	}
 	s.mu.RUnlock()
-	if exists {
-		return nil
-	}
-	if err := s.measure(i); err != nil {
-		return err
-	}
-	err := s.layers.Sync(ctx) // layers, then blob, then record: what is named is there
-	if err == nil {
-		_, err = s.blobs.Put(i.RawConfig)
-	}
-	if err == nil {
-		err = s.imageRows.Put(ctx, i.ID.String(), imageRow{Layers: i.Layers, Parent: i.Parent, Added: s.clock.Now().UTC()})
-	}
+	changes, err := s.nameChanges(i.ID, before)
 	if err != nil {
-		s.layers.Release(holdName(i.ID))
-		return err
+		return nil, err
+	}
+	if !exists {
+		row, err := s.imageRows.Set(i.ID.String(), imageRow{Config: i.RawConfig, Layers: i.Layers, Parent: i.Parent, Added: s.clock.Now().UTC()})
+		if err != nil {
+			return nil, err
+		}
+		if err := s.measure(i); err != nil {
+			return nil, err
+		}
+		if err := s.layers.Sync(ctx); err != nil {
+			s.layers.Release(holdName(i.ID))
+			return nil, err
+		}
+		changes = append(changes, row)
+	}
+	if len(changes) > 0 {
+		if err := s.records.Commit(ctx, changes...); err != nil {
+			if !exists {
+				s.layers.Release(holdName(i.ID))
+			}
+			return nil, err
+		}
 	}
 	s.mu.Lock()
-	s.images[i.ID] = i
-	s.mu.Unlock()
-	return nil
+	defer s.mu.Unlock()
+	if !exists {
+		s.images[i.ID] = i
+	}
+	for _, name := range names {
+		s.names[name] = i.ID
+	}
+	return before, nil
 }
 
-// setName makes the canonical name stand for id. It needs s.change.
-func (s *Store) setName(ctx context.Context, name string, id digest.Digest) error {
-	if err := s.nameRows.Put(ctx, name, nameRow{id}); err != nil {
-		return err
+func (s *Store) nameChanges(imageID digest.Digest, before map[string]digest.Digest) ([]record.Change, error) {
+	var changes []record.Change
+	for name, old := range before {
+		if old == imageID {
+			continue
+		}
+		c, err := s.nameRows.Set(name, nameRow{imageID})
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, c)
 	}
-	s.mu.Lock()
-	s.names[name] = id
-	s.mu.Unlock()
-	return nil
+	return changes, nil
 }
 
 // dropName takes the canonical name away. It needs s.change.

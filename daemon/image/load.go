@@ -131,19 +131,14 @@ func (s *Store) loadLayer(ctx context.Context, a *spool, i *Image, file string, 
 func (s *Store) adopt(ctx context.Context, i *Image, names []string, progress func(LoadProgress)) ([]string, error) {
 	s.change.Lock()
 	defer s.change.Unlock()
-	if err := s.add(ctx, i); err != nil {
+	before, err := s.keep(ctx, i, names)
+	if err != nil {
 		return nil, err
 	}
 	var shown []string
 	for _, name := range names {
-		s.mu.RLock()
-		old := s.names[name]
-		s.mu.RUnlock()
-		if old != "" && old != i.ID {
+		if old := before[name]; old != "" && old != i.ID {
 			progress(LoadProgress{Status: fmt.Sprintf("The image %s already exists, renaming the old one with ID %s to empty string", familiar(name), old)})
-		}
-		if err := s.setName(ctx, name, i.ID); err != nil {
-			return shown, err
 		}
 		shown = append(shown, familiar(name))
 		s.publish(events.ActionTag, i.ID.String(), i, familiar(name))

@@ -66,7 +66,7 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions, progress fu
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range choice.Layers { // they are folders now, from which the same tar can be had
+	for _, d := range append(choice.Layers, choice.Config) { // they are folders and a record now
 		if err := s.blobs.Remove(d.Digest); err != nil {
 			return nil, err
 		}
@@ -82,19 +82,13 @@ func (s *Store) keepPulled(ctx context.Context, i *Image, named reference.Named,
 	if _, ok := named.(reference.Digested); !ok {
 		names = append(names, named.String())
 	}
-	s.mu.RLock()
-	fresh := false
-	for _, name := range names {
-		fresh = fresh || s.names[name] != i.ID
-	}
-	s.mu.RUnlock()
-	if err := s.add(ctx, i); err != nil {
+	before, err := s.keep(ctx, i, names)
+	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
-		if err := s.setName(ctx, name, i.ID); err != nil {
-			return nil, err
-		}
+	fresh := false
+	for _, old := range before {
+		fresh = fresh || old != i.ID
 	}
 	p.say(registry.Progress{Status: "Digest: " + top.String()})
 	status := "Status: Image is up to date for "

@@ -134,7 +134,7 @@ func TestPull(t *testing.T) {
 			t.Errorf("no line %q in %q", want, lines)
 		}
 	}
-	if left, _ := w.blobs.List(); len(left) != 1 {
+	if left, _ := w.blobs.List(); len(left) != 0 {
 		t.Errorf("blobs: %v", left)
 	}
 	lines = nil

@@ -25,7 +25,7 @@ func (s *Store) Tag(ctx context.Context, ref, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.setName(ctx, canonical, i.ID); err != nil {
+	if _, err := s.keep(ctx, i, []string{canonical}); err != nil {
 		return err
 	}
 	s.publish(events.ActionTag, i.ID.String(), i, familiar(canonical))
@@ -207,9 +207,6 @@ func (r *removal) delete(ctx context.Context, imageID digest.Digest, force, quie
 	s.mu.Lock()
 	delete(s.images, imageID)
 	s.mu.Unlock()
-	if err := s.blobs.Remove(imageID); err != nil {
-		return err
-	}
 	s.publish(events.ActionDelete, imageID.String(), i, imageID.String())
 	r.removed = append(r.removed, image.DeleteResponse{Deleted: imageID.String()})
 	if err := r.collect(ctx, i); err != nil {

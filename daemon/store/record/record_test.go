@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"pier/kernel/mount"
 	"pier/lib/errkind"
 )
@@ -96,6 +98,33 @@ func TestBadRows(t *testing.T) {
 	}
 	if _, err := NewTable[row](db, "t").Get("k"); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("Get of another type = %v", err)
+	}
+}
+
+func TestCommitIsOneStep(t *testing.T) {
+	ctx := context.Background()
+	db := openDB(t, filepath.Join(t.TempDir(), "db"), Options{})
+	people, counts := NewTable[row](db, "people"), NewTable[int](db, "counts")
+	a, err := people.Set("a", row{"a", 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := counts.Set("all", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Commit(ctx, a, n, people.Unset("none")); err != nil {
+		t.Fatal(err)
+	}
+	failing := Change{func(*bolt.Tx) error { return errors.New("no") }}
+	if err := db.Commit(ctx, people.Unset("a"), failing); err == nil {
+		t.Error("no error")
+	}
+	if r, err := people.Get("a"); err != nil || r.N != 1 {
+		t.Errorf("half of a failed commit was made: %v, %v", r, err)
+	}
+	if c, err := counts.Get("all"); err != nil || c != 1 {
+		t.Errorf("count = %v, %v", c, err)
 	}
 }
 

@@ -70,33 +70,63 @@ func (t *Table[T]) All() (map[string]T, error) {
 // Volatile). Writers that wait at the same time share one sync. On any error the table is as before: Exhausted for a
 // full disk, Canceled where ctx ended before the write began, Invalid for a key or row beyond the limits.
 func (t *Table[T]) Put(ctx context.Context, key string, row T) error {
+	c, err := t.Set(key, row)
+	if err != nil {
+		return err
+	}
+	return t.db.commit(ctx, c.apply)
+}
+
+// Delete removes the row under key. A key without row is no error. Durability and errors are those of Put.
+func (t *Table[T]) Delete(ctx context.Context, key string) error {
+	return t.db.commit(ctx, t.Unset(key).apply)
+}
+
+// Change is a row to be written or removed by Commit.
+type Change struct{ apply func(*bolt.Tx) error }
+
+// Set is the change that Put makes. Invalid for a key or row beyond the limits.
+func (t *Table[T]) Set(key string, row T) (Change, error) {
 	if key == "" || len(key) > maxKey {
-		return errkind.New(errkind.Invalid, "write record in %s: key of %d bytes, allowed are 1 to %d", t.name, len(key), maxKey)
+		return Change{}, errkind.New(errkind.Invalid, "write record in %s: key of %d bytes, allowed are 1 to %d", t.name, len(key), maxKey)
 	}
 	raw, err := json.Marshal(row)
 	if err != nil {
-		return errkind.New(errkind.Invalid, "write record %s in %s: %w", key, t.name, err)
+		return Change{}, errkind.New(errkind.Invalid, "write record %s in %s: %w", key, t.name, err)
 	}
 	if len(raw) > maxRow {
-		return errkind.New(errkind.Invalid, "write record %s in %s: %d bytes, more than %d", key, t.name, len(raw), maxRow)
+		return Change{}, errkind.New(errkind.Invalid, "write record %s in %s: %d bytes, more than %d", key, t.name, len(raw), maxRow)
 	}
-	return t.db.commit(ctx, func(tx *bolt.Tx) error {
+	return Change{func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(t.name)
 		if err != nil {
 			return err
 		}
 		return b.Put([]byte(key), raw)
-	})
+	}}, nil
 }
 
-// Delete removes the row under key. A key without row is no error. Durability and errors are those of Put.
-func (t *Table[T]) Delete(ctx context.Context, key string) error {
-	return t.db.commit(ctx, func(tx *bolt.Tx) error {
+// Unset is the change that Delete makes.
+func (t *Table[T]) Unset(key string) Change {
+	return Change{func(tx *bolt.Tx) error {
 		b := tx.Bucket(t.name)
 		if b == nil {
 			return nil
 		}
 		return b.Delete([]byte(key))
+	}}
+}
+
+// Commit makes all changes, of any tables of db, or none: no crash and no error leaves some of them. They are made in
+// order, so the last one of a key counts. Otherwise it is as Put.
+func (db *DB) Commit(ctx context.Context, changes ...Change) error {
+	return db.commit(ctx, func(tx *bolt.Tx) error {
+		for _, c := range changes {
+			if err := c.apply(tx); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
