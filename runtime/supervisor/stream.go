@@ -22,6 +22,8 @@ type stream struct {
 	redo  *intent // left by a predecessor
 	lossy bool    // a log error was reported
 
+	passed time.Time // when output was last passed on
+
 	finishing atomic.Bool // the task has exited: take what is there and end
 	ended     chan struct{}
 }

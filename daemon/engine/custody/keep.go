@@ -20,15 +20,16 @@ type watch struct{ conn *fdsock.Conn }
 func (c *Custodian) openWatch(inc *incarnation) (*watch, error) {
 	conn, err := dial(c.ctx, inc.socket)
 	if err != nil {
-		return nil, err
+		return nil, &lostError{err}
 	}
 	answer, err := roundTrip(conn, []byte(`{"kind":"`+shim.KindWatch+`"}`), nil)
-	if err == nil && answer.Error != nil {
-		err = answer.Error
-	}
 	if err != nil {
 		conn.Close()
-		return nil, err
+		return nil, &lostError{err}
+	}
+	if answer.Error != nil {
+		conn.Close()
+		return nil, answer.Error
 	}
 	return &watch{conn}, nil
 }
@@ -66,9 +67,13 @@ func (c *Custodian) keep(w *watch) {
 			if c.ctx.Err() != nil {
 				return
 			}
-			c.log.Error("replace the supervisor", "err", err)
+			pause := 5 * time.Millisecond
+			if !isLost(err) { // it went away once more, in the middle
+				c.log.Error("replace the supervisor", "err", err)
+				pause = 200 * time.Millisecond
+			}
 			select {
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(pause):
 			case <-c.ctx.Done():
 				return
 			}
