@@ -270,3 +270,23 @@ func TestManageNetworks(t *testing.T) {
 		t.Errorf("events: %s", got)
 	}
 }
+
+func TestNameServiceLeavesNothing(t *testing.T) {
+	r := newRig(t)
+	must(r.n.Create(t.Context(), api.CreateRequest{Name: "app"}))(t)
+	var before, files int
+	for range 2 { // the first round starts what stays
+		before, files = goroutines(), descriptors(t)
+		for range 20 {
+			c := r.join(network.JoinOptions{Name: "c", Mode: "app"})
+			if got, err := r.resolve(c, "tcp", "c"); err != nil || len(got) != 1 {
+				t.Fatalf("%v %v", got, err)
+			}
+			r.n.Leave(c.id)
+			c.Netns.Close()
+		}
+	}
+	eventually(t, "goroutines are gone", func() bool { return goroutines() <= before })
+	eventually(t, "descriptors are gone", func() bool { return descriptors(t) <= files })
+	eventually(t, "links are gone", func() bool { return strings.Count(r.links(), "pv") == 1 })
+}

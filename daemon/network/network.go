@@ -118,7 +118,7 @@ func (n *Networks) Create(ctx context.Context, r api.CreateRequest) (api.CreateR
 func (n *Networks) Remove(ctx context.Context, ref string) error { return n.remove(ctx, ref) }
 
 // Join makes the network namespace of a container, its interfaces, addresses and published ports. On an error nothing
-// stays. A port in use is a Forbidden error in Docker's words.
+// stays. A port in use is a Conflict in Docker's words ("port is already allocated", "address already in use").
 func (n *Networks) Join(ctx context.Context, o JoinOptions) (*Sandbox, error) { return n.join(ctx, o) }
 
 // Leave gives back what Join or Adopt took. It never waits for the kernel: the interfaces go when the last process and
