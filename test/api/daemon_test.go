@@ -122,8 +122,8 @@ func TestInterruptStopsContainers(t *testing.T) {
 	p := startPierd(t)
 	p.importBusybox()
 	var created struct{ Id string }
-	p.want(201, "POST", "/containers/create?name=x", sleeper(), &created)
-	p.want(204, "POST", "/containers/x/start", nil, nil)
+	p.want(201, "POST", "/containers/create?name=xx", sleeper(), &created)
+	p.want(204, "POST", "/containers/xx/start", nil, nil)
 	if err := p.signal(os.Interrupt); err != nil {
 		t.Fatalf("pierd ended with %v\n%s", err, p.log())
 	}
@@ -134,7 +134,7 @@ func TestInterruptStopsContainers(t *testing.T) {
 	}
 	p.start()
 	var c struct{ State struct{ Status string } }
-	p.want(200, "GET", "/containers/x/json", nil, &c)
+	p.want(200, "GET", "/containers/xx/json", nil, &c)
 	if c.State.Status != "exited" {
 		t.Errorf("state = %s", c.State.Status)
 	}

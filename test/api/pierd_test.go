@@ -88,8 +88,8 @@ func (p *pierd) start(flags ...string) {
 	p.exited = exited
 	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(p.cmd)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if conn, err := net.Dial("unix", p.socket); err == nil {
-			_ = conn.Close()
+		if response, err := p.http.Get("http://pierd/_ping"); err == nil { // an answer: all sockets are open
+			_ = response.Body.Close()
 			return
 		}
 		select {
@@ -247,9 +247,11 @@ func (p *pierd) hijack(path string, upgrade bool, body any) (*http.Response, net
 	}
 	p.t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	data, err := json.Marshal(body)
-	if err != nil {
-		p.t.Fatal(err)
+	var data []byte
+	if body != nil {
+		if data, err = json.Marshal(body); err != nil {
+			p.t.Fatal(err)
+		}
 	}
 	r, err := http.NewRequest("POST", "http://pierd"+p.version+path, bytes.NewReader(data))
 	if err != nil {

@@ -500,4 +500,5 @@ func (p *pierd) olderVersions() {
 	_ = in
 	p.version = "/v1.39"
 	p.want(http.StatusBadRequest, "GET", "/version", nil, nil)
+	p.version = "/v" + docker.MaxVersion.String()
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ var loadSpecification = sync.OnceValues(func() (*specification, error) {
 //   - A field without a value is null in Docker's own answers (nil slices, maps and pointers of Go), where the
 //     description says "x-nullable" for a few of them only. Null is accepted wherever a list, a map or an object is
 //     described; scalars stay strict.
-//   - Examples and defaults are not checked.
+//   - So it is for the scalars in nullable, which are pointers in the published types.
 func mend(ref *openapi3.SchemaRef, seen map[*openapi3.Schema]bool) {
 	if ref == nil || ref.Value == nil || seen[ref.Value] {
 		return
@@ -92,13 +93,19 @@ func mend(ref *openapi3.SchemaRef, seen map[*openapi3.Schema]bool) {
 	}
 	mend(s.Items, seen)
 	mend(s.AdditionalProperties.Schema, seen)
-	for _, p := range s.Properties {
+	for name, p := range s.Properties {
 		mend(p, seen)
+		if slices.Contains(nullable, name) && p.Value != nil {
+			p.Value.Nullable = true
+		}
 	}
 	for _, p := range s.AllOf {
 		mend(p, seen)
 	}
 }
+
+// nullable are fields whose published Go type is a pointer to a scalar and which Docker leaves null.
+var nullable = []string{"MemorySwappiness", "OomKillDisable", "PidsLimit", "Init", "ExitCode"}
 
 // find returns the operation for a path without version; the one without variables wins.
 func (s *specification) find(method, path string) *operation {

@@ -19,6 +19,9 @@ import (
 // lookup finds a user, its groups and its home in the root's own files.
 func lookup(root *os.File, user string, extra []string) (specs.User, string, error) {
 	u, err := ids.Resolve(fsroot.FromFile(root), user, extra)
+	if errkind.Is(err, errkind.NotFound) {
+		return specs.User{}, "", errkind.New(errkind.Invalid, "%w", err) // of the request; the container is there
+	}
 	if err != nil {
 		return specs.User{}, "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"pier/kernel/capability"
 	"pier/lib/errkind"
 )
 
@@ -247,6 +248,9 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 		return refuse("conflicting options: custom host-to-IP mapping and the network mode")
 	case h.NetworkMode.IsContainer() && len(h.DNS) > 0:
 		return refuse("conflicting options: dns and the network mode")
+	}
+	if _, err := capability.Adjust(nil, h.CapAdd, h.CapDrop); err != nil {
+		return err
 	}
 	for _, host := range h.ExtraHosts {
 		name, _, ok := strings.Cut(host, ":")
