@@ -139,8 +139,8 @@ func (b *Builder) saveLater() {
 
 // Request asks for one build. The zero value of every field means Docker's default.
 type Request struct {
-	// Context is the build context: a tar stream, plain or compressed with gzip, bzip2, xz or zstd. It is read to the
-	// archive's end.
+	// Context is the build context: a tar stream, plain or compressed with gzip, bzip2, xz or zstd. It is read to its end
+	// before the first step runs.
 	Context io.Reader
 	// Remote is the `remote` parameter of POST /build. URLs are not supported and refused with Unsupported.
 	Remote string

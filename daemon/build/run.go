@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -101,7 +102,9 @@ func (j *job) run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	err = t.ReadTar(ctx, plain)
+	drain(plain, err != nil)
 	_ = plain.Close()
+	drain(j.req.Context, err != nil)
 	if err != nil {
 		return Result{}, err
 	}
@@ -132,6 +135,16 @@ func (j *job) run(ctx context.Context) (Result, error) {
 	defer sol.Release()
 	defer j.b.saveLater()
 	return j.finish(ctx, c, sol)
+}
+
+// drain reads what follows an archive's end, so that a connection is left in a state that its owner can go on with. After
+// a failure it does not wait for the rest of a large context.
+func drain(r io.Reader, failed bool) {
+	limit := int64(1 << 30)
+	if failed {
+		limit = 1 << 20
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(r, limit))
 }
 
 func (j *job) finish(ctx context.Context, c conversion, sol *solve.Solution) (Result, error) {
