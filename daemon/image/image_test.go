@@ -432,6 +432,9 @@ func TestLoadRefuses(t *testing.T) {
 		if n := len(w.List(context.Background())); n != 0 {
 			t.Errorf("%s: %d images are there", tt.name, n)
 		}
+		if left, _ := os.ReadDir(filepath.Join(w.dir, "layers", "chains")); len(left) != 0 {
+			t.Errorf("%s: layers are left", tt.name)
+		}
 		if spooled, _ := os.ReadDir(filepath.Join(w.dir, "images", spoolDir)); len(spooled) != 0 {
 			t.Errorf("%s: spool is left", tt.name)
 		}

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,9 +100,16 @@ func (s *Store) loadOne(ctx context.Context, a *spool, src source, progress func
 	if len(diffs) != len(src.layers) {
 		return nil, errkind.New(errkind.Invalid, "invalid manifest, layers length mismatch: expected %d, got %d", len(src.layers), len(diffs))
 	}
+	owner := "load " + a.dir
+	defer s.layers.Release(owner)
 	for n, diff := range diffs {
-		if err := s.loadLayer(ctx, a, i, src.layers[n], diff, progress); err != nil {
-			return nil, fmt.Errorf("layer %d of %d: %w", n+1, len(diffs), err)
+		err := s.loadLayer(ctx, a, i, src.layers[n], diff, progress)
+		if err == nil {
+			err = s.layers.Hold(owner, i.Chain)
+		}
+		if err != nil { // what was unpacked for nothing goes at once: the disk may be full of it
+			s.layers.Release(owner)
+			return nil, errors.Join(fmt.Errorf("layer %d of %d: %w", n+1, len(diffs), err), s.layers.Collect(context.WithoutCancel(ctx)))
 		}
 	}
 	return s.adopt(ctx, i, src.names, progress)
