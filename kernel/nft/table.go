@@ -91,20 +91,20 @@ func Open(name string, dial func(f func() error) error, log *slog.Logger) (*Tabl
 		name: name, log: log, changes: make(chan *change, 64), quit: make(chan struct{}),
 		ports: map[portKey]Port{}, suspend: true,
 	}
+	var err error
+	if err = dial(func() error { t.watch, err = newWatcher(name); return err }); err != nil {
+		return nil, fmt.Errorf("nftables table %s: watch: %w", name, err)
+	}
 	t.redial = func() (c *nftables.Conn, err error) {
 		err = dial(func() error {
-			c, err = nftables.New(nftables.AsLasting())
+			c, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(t.watch.ignore))
 			return err
 		})
 		return c, err
 	}
-	var err error
 	if t.conn, err = t.redial(); err != nil {
+		t.watch.close()
 		return nil, fmt.Errorf("nftables table %s: connect: %w", name, err)
-	}
-	if err := dial(func() error { t.watch, err = newWatcher(name); return err }); err != nil {
-		_ = t.conn.CloseLasting()
-		return nil, fmt.Errorf("nftables table %s: watch: %w", name, err)
 	}
 	t.done.Go(t.own)
 	t.done.Go(t.heal)

@@ -1,10 +1,8 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
-	"os"
-	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -14,19 +12,17 @@ import (
 // settle is how long the watcher waits after the first foreign change, so that a burst of them is answered once.
 const settle = 50 * time.Millisecond
 
-// The first attribute of every notice about a table or a part of one is the table's name (NFTA_*_TABLE). A notice of
-// a new generation ends each transaction and tells who made it.
-const (
-	attrTable   = 1
-	attrGenPID  = 2 // NFTA_GEN_PROC_PID
-	msgNewGen   = unix.NFT_MSG_NEWGEN
-	groupTables = unix.NFNLGRP_NFTABLES
-)
+// attrTable is the attribute of every notice about a table, or a part of one, that holds the table's name
+// (NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, ...). In notices of new generations it means something else.
+const attrTable = 1
 
-// watcher tells when a program other than this process has changed a table.
+// watcher tells when somebody else than the table's owner has changed it.
 type watcher struct {
 	conn    *netlink.Conn
-	touched chan struct{} // closed by close, never full for long
+	touched chan struct{} // closed when the watcher ends
+	// own is the netlink address of the owner's socket, which the notices of its changes bear. Process numbers in the
+	// notices are of no use: they are those of threads, and of the outermost process namespace.
+	own atomic.Uint32
 }
 
 // newWatcher listens in the calling thread's network namespace.
@@ -35,7 +31,7 @@ func newWatcher(table string) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.JoinGroup(groupTables); err != nil {
+	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -46,51 +42,59 @@ func newWatcher(table string) (*watcher, error) {
 
 func (w *watcher) close() { _ = w.conn.Close() }
 
+// ignore makes the changes sent over c the owner's own. It is a nftables.SockOption.
+func (w *watcher) ignore(c *netlink.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		addr, err := unix.Getsockname(int(fd))
+		if a, ok := addr.(*unix.SockaddrNetlink); ok {
+			w.own.Store(a.Pid)
+		}
+		failed = err
+	})
+	return errors.Join(err, failed)
+}
+
 func (w *watcher) follow(table string) {
 	defer close(w.touched)
-	ours := false
 	for {
 		messages, err := w.conn.Receive()
-		if err != nil {
-			if !errors.Is(err, unix.ENOBUFS) {
-				return
-			}
+		if errors.Is(err, unix.ENOBUFS) {
 			// The kernel dropped notices: what they said is unknown, so take the table for changed.
 			w.tell()
 			continue
 		}
+		if err != nil {
+			return
+		}
 		for _, m := range messages {
-			if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || len(m.Data) < 4 {
-				continue
-			}
-			kind := m.Header.Type & 0xff
-			ad, err := netlink.NewAttributeDecoder(m.Data[4:])
-			if err != nil {
-				continue
-			}
-			ad.ByteOrder = binary.BigEndian
-			by := uint32(os.Getpid())
-			for ad.Next() {
-				if kind == msgNewGen && ad.Type() == attrGenPID {
-					by = ad.Uint32()
-				} else if kind != msgNewGen && ad.Type() == attrTable && ad.String() == table {
-					ours = true
-				}
-			}
-			if kind == msgNewGen {
-				if ours && !ownThread(by) {
-					w.tell()
-				}
-				ours = false
+			if m.Header.PID != w.own.Load() && concerns(m, table) {
+				w.tell()
+				break // what else was done to it matters no more
 			}
 		}
 	}
 }
 
-// ownThread reports whether tid is a thread of this process: the kernel names the thread that made a change.
-func ownThread(tid uint32) bool {
-	_, err := os.Stat("/proc/self/task/" + strconv.FormatUint(uint64(tid), 10))
-	return err == nil
+// concerns reports whether a notice is about a table or a part of it.
+func concerns(m netlink.Message, table string) bool {
+	if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || m.Header.Type&0xff == unix.NFT_MSG_NEWGEN || len(m.Data) < 4 {
+		return false
+	}
+	attrs, err := netlink.NewAttributeDecoder(m.Data[4:])
+	if err != nil {
+		return false
+	}
+	for attrs.Next() {
+		if attrs.Type() == attrTable && attrs.String() == table {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *watcher) tell() {
