@@ -86,11 +86,12 @@ func (d *Daemon) Run() {
 	defer log.Close()
 	d.cmd = exec.Command(filepath.Join(d.Bin, "pierd"), append(d.flags, "-H", d.Host())...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
 	exited := make(chan error, 1)
 	d.exited = exited
+	if err := d.cmd.Start(); err != nil {
+		exited <- err
+		d.t.Fatal(err)
+	}
 	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(d.cmd)
 	d.Eventually("pierd to answer", func() error {
 		select {
