@@ -2,8 +2,10 @@ package pidfd
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 
@@ -41,21 +43,14 @@ func ZombieStatus(pid int, startTime uint64) (Status, error) {
 	return Status{Code: ws.ExitStatus()}, nil
 }
 
-// Child is one process whose parent is the calling process.
-type Child struct {
-	Pid    int
-	Zombie bool
-	Cgroup string // the memory hierarchy's path, or the unified one's; for telling whose process it is
-}
-
-// Children lists the direct children of the calling process, adopted orphans among them. A child that is reaped
-// meanwhile is left out.
-func Children() ([]Child, error) {
+// Children lists the direct children of the calling process, adopted orphans among them, by number. Those that have ended
+// and were not reaped are still listed.
+func Children() ([]int, error) {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return nil, err
 	}
-	var all []Child
+	var all []int
 	for _, t := range threads {
 		list, err := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
 		if err != nil {
@@ -66,19 +61,16 @@ func Children() ([]Child, error) {
 			if err != nil {
 				return nil, fmt.Errorf("list children: %w", err)
 			}
-			stat, err := os.ReadFile("/proc/" + f + "/stat")
-			i := bytes.LastIndexByte(stat, ')')
-			if err != nil || i < 0 || len(stat) < i+3 {
-				continue
-			}
-			all = append(all, Child{Pid: pid, Zombie: stat[i+2] == 'Z', Cgroup: cgroupOf(f)})
+			all = append(all, pid)
 		}
 	}
 	return all, nil
 }
 
-func cgroupOf(pid string) string {
-	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
+// Cgroup returns the path of pid's cgroup below the hierarchies: that of the memory controller on v1, the only one on
+// v2. It works for a zombie too. "" if the process is gone.
+func Cgroup(pid int) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
 		return ""
 	}
@@ -88,10 +80,32 @@ func cgroupOf(pid string) string {
 		switch {
 		case len(parts) != 3:
 		case parts[1] == "memory":
-			return parts[2]
+			return strings.TrimSuffix(parts[2], " (deleted)")
 		case parts[0] == "0":
-			unified = parts[2]
+			unified = strings.TrimSuffix(parts[2], " (deleted)")
 		}
 	}
 	return unified
+}
+
+// Exits returns a channel that gets a value some time after a child of this process has ended: one for any number of
+// them. It lasts until ctx is done.
+func Exits(ctx context.Context) <-chan struct{} {
+	signals, out := make(chan os.Signal, 1), make(chan struct{}, 1)
+	signal.Notify(signals, unix.SIGCHLD)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			select {
+			case out <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return out
 }
