@@ -302,7 +302,7 @@ type RemoveOptions struct {
 // ImportOptions describe the image that Import makes.
 type ImportOptions struct {
 	Ref      string                           // name to give it, "" for none
-	Message  string                           // history comment
+	Message  string                           // history comment, "" for Docker's own
 	Config   *dockerspec.DockerOCIImageConfig // nil: empty
 	Platform *ocispec.Platform                // nil: the host's
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/events"
 	"github.com/opencontainers/go-digest"
 
 	"pier/lib/errkind"
@@ -156,6 +157,26 @@ func (s *Store) snapshot(imageID digest.Digest) *Image {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.named(imageID)
+}
+
+// Tag gives the image found by ref one more name, taken from another image that has it. The name needs no tag; it may not
+// have a digest.
+func (s *Store) Tag(ctx context.Context, ref, name string) error {
+	canonical, err := canonicalTag(name)
+	if err != nil {
+		return err
+	}
+	s.change.Lock()
+	defer s.change.Unlock()
+	i, err := s.Get(ref)
+	if err != nil {
+		return err
+	}
+	if _, err := s.keep(ctx, i, []string{canonical}); err != nil {
+		return err
+	}
+	s.publish(events.ActionTag, i.ID.String(), i, familiar(canonical))
+	return nil
 }
 
 // List returns all images, newest first.

@@ -12,26 +12,6 @@ import (
 	"pier/lib/id"
 )
 
-// Tag gives the image found by ref one more name, taken from another image that has it. The name needs no tag; it may not
-// have a digest.
-func (s *Store) Tag(ctx context.Context, ref, name string) error {
-	canonical, err := canonicalTag(name)
-	if err != nil {
-		return err
-	}
-	s.change.Lock()
-	defer s.change.Unlock()
-	i, err := s.Get(ref)
-	if err != nil {
-		return err
-	}
-	if _, err := s.keep(ctx, i, []string{canonical}); err != nil {
-		return err
-	}
-	s.publish(events.ActionTag, i.ID.String(), i, familiar(canonical))
-	return nil
-}
-
 // removal is one call of Remove or Prune. It needs Store.change.
 type removal struct {
 	s       *Store
@@ -263,37 +243,4 @@ func (s *Store) Prune(ctx context.Context, all bool, keep func(*Image) bool) ([]
 		}
 	}
 	return r.removed, r.freed, nil
-}
-
-// History tells how the image came to be, newest step first, in the form of GET /images/{name}/history: only the
-// newest has an ID, the others "<missing>".
-func (s *Store) History(ref string) ([]image.HistoryResponseItem, error) {
-	i, err := s.Get(ref)
-	if err != nil {
-		return nil, err
-	}
-	var items []image.HistoryResponseItem
-	layers := i.Layers
-	for _, h := range i.Config.History {
-		item := image.HistoryResponseItem{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment}
-		if h.Created != nil {
-			item.Created = h.Created.Unix()
-		}
-		if !h.EmptyLayer {
-			if len(layers) == 0 {
-				return nil, errkind.New(errkind.Invalid, "image %s: its history names more layers than there are", ref)
-			}
-			l, err := s.layers.Get(layers[0])
-			if err != nil {
-				return nil, err
-			}
-			item.Size, layers = l.Size, layers[1:]
-		}
-		items = append(items, item)
-	}
-	slices.Reverse(items)
-	if len(items) > 0 {
-		items[0].ID, items[0].Tags = i.ID.String(), i.RepoTags
-	}
-	return items, nil
 }
