@@ -74,6 +74,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	case lifecycle.Delete:
 		return e.delete(c)
 	case lifecycle.SayStart:
+		e.o.Images.Running(c.id, true)
 		e.say(c, "start", nil)
 		e.startProbe(c)
 	case lifecycle.SayDie:
@@ -110,6 +111,7 @@ func (e *Engine) start(c *ctr, ref string) error {
 // release gives back what a running container has. It does not wait for the kernel.
 func (e *Engine) release(c *ctr) {
 	c.stopProbe()
+	e.o.Images.Running(c.id, false)
 	e.o.Networks.Leave(c.id)
 	for _, m := range c.row().Mounts {
 		if m.Name != "" {
@@ -157,6 +159,7 @@ func (e *Engine) delete(c *ctr) error {
 	c.change(func(r *row) { r.gone = true })
 	e.index.remove(c)
 	e.o.Images.Release(r.ID)
+	e.o.Layers.Release(r.ID)
 	e.say(c, "destroy", nil)
 	c.closeStreams()
 	e.execs.forgetAll(c)

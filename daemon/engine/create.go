@@ -180,10 +180,18 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 	if err := e.o.Images.Hold(r.ID, r.Image); err != nil {
 		return err
 	}
+	// An image can be removed by force while a container that is stopped needs its layers.
+	if r.Chain != "" {
+		if err := e.o.Layers.Hold(r.ID, r.Chain); err != nil {
+			e.o.Images.Release(r.ID)
+			return err
+		}
+	}
 	var made []string // volumes made by this call
 	defer func() {
 		if err != nil {
 			e.o.Images.Release(r.ID)
+			e.o.Layers.Release(r.ID)
 			e.o.Volumes.Release(r.ID)
 			for _, name := range made {
 				_ = e.o.Volumes.Remove(context.WithoutCancel(ctx), name, true)

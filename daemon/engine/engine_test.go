@@ -168,6 +168,11 @@ func TestStop(t *testing.T) {
 	if s := r.inspect("web").State; s.ExitCode != 137 {
 		t.Errorf("after kill: %+v", s)
 	}
+	r.create("rm", func(_ *container.Config, h *container.HostConfig) { h.AutoRemove = true }, "sleep", "60")
+	r.must(cs.Start(ctx, "rm"))
+	r.must(cs.Restart(ctx, "rm", StopOptions{Timeout: &zero}))
+	r.must(cs.Stop(ctx, "rm", StopOptions{Timeout: &zero}))
+	r.eventually("the --rm container gone", func() bool { _, err := r.index.find("rm"); return err != nil })
 	r.must(cs.Rename(ctx, "web", "web2"))
 	r.must(cs.Start(ctx, "web2"))
 	r.must(cs.Remove(ctx, "web2", RemoveOptions{Force: true}))
@@ -369,6 +374,22 @@ func TestParallelNames(t *testing.T) {
 	wg.Wait()
 	if won != 1 || lost != 19 {
 		t.Errorf("%d creators won, %d lost", won, lost)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	r := newRig(t)
+	cid := r.create("", func(_ *container.Config, h *container.HostConfig) { h.Memory, h.MemorySwap = 16<<20, 16<<20 },
+		"sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=64M count=1")
+	_, code, err := r.finish(cid)
+	if i := r.inspect(cid); err != nil || code != 137 || !i.State.OOMKilled {
+		t.Errorf("more memory than allowed: code %d, %v, %+v", code, err, i.State)
+	}
+	five := int64(5)
+	out, _ := r.run(func(_ *container.Config, h *container.HostConfig) { h.PidsLimit = &five },
+		"sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done 2>/dev/null; echo never")
+	if strings.Contains(out, "never") {
+		t.Errorf("more processes than allowed: %q", out)
 	}
 }
 

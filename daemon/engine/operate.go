@@ -36,10 +36,11 @@ func (cs *Containers) Stop(ctx context.Context, ref string, o StopOptions) error
 	if err != nil {
 		return err
 	}
-	return cs.e.stop(ctx, c, ref, o)
+	return cs.e.stop(ctx, c, ref, o, false)
 }
 
-func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions) error {
+// stop ends the container; keep: it is to be started again, so --rm does not count.
+func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, keep bool) error {
 	r := c.row()
 	name := o.Signal
 	if name == "" {
@@ -61,7 +62,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions) er
 	defer c.forgetWaiter(w)
 	err = c.do(ctx, func() error {
 		paused := c.row().Life.State == lifecycle.Paused
-		if err := e.apply(c, lifecycle.Input{Kind: lifecycle.Stop}, ref); err != nil {
+		if err := e.apply(c, lifecycle.Input{Kind: lifecycle.Stop, Keep: keep}, ref); err != nil {
 			return err
 		}
 		if !c.row().Life.State.Alive() {
@@ -118,10 +119,7 @@ func (cs *Containers) Restart(ctx context.Context, ref string, o StopOptions) er
 	if err != nil {
 		return err
 	}
-	if c.row().Host.AutoRemove && c.row().Life.State.Alive() {
-		return errkind.New(errkind.Conflict, "cannot restart container %s: it was created with --rm and goes when it stops", ref)
-	}
-	if err := cs.e.stop(ctx, c, ref, o); err != nil && !errkind.Is(err, errkind.NotModified) {
+	if err := cs.e.stop(ctx, c, ref, o, true); err != nil && !errkind.Is(err, errkind.NotModified) {
 		return err
 	}
 	err = c.do(ctx, func() error { return cs.e.apply(c, lifecycle.Input{Kind: lifecycle.Start}, ref) })

@@ -92,7 +92,12 @@ func (e *Engine) load() error {
 			}
 			e.index.add(newCtr(&r))
 			if err := e.o.Images.Hold(r.ID, r.Image); err != nil {
-				e.o.Log.Error("container's image is gone", "container", r.ID, "image", r.Image, "error", err)
+				e.o.Log.Warn("container's image was removed", "container", r.ID, "image", r.Image, "error", err)
+			}
+			if r.Chain != "" {
+				if err := e.o.Layers.Hold(r.ID, r.Chain); err != nil {
+					e.o.Log.Error("container's layers are gone", "container", r.ID, "error", err)
+				}
 			}
 			for _, m := range r.Mounts {
 				if m.Name == "" {
@@ -112,6 +117,7 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 	for cid, t := range alive {
 		c := e.index.get(cid)
 		r := c.change(func(r *row) { r.Pid, r.StartTime = t.Pid, t.StartTime })
+		e.o.Images.Running(cid, true)
 		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: joinOptions(r), Pid: t.Pid, Settings: r.Settings, Assigned: r.Ports})
 		if err != nil {
 			e.o.Log.Error("container runs on without its published ports and name", "container", cid, "error", err)

@@ -17,7 +17,7 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts instead of comp
 // TestScripts plays testdata/*.txt. A line is a command; below it stands, indented, what it did. Commands:
 //
 //	container [policy=NAME[:MAX]] [rm]    a fresh container
-//	start stop pause unpause due          inputs
+//	start stop [keep] pause unpause due   inputs
 //	kill [ends]   remove [force]
 //	started   failed CODE WORDS   ended CODE [oom]   remove-failed WORDS
 //	boot [alive] [code=N]
@@ -150,6 +150,8 @@ func input(t *testing.T, words []string) Input {
 			in.Ends = true
 		case w == "force":
 			in.Force = true
+		case w == "keep":
+			in.Keep = true
 		case w == "oom":
 			in.OOM = true
 		case w == "alive":

@@ -71,6 +71,8 @@ type Container struct {
 	State State
 	// Stopped is set when the user ended it: the restart policy rests until the next start.
 	Stopped bool `json:",omitempty"`
+	// Kept is set while a restart by the user stops it: then it is not removed at its end, whatever the rules say.
+	Kept bool `json:",omitempty"`
 	// Ran is set by the first start that succeeded.
 	Ran bool `json:",omitempty"`
 	// Restarts counts the policy's restarts since the last start by the user.

@@ -12,7 +12,7 @@ type Kind uint8
 // The inputs. The first group are wishes and may be refused; the second are facts and never are.
 const (
 	Start   Kind = iota // run it
-	Stop                // end it: asks and marks; the signal is the caller's
+	Stop                // end it: asks and marks; the signal is the caller's. Input.Keep: it will be started again
 	Kill                // send a signal; Input.Ends tells one that is meant to end it
 	Pause               // freeze all processes
 	Unpause             // thaw them
@@ -35,6 +35,7 @@ type Input struct {
 	Error string
 	Ends  bool // Kill: the signal is the stop signal or SIGKILL
 	Force bool // Remove
+	Keep  bool // Stop
 	Alive bool // Boot: its process was found
 	Known bool // Boot: Code says how it ended
 }
@@ -73,7 +74,7 @@ func Step(c Container, r Rules, in Input, ref, name string) (Container, []Effect
 	case Start:
 		return start(c, ref)
 	case Stop:
-		return stop(c, ref)
+		return stop(c, in, ref)
 	case Kill:
 		return kill(c, in, ref)
 	case Pause:
@@ -105,14 +106,14 @@ func start(c Container, ref string) (Container, []Effect, error) {
 		effects = []Effect{Unschedule, Launch}
 		c.State = Exited
 	}
-	c.Stopped, c.Restarts, c.Backoff = false, 0, 0
+	c.Stopped, c.Kept, c.Restarts, c.Backoff = false, false, 0, 0
 	return c, effects, nil
 }
 
-func stop(c Container, ref string) (Container, []Effect, error) {
+func stop(c Container, in Input, ref string) (Container, []Effect, error) {
 	switch c.State {
 	case Running, Paused:
-		c.Stopped = true
+		c.Stopped, c.Kept = true, in.Keep
 		return c, []Effect{Save}, nil
 	case Restarting:
 		c.Stopped, c.State = true, Exited
@@ -226,7 +227,7 @@ func ended(c Container, r Rules, in Input) (Container, []Effect) {
 		c.Backoff = nextBackoff(c)
 		c.State = Restarting
 		return c, append(effects, Save, Schedule)
-	case r.AutoRemove:
+	case r.AutoRemove && !c.Kept:
 		c.State = Removing
 		return c, append(effects, Delete)
 	}
@@ -236,6 +237,7 @@ func ended(c Container, r Rules, in Input) (Container, []Effect) {
 
 // boot compares the record with what the daemon found when it started.
 func boot(c Container, r Rules, in Input) (Container, []Effect) {
+	c.Kept = false // whoever wanted to start it again is gone
 	if in.Alive {
 		if c.State.Alive() {
 			return c, nil
