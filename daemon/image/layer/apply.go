@@ -36,7 +36,7 @@ func (s *Store) Apply(ctx context.Context, parent digest.Digest, r io.Reader, wa
 			return l, nil
 		}
 	}
-	lowers, err := s.Lowers(parent)
+	lowers, err := s.lowers(parent)
 	if err != nil {
 		return Layer{}, err
 	}

@@ -31,7 +31,7 @@ import (
 // the image format; sockets, which tar does not know, are left out. The layer is not synced, see Sync: for a step that
 // changes a few files Commit takes about a millisecond, and a sync of the disk may take many.
 func (s *Store) Commit(ctx context.Context, parent digest.Digest, upper string) (Layer, error) {
-	lowers, err := s.Lowers(parent)
+	lowers, err := s.lowers(parent)
 	if err != nil {
 		return Layer{}, err
 	}

@@ -2,7 +2,7 @@
 //
 //	<root>                        0700: nobody else looks in
 //	├── chains/<hex>/             one read-only layer, called by its chain ID
-//	│   ├── diff/                 its content in overlayfs form; what Lowers returns
+//	│   ├── diff/                 its content in overlayfs form; what overlayfs stacks
 //	│   ├── shadow/<n>            entries that the same archive replaced later (rare)
 //	│   ├── recipe                how to make the exact tar out of diff again, see recipe.go
 //	│   ├── layer.json            DiffID, parent, sizes; written last

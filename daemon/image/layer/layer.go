@@ -115,9 +115,9 @@ func (s *Store) find(chain digest.Digest) (*entry, error) {
 	return e, nil
 }
 
-// Lowers returns the folders that overlayfs has to stack for chain, top first. For "" it is one empty folder. They stay
+// lowers returns the folders that overlayfs has to stack for chain, top first. For "" it is one empty folder. They stay
 // valid while somebody holds chain. Unsupported where the chain has more than MaxDepth layers.
-func (s *Store) Lowers(chain digest.Digest) ([]string, error) {
+func (s *Store) lowers(chain digest.Digest) ([]string, error) {
 	if chain == "" {
 		return []string{filepath.Join(s.root, emptyDir)}, nil
 	}

@@ -66,6 +66,15 @@ func (s *Store) Writable(id string) (Writable, error) {
 	return w, nil
 }
 
+// Writables lists the names of all writable layers, in no order, for owners that sweep what a crash left to them.
+func (s *Store) Writables() ([]string, error) {
+	names, err := readNames(filepath.Join(s.root, writableDir))
+	if err != nil {
+		return nil, fmt.Errorf("list writable layers: %w", err)
+	}
+	return names, nil
+}
+
 // RemoveWritable removes the writable layer id with all its content: at once by name, in the background from the disk.
 // One that does not exist is no error. Mounts made of it must be closed before, or they show an empty or broken tree.
 func (s *Store) RemoveWritable(id string) error {
@@ -105,7 +114,7 @@ func validName(name string) bool {
 // read-only. The caller holds chain as long as the mount lives, and closes the file; the last reference unmounts.
 // One writable layer carries one mount at a time. Linux >= 6.5.
 func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.File, error) {
-	lowers, err := s.Lowers(chain)
+	lowers, err := s.lowers(chain)
 	if err != nil {
 		return nil, err
 	}
