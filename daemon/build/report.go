@@ -112,7 +112,7 @@ func (r *report) update(u solve.Update) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	e := Event{Time: now, Vertex: u.Vertex.ID, Total: len(r.steps), Name: u.Vertex.Name, ID: u.ID}
+	e := Event{Time: now, Vertex: u.Vertex.ID, Total: len(r.steps), Name: vertexName(u.Vertex), ID: u.ID}
 	owners := r.owner[u.Vertex]
 	if len(owners) > 0 {
 		e.Step, e.Stage = owners[0]+1, r.steps[owners[0]].stage
@@ -159,6 +159,15 @@ func (r *report) update(u solve.Update) {
 	if u.Kind == solve.Done {
 		r.advance()
 	}
+}
+
+// vertexName is what the frontend calls the vertex, without the ID by which a base image was pinned.
+func vertexName(v *graph.Vertex) string {
+	if src := v.Op.GetSource(); src != nil && strings.HasPrefix(src.Identifier, "docker-image://") {
+		name, _, _ := strings.Cut(v.Name, "@sha256:")
+		return name
+	}
+	return v.Name
 }
 
 // fetched reports whether v is a source that is read anew by every build and so says nothing about the cache.

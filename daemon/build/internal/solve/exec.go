@@ -269,8 +269,11 @@ func (x *execRun) cache(ctx context.Context, m *pb.Mount) (*specs.Mount, error) 
 	return x.attach(dir, m.Selector, m.Dest, m.Readonly)
 }
 
-// stub is a mount point that somebody makes in the root file system and that must not stay in the layer.
-var runtimeMounts = [...]string{"/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"}
+// runtimeMounts are the mount points that the runtime makes where they are missing.
+var runtimeMounts = [...]string{
+	"/proc", "/sys/fs/cgroup", "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console",
+	"/etc/resolv.conf", "/etc/hosts", "/etc/hostname",
+}
 
 // noteStubs remembers which mount points, and which of their parents, do not exist in the root file system.
 func (x *execRun) noteStubs(mounts []*pb.Mount) {
