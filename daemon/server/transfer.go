@@ -72,11 +72,8 @@ func (p *progress) end(err error) error {
 	if err == nil || !p.started {
 		return err
 	}
-	e := &jsonstream.Error{Message: err.Error()}
-	if code := httpStatus(err); errkind.Of(err) != errkind.Internal {
-		e.Code = code
-	}
-	p.send(docker.ProgressLine{Message: jsonstream.Message{Error: e}, ErrorText: err.Error()})
+	// No code: clients exit with it, so it is for the exit codes of build steps alone.
+	p.send(docker.ProgressLine{Message: jsonstream.Message{Error: &jsonstream.Error{Message: err.Error()}}, ErrorText: err.Error()})
 	return nil
 }
 
@@ -135,6 +132,9 @@ func (s *Server) imageImport(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	o := image.ImportOptions{Message: r.arg("message"), Config: &config, Platform: platform}
+	if o.Message == "" {
+		o.Message = "Imported from " + r.arg("fromSrc")
+	}
 	if repo := r.arg("repo"); repo != "" {
 		o.Ref = joinTag(repo, r.arg("tag"))
 	}
