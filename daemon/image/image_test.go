@@ -407,6 +407,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"nothing", nil, errkind.Invalid, "neither manifest.json nor index.json"},
 		{"no archive", []byte(strings.Repeat("not a tar at all ", 100)), errkind.Invalid, "not an image archive"},
 		{"no manifest", base, errkind.Invalid, "neither manifest.json nor index.json"},
+		{"cut", base[:300], errkind.Invalid, "damaged"},
+		{"cut gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\xff"), errkind.Invalid, "damaged"},
 		{"bad json", layerTar(t, map[string]string{"manifest.json": "[{"}), errkind.Invalid, "not valid"},
 		{"missing config", layerTar(t, map[string]string{"manifest.json": items(dockerItem{Config: "c", Layers: []string{}})}), errkind.Invalid, `no file "c"`},
 		{"escape", layerTar(t, map[string]string{"manifest.json": items(dockerItem{Config: "../../../../etc/passwd"})}), errkind.Invalid, "no file"},

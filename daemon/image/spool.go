@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -173,7 +174,7 @@ func archiveError(ctx context.Context, err error) error {
 	if errkind.Of(err) != errkind.Internal {
 		return err
 	}
-	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) || strings.HasPrefix(err.Error(), "flate:") {
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, errRead) {
 		return errkind.New(errkind.Invalid, "this is not an image archive, or it is damaged: %w", err)
 	}
 	return err
@@ -195,5 +196,12 @@ func (c *ctxReader) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return c.r.Read(p)
+	n, err := c.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", errRead, err)
+	}
+	return n, err
 }
+
+// errRead marks errors of reading an archive, as opposed to writing what it holds.
+var errRead = errors.New("read archive")

@@ -6,10 +6,15 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"pier/kernel/fsroot"
 	"pier/lib/errkind"
@@ -238,6 +243,66 @@ func TestRacingAttacker(t *testing.T) {
 	if names, err := readNames(outside); err != nil || len(names) > 0 {
 		t.Errorf("outside holds %v, %v", names, err)
 	}
+}
+
+// TestNothingLeaks: archives that fail at any point cost neither descriptors nor goroutines.
+func TestNothingLeaks(t *testing.T) {
+	s := open(t)
+	var gz bytes.Buffer
+	w := gzip.NewWriter(&gz)
+	var files []file
+	for i := range 30 {
+		content := make([]byte, 40_000)
+		_, _ = rand.NewChaCha8([32]byte{byte(i)}).Read(content)
+		files = append(files, dir("d", 0o755), symlink("s", "d"), reg("s/f"+strings.Repeat("x", i), string(content)))
+	}
+	_, _ = w.Write(archive(t, files...))
+	_ = w.Close()
+	count := func() (fds, goroutines int) {
+		s.trash.wait()
+		names, err := readNames("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names), runtime.NumGoroutine()
+	}
+	fds, goroutines := count()
+	for cut := 20; cut < gz.Len(); cut += gz.Len() / 40 {
+		if _, err := s.Apply(context.Background(), "", bytes.NewReader(gz.Bytes()[:cut]), ""); !errkind.Is(err, errkind.Invalid) {
+			t.Errorf("cut at %d: %v", cut, err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		_, err := s.Apply(ctx, "", &cancelReader{bytes.NewReader(gz.Bytes()), cut, cancel}, "")
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("canceled at %d: %v", cut, err)
+		}
+	}
+	for i := 0; ; i++ {
+		f, g := count()
+		if f <= fds && g <= goroutines {
+			break
+		}
+		if i == 100 {
+			t.Fatalf("descriptors %d, were %d; goroutines %d, were %d", f, fds, g, goroutines)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	leftovers(t, s)
+}
+
+// cancelReader cancels the work that reads it after some bytes.
+type cancelReader struct {
+	r      *bytes.Reader
+	left   int
+	cancel func()
+}
+
+func (c *cancelReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p[:min(len(p), 1000)])
+	if c.left -= n; c.left < 0 {
+		c.cancel()
+	}
+	return n, err
 }
 
 func TestApplyCanceled(t *testing.T) {
