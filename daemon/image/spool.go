@@ -174,7 +174,7 @@ func archiveError(ctx context.Context, err error) error {
 	if errkind.Of(err) != errkind.Internal {
 		return err
 	}
-	if errors.Is(err, tar.ErrHeader) || errors.Is(err, errRead) {
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, errRead) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errkind.New(errkind.Invalid, "this is not an image archive, or it is damaged: %w", err)
 	}
 	return err
