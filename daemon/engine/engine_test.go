@@ -516,3 +516,54 @@ func BenchmarkRunRm(b *testing.B) {
 }
 
 func filterAll() volume.Filter { return volume.Filter{} }
+
+// BenchmarkStarts starts containers from 16 clients at once and reports starts a second.
+func BenchmarkStarts(b *testing.B) {
+	r := newRig(b)
+	ctx := context.Background()
+	slots := make(chan struct{}, 16)
+	var wg sync.WaitGroup
+	began := time.Now()
+	n := 0
+	for b.Loop() {
+		n++
+		slots <- struct{}{}
+		cid := r.create("", func(_ *container.Config, h *container.HostConfig) { h.AutoRemove, h.NetworkMode = true, "bridge" }, "sleep", "600")
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := r.Containers().Start(ctx, cid); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(n)/time.Since(began).Seconds(), "starts/s")
+}
+
+// TestReadersNeverWait lists and inspects while a container's worker is stuck.
+func TestReadersNeverWait(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	cid := r.create("stuck", nil, "true")
+	free := make(chan struct{})
+	r.index.get(cid).work.post(func() { <-free })
+	defer close(free)
+	limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if err := r.Containers().Start(limited, cid); !errkind.Is(err, errkind.Timeout) {
+		t.Errorf("an operation on a stuck container: %v", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if list, err := r.Containers().List(ctx, ListOptions{All: true}); err != nil || len(list) != 1 {
+			t.Errorf("list: %v, %v", list, err)
+		}
+		r.inspect("stuck")
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("readers wait for a stuck container")
+	}
+}

@@ -57,9 +57,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	if t := o.Timeout; t != nil {
 		patience = time.Duration(*t) * time.Second
 	}
-	// Waiting begins before the signal: an end that follows at once is not missed.
-	w := c.await(func(r *row) bool { return !r.Life.State.Alive() })
-	defer c.forgetWaiter(w)
+	var end *waiter
 	err = c.do(ctx, func() error {
 		paused := c.row().Life.State == lifecycle.Paused
 		if err := e.apply(c, lifecycle.Input{Kind: lifecycle.Stop, Keep: keep}, ref); err != nil {
@@ -68,6 +66,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 		if !c.row().Life.State.Alive() {
 			return nil
 		}
+		end = c.awaitEnd()
 		if err := e.signal(c, sig, false); err != nil {
 			return err
 		}
@@ -79,28 +78,35 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	if err != nil {
 		return err
 	}
-	if err := w.within(ctx, patience); err != nil {
-		return err
-	}
-	if c.row().Life.State.Alive() {
-		if err := c.do(ctx, func() error {
-			if !c.row().Life.State.Alive() {
-				return nil
-			}
-			return e.signal(c, settings.SIGKILL, false)
-		}); err != nil && !errkind.Is(err, errkind.NotFound) {
+	if end != nil {
+		defer c.forgetWaiter(end)
+		if err := e.endOrKill(ctx, c, end, patience, ref); err != nil {
 			return err
-		}
-		if err := w.within(ctx, killPatience); err != nil {
-			return err
-		}
-		if c.row().Life.State.Alive() {
-			return errkind.New(errkind.Timeout, "cannot stop container: %s: its process did not end %v after SIGKILL: "+
-				"it waits in the kernel, look at /proc/%d/stack", ref, killPatience, c.row().Pid)
 		}
 	}
 	e.say(c, "stop", nil)
 	return nil
+}
+
+// endOrKill waits for the end that somebody has asked for, and brings it about where it does not come.
+func (e *Engine) endOrKill(ctx context.Context, c *ctr, end *waiter, patience time.Duration, ref string) error {
+	if ended, err := end.within(ctx, patience); ended || err != nil {
+		return err
+	}
+	err := c.do(ctx, func() error {
+		if !c.row().Life.State.Alive() {
+			return nil
+		}
+		return e.signal(c, settings.SIGKILL, false)
+	})
+	if err != nil && !errkind.Is(err, errkind.NotFound) {
+		return err
+	}
+	if ended, err := end.within(ctx, killPatience); ended || err != nil {
+		return err
+	}
+	return errkind.New(errkind.Timeout, "cannot stop container: %s: its process did not end %v after SIGKILL: "+
+		"it waits in the kernel, look at /proc/%d/stack", ref, killPatience, c.row().Pid)
 }
 
 // signal sends one signal to the container's first process, or to all. A process that has just ended is no error.
@@ -148,21 +154,24 @@ func (cs *Containers) Kill(ctx context.Context, ref, signal string) error {
 	if err != nil {
 		stop = settings.SIGTERM
 	}
-	w := c.await(func(r *row) bool { return !r.Life.State.Alive() })
-	defer c.forgetWaiter(w)
+	var end *waiter
 	err = c.do(ctx, func() error {
-		alive := c.row().Life.State.Alive()
-		if alive {
+		if c.row().Life.State.Alive() {
+			end = c.awaitEnd()
 			if err := e.signal(c, sig, false); err != nil {
 				return err
 			}
 		}
 		return e.apply(c, lifecycle.Input{Kind: lifecycle.Kill, Ends: sig == settings.SIGKILL || sig == stop}, ref)
 	})
-	if err != nil || sig != settings.SIGKILL {
+	if end == nil {
 		return err
 	}
-	return w.within(ctx, killPatience)
+	defer c.forgetWaiter(end)
+	if err == nil && sig == settings.SIGKILL {
+		_, err = end.within(ctx, killPatience)
+	}
+	return err
 }
 
 // Pause freezes all processes of a container.
@@ -229,12 +238,11 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 		return err
 	}
 	for {
-		w := c.await(func(r *row) bool { return !r.Life.State.Alive() })
-		killed := false
+		var end *waiter
 		err := c.do(ctx, func() error {
 			life := c.row().Life
 			if o.Force && life.State.Alive() {
-				killed = true
+				end = c.awaitEnd()
 				if err := e.signal(c, settings.SIGKILL, false); err != nil {
 					return err
 				}
@@ -243,18 +251,19 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 			c.change(func(r *row) { r.RemoveVolumes = r.RemoveVolumes || o.Volumes })
 			return e.apply(c, lifecycle.Input{Kind: lifecycle.Remove, Force: o.Force}, ref)
 		})
-		if err == nil && killed {
-			err = w.within(ctx, killPatience)
+		ended := false
+		if end != nil {
+			if err == nil {
+				ended, err = end.within(ctx, killPatience)
+			}
+			c.forgetWaiter(end)
 		}
-		c.forgetWaiter(w)
 		switch {
 		case err != nil && o.Force && errkind.Is(err, errkind.NotFound):
 			return nil // it was created with --rm and went by itself
-		case err != nil:
+		case err != nil || end == nil:
 			return err
-		case !killed:
-			return nil
-		case c.row().Life.State.Alive():
+		case !ended:
 			return errkind.New(errkind.Timeout, "cannot remove container %q: could not kill container: its process did "+
 				"not end %v after SIGKILL", "/"+c.row().Name, killPatience)
 		}

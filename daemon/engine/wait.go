@@ -57,8 +57,14 @@ func (c *ctr) notify() {
 	}
 }
 
-// within waits at most d, or without bound for a negative d. Only the end of ctx is an error.
-func (w *waiter) within(ctx context.Context, d time.Duration) error {
+// awaitEnd waits for the end of the present run. Only the worker calls it, before it sends the signal.
+func (c *ctr) awaitEnd() *waiter {
+	return c.await(func(r *row) bool { return !r.Life.State.Alive() })
+}
+
+// within waits at most d, or without bound for a negative d, and reports whether the condition was met. Only the end of
+// ctx is an error.
+func (w *waiter) within(ctx context.Context, d time.Duration) (met bool, err error) {
 	var late <-chan time.Time
 	if d >= 0 {
 		t := time.NewTimer(d)
@@ -67,11 +73,12 @@ func (w *waiter) within(ctx context.Context, d time.Duration) error {
 	}
 	select {
 	case <-w.met:
+		return true, nil
 	case <-late:
+		return false, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
-	return nil
 }
 
 // Wait answers once on the channel when the condition holds: not-running ("" too) at once where it does not run,
