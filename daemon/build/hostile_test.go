@@ -321,3 +321,74 @@ func TestStaleWritables(t *testing.T) {
 		t.Error("the writable layer is still there:", err)
 	}
 }
+
+// TestCacheMountSharing: locked steps take turns, also when they want the same two in another order or one twice; private
+// ones have a directory each.
+func TestCacheMountSharing(t *testing.T) {
+	w := newWorld(t)
+	two := func(a, b string) string {
+		return "RUN --mount=type=cache,id=" + a + ",target=/a,sharing=locked --mount=type=cache,id=" + b + ",target=/b,sharing=locked --mount=type=cache,id=" + a +
+			",target=/c,sharing=locked sh -c 'test ! -e /a/busy && touch /a/busy && sleep 0.05 && rm /a/busy'\n"
+	}
+	df := "FROM base AS one\n" + two("x", "y") + "FROM base AS two\n" + two("y", "x") +
+		"FROM base AS three\nRUN --mount=type=cache,id=p,target=/a,sharing=private sh -c 'test ! -e /a/busy && touch /a/busy && sleep 0.1 && rm /a/busy'\n" +
+		"FROM base AS four\nRUN --mount=type=cache,id=p,target=/a,sharing=private sh -c 'echo four; test ! -e /a/busy && touch /a/busy && sleep 0.1 && rm /a/busy'\n" +
+		"FROM base\nCOPY --from=one / /1\nCOPY --from=two / /2\nCOPY --from=three / /3\nCOPY --from=four / /4\n"
+	for range 3 {
+		w.mustBuild(files{"Dockerfile": df}, func(r *build.Request) { r.NoCache = true })
+	}
+	report, err := w.builder.Prune(context.Background(), build.PruneRequest{})
+	w.must(err)
+	left, err := os.ReadDir(filepath.Join(w.dir, "build/cache"))
+	w.must(err)
+	if len(left) != 0 || len(report.Caches) < 4 {
+		t.Errorf("left %v, pruned %q", left, report.Caches)
+	}
+}
+
+// TestRacingCacheMount exchanges what a cache mount's source names with a link to the host while builds mount it
+// (CVE-2024-23651): a step sees the cache or fails, never the host.
+func TestRacingCacheMount(t *testing.T) {
+	w := newWorld(t)
+	canary := t.TempDir()
+	w.must(os.WriteFile(filepath.Join(canary, "secret"), []byte("host"), 0o644))
+	w.mustBuild(files{"Dockerfile": "FROM base\nRUN --mount=type=cache,id=race,target=/c mkdir /c/dir && echo cache > /c/dir/secret\n"}, nil)
+	data, err := filepath.Glob(filepath.Join(w.dir, "build/cache/*/data"))
+	w.must(err)
+	if len(data) != 1 {
+		t.Fatal(data)
+	}
+	w.must(os.Symlink(canary, filepath.Join(data[0], "link")))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		dir, link, aside := filepath.Join(data[0], "dir"), filepath.Join(data[0], "link"), filepath.Join(data[0], "aside")
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.Rename(dir, aside)
+				_ = os.Rename(link, dir)
+				_ = os.Rename(dir, link)
+				_ = os.Rename(aside, dir)
+			}
+		}
+	}()
+	seen := 0
+	for range 40 {
+		img, _, err := w.build(files{"Dockerfile": "FROM base\nRUN --mount=type=cache,id=race,source=dir,target=/m cat /m/secret > /seen\n"}, func(r *build.Request) { r.NoCache = true })
+		if err != nil {
+			continue
+		}
+		built, err := w.images.Get(img.ImageID)
+		w.must(err)
+		if got := w.sh(built, "cat /seen"); got != "cache\n" {
+			t.Fatalf("a step read %q", got)
+		}
+		seen++
+	}
+	close(stop)
+	<-stopped
+	t.Logf("%d of 40 mounts met the directory", seen)
+}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 
 	"pier/daemon/build/internal/fileop"
 	"pier/kernel/fsinfo"
@@ -46,19 +47,20 @@ func OpenCacheMounts(dir string) (*CacheMounts, error) {
 	return &CacheMounts{dir: dir, used: map[string]*cacheUse{}}, nil
 }
 
-// acquire returns the open directory for an identifier, which begins as a copy of from, and a function that gives it back.
+// cacheName is the name of the directory for an identifier that begins as a copy of the layers from.
+func cacheName(id string, from digest.Digest) string {
+	sum := sha256.Sum256([]byte(id + "\x00" + from.String()))
+	return hex.EncodeToString(sum[:16])
+}
+
+// acquire returns the open directory called name, filled from from where it is new, and a function that gives it back.
 // Locked waits until nobody else has it; private takes a copy that nobody has.
-func (c *CacheMounts) acquire(ctx context.Context, r *run, id string, from Result, sharing pb.CacheSharingOpt) (*os.File, func(), error) {
-	begin, err := r.realize(ctx, from)
+func (c *CacheMounts) acquire(ctx context.Context, r *run, name string, from Result, sharing pb.CacheSharingOpt) (*os.File, func(), error) {
+	name, err := c.reserve(ctx, name, sharing)
 	if err != nil {
 		return nil, nil, err
 	}
-	sum := sha256.Sum256([]byte(id + "\x00" + begin.String()))
-	name, err := c.reserve(ctx, hex.EncodeToString(sum[:16]), sharing)
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := c.open(ctx, r, name, Result{Chain: begin})
+	f, err := c.open(ctx, r, name, from)
 	if err != nil {
 		c.leave(name)
 		return nil, nil, err

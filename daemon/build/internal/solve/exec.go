@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -41,7 +42,7 @@ func (e *ExitError) Error() string {
 // exec runs a process and commits what it left in the mounts that have an output.
 func (r *run) exec(ctx context.Context, v *graph.Vertex, inputs []Result) ([]Result, error) {
 	op := v.Op.GetExec()
-	x := &execRun{run: r, inputs: inputs, outputs: map[int64]*scratch{}}
+	x := &execRun{run: r, inputs: inputs, outputs: map[int64]*scratch{}, caches: map[*pb.Mount]*os.File{}}
 	defer x.close()
 	req, err := x.prepare(ctx, v, op)
 	if err != nil {
@@ -85,6 +86,7 @@ type execRun struct {
 	root    *scratch // nil for a read-only root
 	rootDir *fsroot.Root
 	outputs map[int64]*scratch
+	caches  map[*pb.Mount]*os.File
 	temps   []*scratch
 	closers []func()
 	stubs   []string // mount points that are not in the root file system by themselves, outermost first
@@ -128,6 +130,9 @@ func (x *execRun) prepare(ctx context.Context, v *graph.Vertex, op *pb.ExecOp) (
 				return req, errNoSecrets("secret " + s.ID)
 			}
 		}
+	}
+	if err := x.acquireCaches(ctx, op.Mounts); err != nil {
+		return req, err
 	}
 	mounts := slices.Clone(op.Mounts)
 	// The root first, then outer mount points before inner ones.
@@ -218,7 +223,7 @@ func (x *execRun) mount(ctx context.Context, m *pb.Mount) (*specs.Mount, error) 
 	case pb.MountType_BIND:
 		return x.bind(ctx, m)
 	case pb.MountType_CACHE:
-		return x.cache(ctx, m)
+		return x.attach(x.caches[m], m.Selector, m.Dest, m.Readonly)
 	case pb.MountType_TMPFS:
 		o := []string{"nosuid", "nodev", "mode=1777"}
 		if size := m.GetTmpfsOpt().GetSize(); size > 0 {
@@ -260,13 +265,46 @@ func (x *execRun) bind(ctx context.Context, m *pb.Mount) (*specs.Mount, error) {
 	return x.attach(dir, m.Selector, m.Dest, m.Readonly)
 }
 
-func (x *execRun) cache(ctx context.Context, m *pb.Mount) (*specs.Mount, error) {
-	dir, release, err := x.run.s.Mounts.acquire(ctx, x.run, m.CacheOpt.ID, x.input(m), m.CacheOpt.Sharing)
-	if err != nil {
-		return nil, err
+// acquireCaches takes the step's cache directories, each once however often it is mounted, in the order of their names: two
+// steps that want the same two cannot wait for each other.
+func (x *execRun) acquireCaches(ctx context.Context, mounts []*pb.Mount) error {
+	type want struct {
+		from    Result
+		sharing pb.CacheSharingOpt
+		mounts  []*pb.Mount
 	}
-	x.closers = append(x.closers, release)
-	return x.attach(dir, m.Selector, m.Dest, m.Readonly)
+	wanted := map[string]*want{}
+	for _, m := range mounts {
+		if m.MountType != pb.MountType_CACHE {
+			continue
+		}
+		begin, err := x.run.realize(ctx, x.input(m))
+		if err != nil {
+			return err
+		}
+		name := cacheName(m.CacheOpt.ID, begin)
+		w := wanted[name]
+		if w == nil {
+			w = &want{from: Result{Chain: begin}, sharing: m.CacheOpt.Sharing}
+			wanted[name] = w
+		}
+		if m.CacheOpt.Sharing != pb.CacheSharingOpt_SHARED {
+			w.sharing = m.CacheOpt.Sharing
+		}
+		w.mounts = append(w.mounts, m)
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		w := wanted[name]
+		dir, release, err := x.run.s.Mounts.acquire(ctx, x.run, name, w.from, w.sharing)
+		if err != nil {
+			return err
+		}
+		x.closers = append(x.closers, release)
+		for _, m := range w.mounts {
+			x.caches[m] = dir
+		}
+	}
+	return nil
 }
 
 // runtimeMounts are the mount points that the runtime makes where they are missing.
