@@ -3,10 +3,7 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-VERSION ?= 0.1.0-dev
-COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-TIME    := $(shell git log -1 --format=%cI 2>/dev/null)
-LDFLAGS := -s -w -X pier/lib/buildinfo.Version=$(VERSION) -X pier/lib/buildinfo.Commit=$(COMMIT) -X pier/lib/buildinfo.Time=$(TIME)
+LDFLAGS := -s -w
 GO      := CGO_ENABLED=0 go
 
 # Where `make run` keeps its daemon. The socket is the default one, so that bin/pier needs no flag.
@@ -25,7 +22,7 @@ SOURCES := go.mod go.sum $(shell find api cli client cmd daemon kernel lib runti
 
 bin/%: $(SOURCES)
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+	$(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
 
 examples/hello/hello: examples/hello/main.go
 	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./examples/hello

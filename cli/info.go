@@ -12,7 +12,7 @@ import (
 
 	"pier/cli/internal/table"
 	"pier/client"
-	"pier/lib/buildinfo"
+	"pier/lib/version"
 )
 
 func newInfo(a *app) *cobra.Command {
@@ -34,7 +34,7 @@ func newInfo(a *app) *cobra.Command {
 				}
 				return table.Execute(a.Out, t, info)
 			}
-			a.printf("Client: Pier\n Version:    %s\n Host:       %s\n\nServer:\n", buildinfo.Version, c.Host())
+			a.printf("Client: Pier\n Version:    %s\n Host:       %s\n\nServer:\n", version.Number, c.Host())
 			a.printInfo(info)
 			return nil
 		}),

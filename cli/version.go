@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,11 +14,12 @@ import (
 
 	"pier/cli/internal/table"
 	"pier/client"
-	"pier/lib/buildinfo"
+	"pier/lib/version"
 )
 
 func versionLine() string {
-	return fmt.Sprintf("Pier version %s, build %s", buildinfo.Version, buildinfo.Commit)
+	v := version.Read()
+	return fmt.Sprintf("Pier version %s, build %s", v.Number, cmp.Or(v.Commit, "unknown"))
 }
 
 // clientVersion has the fields that docker's version templates use.
@@ -36,8 +38,9 @@ func newVersion(a *app) *cobra.Command {
 		Use: "version [OPTIONS]", Short: "Show the Pier version information", Args: noArgs,
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
 			server, failure := c.System().Version(ctx)
-			v := versions{Client: clientVersion{Version: buildinfo.Version, APIVersion: c.Version(), DefaultAPIVersion: client.APIVersion, GitCommit: buildinfo.Commit,
-				GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, BuildTime: timeText(buildinfo.Time), Context: "default"}}
+			this := version.Read()
+			v := versions{Client: clientVersion{Version: this.Number, APIVersion: c.Version(), DefaultAPIVersion: client.APIVersion, GitCommit: this.Commit,
+				GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, BuildTime: timeText(this.Time), Context: "default"}}
 			if failure == nil {
 				v.Server = &server
 			}

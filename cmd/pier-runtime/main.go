@@ -8,12 +8,10 @@ import (
 	"os"
 
 	"pier/kernel/spawn"
+	"pier/lib/version"
 	"pier/runtime/command"
 	"pier/runtime/supervisor"
 )
-
-// version is set by the linker.
-var version = "dev"
 
 func main() {
 	ctx := context.Background()
@@ -28,5 +26,5 @@ func main() {
 		}
 		return
 	}
-	os.Exit(command.Main(ctx, version, os.Args[1:]))
+	os.Exit(command.Main(ctx, version.Number, os.Args[1:]))
 }
