@@ -101,9 +101,10 @@ func (e *Engine) start(c *ctr, ref string) error {
 	if err != nil {
 		code, err := startError(c.row(), err)
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.StartFailed, Code: code, Error: err.Error()}, ref)
-		c.closeStreams()
+		c.closeStreams(false)
 		return err
 	}
+	c.beginStreams()
 	c.change(func(r *row) { r.Pid, r.StartTime = task.Pid, task.StartTime })
 	return e.apply(c, lifecycle.Input{Kind: lifecycle.Started, At: task.StartedAt.UTC()}, ref)
 }
@@ -161,7 +162,7 @@ func (e *Engine) delete(c *ctr) error {
 	e.o.Images.Release(r.ID)
 	e.o.Layers.Release(r.ID)
 	e.say(c, "destroy", nil)
-	c.closeStreams()
+	c.closeStreams(false)
 	e.execs.forgetAll(c)
 	e.bg.Go(func() {
 		err := e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: c.id})

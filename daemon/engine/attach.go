@@ -33,6 +33,7 @@ type Stream struct {
 	leave    func()
 	closed   atomic.Bool
 	once     sync.Once
+	begun    bool // what it is attached to has started; guarded by ctr.mu
 }
 
 // Read implements io.Reader.
@@ -174,17 +175,32 @@ func (e *Engine) attach(c *ctr, task shim.TaskRef, tty bool, o AttachOptions, ke
 	if c.streams == nil {
 		c.streams = map[*Stream]struct{}{}
 	}
+	s.begun = c.row().Life.State.Alive()
 	c.streams[s] = struct{}{}
 	return s, nil
 }
 
-// closeStreams ends what is attached to a container that will not run (again).
-func (c *ctr) closeStreams() {
+// beginStreams notes that the process runs which the attached streams have waited for.
+func (c *ctr) beginStreams() {
 	c.mu.Lock()
-	all := c.streams
-	c.streams = nil
+	defer c.mu.Unlock()
+	for s := range c.streams {
+		s.begun = true
+	}
+}
+
+// closeStreams ends what is attached to a container that will not run (again). A stream whose process has started ends
+// by itself, once its reader has got all of the output; with force it is cut off.
+func (c *ctr) closeStreams(force bool) {
+	var closing []*Stream
+	c.mu.Lock()
+	for s := range c.streams {
+		if force || !s.begun {
+			closing = append(closing, s)
+		}
+	}
 	c.mu.Unlock()
-	for s := range all {
+	for _, s := range closing {
 		_ = s.Close()
 	}
 }

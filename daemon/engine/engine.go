@@ -141,7 +141,7 @@ func (e *Engine) Close() error {
 			}
 		})
 		<-done
-		c.closeStreams()
+		c.closeStreams(true)
 		c.released.Wait()
 	}
 	e.bg.Wait()
