@@ -128,6 +128,7 @@ func (s *Supervisor) plain(r *shim.Request) (response shim.Response, err error) 
 }
 
 func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool {
+	defer s.tidy.Reset(tidyAfter)
 	t, err := get()
 	if err != nil {
 		return send(conn, shim.Response{Error: wireError(err)}) == nil

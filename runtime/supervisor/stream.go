@@ -51,13 +51,13 @@ func (s *stream) run() {
 	if s.master != nil {
 		source = s.master
 	}
-	// All the work is done by the callback: it runs at once, and then each time something has arrived.
+	// The callback runs at once, and then each time something has arrived.
 	err := pipe.Wait(source, func() bool {
-		s.drain(false)
+		s.work(s.drain)
 		return false
 	})
 	if s.finishing.Load() {
-		s.drain(true)
+		s.work(s.drainLast)
 	} else if err != nil {
 		s.task.sup.log.Warn("output of task is not read any more", "task", s.task.ref, "stream", s.name(), "err", err)
 	}
@@ -73,14 +73,20 @@ func (s *stream) finish() {
 	_ = source.SetReadDeadline(time.Unix(1, 0)) // wakes Wait
 }
 
-// drain moves output on until nothing new is there. last: no more will come, so the rest of a line goes out too.
-func (s *stream) drain(last bool) {
-	w, err := s.task.sup.tools.take()
-	if err != nil {
+func (s *stream) work(f func(*tools)) {
+	if err := s.task.sup.tools.do(f); err != nil {
 		s.task.sup.log.Error("read output of task", "task", s.task.ref, "err", err)
-		return
 	}
-	defer s.task.sup.tools.put(w)
+}
+
+// drain moves output on until nothing new is there.
+func (s *stream) drain(w *tools) { s.move(w, false) }
+
+// drainLast is drain when no more will come: the rest of a line goes out too.
+func (s *stream) drainLast(w *tools) { s.move(w, true) }
+
+func (s *stream) move(w *tools, last bool) {
+	var err error
 	for more := false; ; { // more: the last pass logged something, and whole lines may be left that did not fit
 		moved := 0
 		if s.master != nil {
@@ -107,8 +113,26 @@ func (s *stream) drain(last bool) {
 			}
 			return
 		}
+		fresh := len(text) - s.held
 		more = s.pass(w, text, flush)
+		s.rest(fresh)
 	}
+}
+
+const (
+	// A writer of many small pieces is looked at once in restTime at most, unless the FIFO fills up meanwhile.
+	restTime  = 500 * time.Microsecond
+	restBelow = pipe.Size / 4
+)
+
+// rest lets small pieces of output gather when they follow each other closely: each look costs a dozen system calls.
+func (s *stream) rest(fresh int) {
+	now := time.Now()
+	if fresh < restBelow && now.Sub(s.passed) < 2*restTime && !s.finishing.Load() {
+		time.Sleep(restTime)
+		now = now.Add(restTime)
+	}
+	s.passed = now
 }
 
 // pass sends what is new in text, the content of the FIFO, and then logs and consumes what need not wait for more. It

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -51,7 +53,12 @@ type Supervisor struct {
 	stopping bool
 
 	stop context.CancelFunc
+	tidy *time.Timer // gives memory back some time after the last start
 }
+
+// tidyAfter is how long after the last start or delete what they used goes back to the system. Requests are many times
+// larger than what stays of them.
+const tidyAfter = 500 * time.Millisecond
 
 // Run serves until a shutdown is asked for or ctx ends. Containers live on when it returns. It makes the process a child
 // subreaper and a session of its own, so it is the main work of its process.
@@ -62,6 +69,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()
+	debug.SetGCPercent(50) // little lives here, and requests leave much behind
+	s.tidy = time.AfterFunc(tidyAfter, tidyUp)
+	defer s.tidy.Stop()
 	context.AfterFunc(ctx, func() { s.listener.Close() })
 	if c.inherited != nil {
 		s.inherit(c.inherited)
@@ -81,6 +91,12 @@ func Run(ctx context.Context, c Config) error {
 		}
 		go s.serve(conn)
 	}
+}
+
+// tidyUp collects twice: a stack that grew during a start is halved each time.
+func tidyUp() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 func open(c Config) (*Supervisor, error) {

@@ -2,14 +2,29 @@ package supervisor
 
 import "pier/kernel/pipe"
 
-// tools is what moving output needs while it moves. An idle task has none.
+// tools is what moving output needs while it moves: memory, a scratch pipe, and a goroutine with a stack that has grown.
+// An idle task has none of it; the goroutines that wait for its output stay as small as they were born.
 type tools struct {
 	scratch *pipe.Scratch
 	encoded []byte
+	jobs    chan func(*tools)
+	done    chan struct{}
 }
 
 // toolBox lends tools. It keeps a few for the next user.
 type toolBox chan *tools
+
+// do runs f with tools and waits for it.
+func (b toolBox) do(f func(*tools)) error {
+	t, err := b.take()
+	if err != nil {
+		return err
+	}
+	t.jobs <- f
+	<-t.done
+	b.put(t)
+	return nil
+}
 
 func (b toolBox) take() (*tools, error) {
 	select {
@@ -21,7 +36,17 @@ func (b toolBox) take() (*tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tools{scratch: s}, nil
+	t := &tools{scratch: s, jobs: make(chan func(*tools)), done: make(chan struct{})}
+	go t.work()
+	return t, nil
+}
+
+func (t *tools) work() {
+	defer t.scratch.Release()
+	for f := range t.jobs {
+		f(t)
+		t.done <- struct{}{}
+	}
 }
 
 func (b toolBox) put(t *tools) {
@@ -31,7 +56,7 @@ func (b toolBox) put(t *tools) {
 	select {
 	case b <- t:
 	default:
-		t.scratch.Release()
+		close(t.jobs)
 	}
 }
 
@@ -39,7 +64,7 @@ func (b toolBox) close() {
 	for {
 		select {
 		case t := <-b:
-			t.scratch.Release()
+			close(t.jobs)
 		default:
 			return
 		}
