@@ -173,7 +173,9 @@ func (s *Server) containerWait(w http.ResponseWriter, r *request) error {
 	if !slices.Contains(known, condition) {
 		return errkind.New(errkind.Invalid, "invalid condition: %q", condition)
 	}
-	result, err := s.o.Engine.Containers().Wait(r.Context(), r.PathValue("id"), condition)
+	ctx, stop := s.following(r)
+	defer stop()
+	result, err := s.o.Engine.Containers().Wait(ctx, r.PathValue("id"), condition)
 	if err != nil {
 		return err
 	}
@@ -182,7 +184,8 @@ func (s *Server) containerWait(w http.ResponseWriter, r *request) error {
 	out := newFlushWriter(w)
 	_, _ = out.Write(nil)
 	select {
-	case <-r.Context().Done():
+	case <-ctx.Done():
+		panic(http.ErrAbortHandler) // half an answer would be taken for exit code 0
 	case end := <-result:
 		answer := container.WaitResponse{StatusCode: int64(end.ExitCode)}
 		if end.Err != nil {
@@ -222,7 +225,9 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *request) error {
 	w.WriteHeader(http.StatusOK)
 	out := newFlushWriter(w)
 	_, _ = out.Write(nil)
-	if err := logs.Copy(r.Context(), out); err != nil && r.Context().Err() == nil {
+	ctx, stop := s.following(r)
+	defer stop()
+	if err := logs.Copy(ctx, out); err != nil && ctx.Err() == nil {
 		s.o.Log.Warn("logs ended early", "container", r.PathValue("id"), "error", err)
 	}
 	return nil

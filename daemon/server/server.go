@@ -22,6 +22,8 @@ type Server struct {
 	o         Options
 	mux       *http.ServeMux
 	http      *http.Server
+	closing   context.Context // ends with Shutdown
+	close     context.CancelFunc
 	listeners atomic.Int64 // running GET /events, for GET /info
 	requests  atomic.Uint64
 }
@@ -32,6 +34,7 @@ type handler func(w http.ResponseWriter, r *request) error
 // New returns a server over the rooms in o. It listens nowhere yet.
 func New(o Options) *Server {
 	s := &Server{o: o, mux: http.NewServeMux()}
+	s.closing, s.close = context.WithCancel(context.Background())
 	for pattern, h := range s.routes() {
 		s.mux.HandleFunc(pattern, s.handle(h))
 	}
@@ -57,12 +60,22 @@ func (s *Server) Serve(l net.Listener) error {
 	return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
 }
 
-// Shutdown stops listening and waits until running requests end or ctx is done, then cuts what is left. Hijacked
-// connections (attach, exec) are not waited for: they end with the process.
+// Shutdown stops listening, ends the answers that only follow something, and waits until the other requests end or ctx
+// is done; then it cuts what is left. Hijacked connections (attach, exec) are not waited for: they end with the
+// process.
 func (s *Server) Shutdown(ctx context.Context) {
+	s.close()
 	if err := s.http.Shutdown(ctx); err != nil {
 		_ = s.http.Close()
 	}
+}
+
+// following is the context of an answer without an end of its own: that of the request, cut by Shutdown. The caller
+// calls stop.
+func (s *Server) following(r *request) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(r.Context())
+	unhook := context.AfterFunc(s.closing, cancel)
+	return ctx, func() { unhook(); cancel() }
 }
 
 // Requests counts the requests that came so far.

@@ -98,8 +98,21 @@ func TestLiveRestore(t *testing.T) {
 		return s
 	}
 	before := inspect(long)
+	// Clients that only follow something do not hold the end up.
+	for _, path := range []string{"GET /events", "POST /containers/long/wait", "GET /containers/long/logs?follow=1&stdout=1"} {
+		method, path, _ := strings.Cut(path, " ")
+		defer p.send(method, path, nil).Body.Close()
+	}
+	_, conn, _ := p.hijack("/containers/long/attach?stream=1&stdout=1", true, nil)
+	began := time.Now()
 	if err := p.signal(sigterm); err != nil {
 		t.Fatalf("pierd ended with %v\n%s", err, p.log())
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("pierd took %v to end", took)
+	}
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("the attached stream ends with %v", err)
 	}
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d", before.State.Pid)); err != nil {
 		t.Fatal("the container died with pierd")
