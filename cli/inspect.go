@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/volume"
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/table"
@@ -33,7 +36,7 @@ func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Comman
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: minArgs(1), ValidArgsFunction: a.completeContainers(true),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			var found []json.RawMessage
+			var found []table.Object
 			failed := false
 			for _, ref := range args {
 				object, err := lookUp(ctx, c, kinds(), ref, size)
@@ -59,31 +62,35 @@ func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Comman
 }
 
 // lookUp asks for ref among each kind in turn.
-func lookUp(ctx context.Context, c *client.Client, kinds []string, ref string, size bool) (json.RawMessage, error) {
+func lookUp(ctx context.Context, c *client.Client, kinds []string, ref string, size bool) (table.Object, error) {
 	var err error
 	for _, kind := range kinds {
-		var object json.RawMessage
+		var o table.Object
 		switch kind {
 		case "container":
-			object, err = c.Containers().Raw(ctx, ref, size)
+			o.Type = &container.InspectResponse{}
+			o.Raw, err = c.Containers().Raw(ctx, ref, size)
 		case "image":
-			object, err = c.Images().Raw(ctx, ref)
+			o.Type = &image.InspectResponse{}
+			o.Raw, err = c.Images().Raw(ctx, ref)
 		case "network":
-			object, err = c.Networks().Raw(ctx, ref)
+			o.Type = &network.Inspect{}
+			o.Raw, err = c.Networks().Raw(ctx, ref)
 		case "volume":
-			object, err = c.Volumes().Raw(ctx, ref)
+			o.Type = &volume.Volume{}
+			o.Raw, err = c.Volumes().Raw(ctx, ref)
 		default:
-			return nil, invalid("%q is not a valid value for --type: use container, image, network or volume", kind)
+			return o, invalid("%q is not a valid value for --type: use container, image, network or volume", kind)
 		}
 		if err == nil {
-			return object, nil
+			return o, nil
 		}
 		if kind := errkind.Of(err); kind != errkind.NotFound && kind != errkind.Invalid {
-			return nil, err
+			return o, err
 		}
 	}
 	if len(kinds) > 1 {
-		return nil, errkind.New(errkind.NotFound, "Error: No such object: %s", ref)
+		err = errkind.New(errkind.NotFound, "Error: No such object: %s", ref)
 	}
-	return nil, err
+	return table.Object{}, err
 }

@@ -60,7 +60,7 @@ func moment(s string, now time.Time) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	if d, err := time.ParseDuration(s); err == nil {
+	if d, err := time.ParseDuration(s); s != "0" && err == nil { // "0" is 1970
 		return unixText(now.Add(-d)), nil
 	}
 	if _, err := strconv.ParseFloat(s, 64); err == nil {

@@ -117,7 +117,7 @@ func shell(ts *testscript.TestScript, negate bool, args []string) {
 
 // waitFor repeats a shell command until it succeeds, for at most 20 seconds.
 func waitFor(ts *testscript.TestScript, negate bool, args []string) {
-	if err := ts.Exec("bash", "-c", "for i in $(seq 400); do ("+strings.Join(args, " ")+") && exit 0; sleep 0.05; done; exit 1"); err != nil {
+	if err := ts.Exec("bash", "-c", "while [ $SECONDS -lt 20 ]; do ("+strings.Join(args, " ")+") && exit 0; sleep 0.05; done; exit 1"); err != nil {
 		ts.Fatalf("waited in vain for %s\n%s", strings.Join(args, " "), ts.ReadFile("stderr"))
 	}
 }

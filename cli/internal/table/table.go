@@ -87,25 +87,29 @@ func Parse(text string) (*template.Template, error) {
 	return t, nil
 }
 
-// Objects prints API objects for `inspect`: an indented JSON array, or a template over each decoded object.
-func Objects(w io.Writer, format string, objects []json.RawMessage) error {
+// Object is one answer of the API as it came, and what it decodes into (a pointer, or nil for whatever fits).
+type Object struct {
+	Raw  json.RawMessage
+	Type any
+}
+
+// Objects prints API objects for `inspect`: an indented JSON array, or a template over each. As with docker, a template
+// sees the Go type first, and the decoded JSON where that has no such field.
+func Objects(w io.Writer, format string, objects []Object) error {
 	if format == "" || format == "json" {
-		var out bytes.Buffer
-		if objects == nil {
-			objects = []json.RawMessage{}
+		raw := make([]json.RawMessage, len(objects))
+		for i, o := range objects {
+			raw[i] = o.Raw
 		}
-		data, err := json.Marshal(objects)
-		if err != nil {
-			return err
+		data, err := json.Marshal(raw)
+		if err == nil && format == "" {
+			var out bytes.Buffer
+			err = json.Indent(&out, data, "", "    ")
+			data = out.Bytes()
 		}
-		if format == "json" {
+		if err == nil {
 			_, err = fmt.Fprintf(w, "%s\n", data)
-			return err
 		}
-		if err := json.Indent(&out, data, "", "    "); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "%s\n", out.Bytes())
 		return err
 	}
 	t, err := Parse(format)
@@ -113,8 +117,17 @@ func Objects(w io.Writer, format string, objects []json.RawMessage) error {
 		return err
 	}
 	t = t.Option("missingkey=error")
-	for _, object := range objects {
-		decoder := json.NewDecoder(bytes.NewReader(object))
+	for _, o := range objects {
+		if o.Type != nil && json.Unmarshal(o.Raw, o.Type) == nil {
+			var line bytes.Buffer
+			if Execute(&line, t, o.Type) == nil {
+				if _, err := w.Write(line.Bytes()); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		decoder := json.NewDecoder(bytes.NewReader(o.Raw))
 		decoder.UseNumber()
 		var value any
 		if err := decoder.Decode(&value); err != nil {
