@@ -116,7 +116,8 @@ func legacyInfo(v docker.Version, i system.Info) any {
 		i.FirewallBackend = nil
 	}
 	if v.Before(50) {
-		return docker.LegacyInfo{Info: i}
+		// Pier's rules do not need bridges to pass through netfilter; "false" makes old clients warn.
+		return docker.LegacyInfo{Info: i, BridgeNfIptables: true, BridgeNfIp6tables: true}
 	}
 	return i
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/api/types/volume"
+	"github.com/opencontainers/go-digest"
 
 	"pier/api/docker"
 	"pier/daemon/engine"
@@ -113,6 +114,7 @@ func (s *Server) hostInfo() system.Info {
 		CPUShares:          true,
 		CPUSet:             true,
 		PidsLimit:          true,
+		OomKillDisable:     cgroups == "1",
 		IPv4Forwarding:     firstLine("/proc/sys/net/ipv4/ip_forward") == "1",
 		Debug:              s.o.Debug,
 		NFd:                countEntries("/proc/self/fd"),
@@ -177,7 +179,8 @@ func (s *Server) diskUsage(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	images := s.summaries(ctx, s.o.Images.List(ctx), imageListing{containers: containers, shared: true})
+	all := s.o.Images.List(ctx)
+	images := s.summaries(ctx, all, imageListing{containers: containers, shared: true})
 	volumes := s.volumeUsage()
 	u := system.DiskUsage{
 		ImageUsage:      &image.DiskUsage{TotalCount: int64(len(images)), Items: images},
@@ -185,12 +188,23 @@ func (s *Server) diskUsage(w http.ResponseWriter, r *request) error {
 		VolumeUsage:     &volume.DiskUsage{TotalCount: int64(len(volumes)), Items: volumes},
 		BuildCacheUsage: &build.DiskUsage{},
 	}
-	for _, i := range images {
-		u.ImageUsage.TotalSize += i.Size - max(i.SharedSize, 0)
-		if i.Containers > 0 {
+	// A layer counts once, however many images stand on it; it can be reclaimed if no container's image does.
+	layers, needed := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+	for i, image := range images {
+		if image.Containers > 0 {
 			u.ImageUsage.ActiveCount++
-		} else {
-			u.ImageUsage.Reclaimable += i.Size - max(i.SharedSize, 0)
+		}
+		for _, chain := range all[i].Layers {
+			layers[chain] = true
+			needed[chain] = needed[chain] || image.Containers > 0
+		}
+	}
+	for chain := range layers {
+		if l, err := s.o.Layers.Get(chain); err == nil {
+			u.ImageUsage.TotalSize += l.Size
+			if !needed[chain] {
+				u.ImageUsage.Reclaimable += l.Size
+			}
 		}
 	}
 	for _, c := range containers {
