@@ -34,7 +34,7 @@ func TestExecKeepsFiles(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{"PIER_TEST_SELF=first"}
 	out, err := cmd.CombinedOutput()
-	if err != nil || string(out) != "handed over<nil>true" {
+	if err != nil || string(out) != "handed over<nil> true" {
 		t.Errorf("%q, %v", out, err)
 	}
 }

@@ -1,11 +1,15 @@
 package custody
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/api/shim"
 	"pier/lib/errkind"
@@ -107,4 +111,64 @@ func TestExec(t *testing.T) {
 	if out, _ := demux(t, s); string(out) != "now\n" {
 		t.Errorf("output %q", out)
 	}
+}
+
+func TestOutOfMemory(t *testing.T) {
+	b := newBench(t)
+	spec := b.spec("c", "sh", "-c", "x=$(yes | head -c 100000000); echo survived")
+	limit := int64(16 << 20)
+	spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swap: &limit}}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Start(ctx(t), &shim.Start{ID: "c", Spec: text}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.exit(shim.TaskRef{ID: "c"}); !e.OOM {
+		t.Errorf("exit %+v", e)
+	}
+}
+
+func TestFreezeAndKill(t *testing.T) {
+	b := newBench(t)
+	ref := shim.TaskRef{ID: "c"}
+	b.run("c", shim.Stdio{}, "sleep", "1000")
+	if err := b.Freeze(ctx(t), shim.Freeze{ID: "c", On: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Signal(ctx(t), shim.Signal{TaskRef: ref, Signal: 9}); err != nil { // ends it all the same
+		t.Fatal(err)
+	}
+	if e := b.exit(ref); e.Code != 137 {
+		t.Errorf("exit %+v", e)
+	}
+}
+
+// A container in the host's pid namespace: what its first process leaves behind ends with it, and orphans are reaped.
+func TestSharedPidNamespace(t *testing.T) {
+	b := newBench(t)
+	spec := b.spec("c", "sh", "-c", "sh -c 'sleep 0.01 & sleep 0.05 & exit' ; sleep 1000 & sleep 0.2; exit 6")
+	spec.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	spec.Mounts = spec.Mounts[1:] // no /proc of its own
+	text, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Start(ctx(t), &shim.Start{ID: "c", Spec: text}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.exit(shim.TaskRef{ID: "c"}); e.Code != 6 {
+		t.Errorf("exit %+v", e)
+	}
+	pid := b.SupervisorPid()
+	eventually(t, "children of the supervisor", 0, func() int {
+		n := 0
+		threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		for _, th := range threads {
+			list, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, th.Name()))
+			n += len(strings.Fields(string(list)))
+		}
+		return n
+	})
 }

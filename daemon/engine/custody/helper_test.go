@@ -53,14 +53,14 @@ func testMain(m *testing.M) int {
 // bench is a custodian with a root folder of its own.
 type bench struct {
 	*Custodian
-	t      *testing.T
+	t      testing.TB
 	root   string
 	group  string
 	rootfs string
 	exits  *feed.Reader[shim.Exit]
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -151,7 +151,7 @@ func (b *bench) end() {
 	}
 }
 
-func ctx(t *testing.T) context.Context {
+func ctx(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
