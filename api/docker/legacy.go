@@ -72,7 +72,7 @@ type LegacyInfo struct {
 // LegacyDiskUsage is the answer of GET /system/df in all versions: the upper fields until 1.52, DiskUsage from it on.
 type LegacyDiskUsage struct {
 	LayersSize *int64              `json:",omitempty"`
-	Images     []image.Summary     `json:",omitzero"`
+	Images     any                 `json:",omitempty"` // image.Summary or LegacyImageSummary, a list
 	Containers []container.Summary `json:",omitzero"`
 	Volumes    []volume.Volume     `json:",omitzero"`
 	BuildCache []build.CacheRecord `json:",omitzero"`

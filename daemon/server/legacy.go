@@ -127,7 +127,7 @@ func legacyDiskUsage(v docker.Version, u system.DiskUsage, verbose bool) any {
 	out := docker.LegacyDiskUsage{}
 	if v.Before(53) && !verbose {
 		out.LayersSize = &u.ImageUsage.TotalSize
-		out.Images, out.Containers = list(u.ImageUsage.Items), list(u.ContainerUsage.Items)
+		out.Images, out.Containers = legacyImageSummaries(v, list(u.ImageUsage.Items)), list(u.ContainerUsage.Items)
 		out.Volumes, out.BuildCache = list(u.VolumeUsage.Items), list(u.BuildCacheUsage.Items)
 	}
 	if v.Before(52) {
