@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
 
 	"pier/daemon/build/internal/cache"
 	"pier/daemon/build/internal/solve"
@@ -198,6 +201,26 @@ type Result struct {
 // request; errkind.NotFound for a missing base image; errkind.Unsupported for what Pier cannot build; Canceled.
 func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 	return b.build(ctx, req)
+}
+
+// CacheEntry is one entry of the build cache.
+type CacheEntry struct {
+	ID            string
+	Name          string // the step that made it
+	Size          int64  // bytes that the step added; 0 for a second key of the same result
+	Created, Used time.Time
+}
+
+// Usage lists the build cache, last used first.
+func (b *Builder) Usage() []CacheEntry {
+	var list []CacheEntry
+	for key, e := range b.cache.All() {
+		list = append(list, CacheEntry{ID: key, Name: e.Name, Size: e.Size, Created: e.Created, Used: e.LastUse()})
+	}
+	slices.SortFunc(list, func(x, y CacheEntry) int {
+		return cmp.Or(y.Used.Compare(x.Used), cmp.Compare(x.ID, y.ID))
+	})
+	return list
 }
 
 // PruneRequest says which cache entries go. The zero value removes what no image needs.

@@ -126,6 +126,9 @@ func TestCacheSurvives(t *testing.T) {
 	if ran := w.steps.take(); len(ran) != 0 || again.ID != first.ID {
 		t.Errorf("after a restart: ran %q, image %s, before %s", ran, again.ID, first.ID)
 	}
+	if usage := w.builder.Usage(); len(usage) != 2 || usage[0].Size != 4 || !strings.Contains(usage[0].Name, "RUN echo") {
+		t.Errorf("usage %+v", usage)
+	}
 	report, err := w.builder.Prune(context.Background(), build.PruneRequest{})
 	w.must(err)
 	if len(report.Caches) != 2 {

@@ -183,6 +183,13 @@ func (c *Cache) Lock(ctx context.Context, key string) (unlock func(), err error)
 	}
 }
 
+// All returns the entries by key. The map is the caller's.
+func (c *Cache) All() map[string]Entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.entries)
+}
+
 // Size is the content of all entries, in bytes.
 func (c *Cache) Size() int64 {
 	c.mu.Lock()
@@ -203,7 +210,7 @@ func (c *Cache) Prune(ctx context.Context, keep int64) (keys []string, freed int
 		total += e.Size
 	}
 	byAge := slices.SortedFunc(maps.Keys(c.entries), func(a, b string) int {
-		return c.entries[a].lastUse().Compare(c.entries[b].lastUse())
+		return c.entries[a].LastUse().Compare(c.entries[b].LastUse())
 	})
 	for _, key := range byAge {
 		if keep > 0 && total <= keep {
@@ -226,7 +233,8 @@ func (c *Cache) Prune(ctx context.Context, keep int64) (keys []string, freed int
 	return keys, freed, nil
 }
 
-func (e Entry) lastUse() time.Time {
+// LastUse is when the entry was made or taken, whichever is later.
+func (e Entry) LastUse() time.Time {
 	if e.Used.After(e.Created) {
 		return e.Used
 	}
