@@ -192,6 +192,19 @@ func (b *buildOutput) trace(e build.Event) {
 	}
 }
 
+// buildCacheUsage describes the build cache for GET /system/df. All of it can be had back: a build that runs holds its own.
+func (s *Server) buildCacheUsage() *buildapi.DiskUsage {
+	u := &buildapi.DiskUsage{}
+	for _, e := range s.o.Builder.Usage() {
+		u.Items = append(u.Items, buildapi.CacheRecord{
+			ID: e.ID, Type: "regular", Description: e.Name, Size: e.Size, CreatedAt: e.Created, LastUsedAt: &e.Used,
+		})
+		u.TotalSize += e.Size
+	}
+	u.TotalCount, u.Reclaimable = int64(len(u.Items)), u.TotalSize
+	return u
+}
+
 // buildPrune serves POST /build/prune.
 func (s *Server) buildPrune(w http.ResponseWriter, r *request) error {
 	if _, err := r.filters("until", "id", "parent", "type", "description", "inuse", "shared", "private", "unused-for"); err != nil {

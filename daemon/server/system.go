@@ -186,7 +186,7 @@ func (s *Server) diskUsage(w http.ResponseWriter, r *request) error {
 		ImageUsage:      &image.DiskUsage{TotalCount: int64(len(images)), Items: images},
 		ContainerUsage:  &container.DiskUsage{TotalCount: int64(len(containers)), Items: containers},
 		VolumeUsage:     &volume.DiskUsage{TotalCount: int64(len(volumes)), Items: volumes},
-		BuildCacheUsage: &build.DiskUsage{},
+		BuildCacheUsage: s.buildCacheUsage(),
 	}
 	// A layer counts once, however many images stand on it; it can be reclaimed if no container's image does.
 	layers, needed := map[digest.Digest]bool{}, map[digest.Digest]bool{}
