@@ -120,6 +120,9 @@ func TestFailedStarts(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("start: %v, want %q", err, tt.want)
 			}
+			if errkind.Is(err, errkind.NotFound) {
+				t.Errorf("a container that was found is told as not found: %v", err)
+			}
 			i := r.inspect(cid)
 			if i.State.Status != container.StateCreated || i.State.ExitCode != tt.code || i.State.Error == "" {
 				t.Errorf("state %+v", i.State)

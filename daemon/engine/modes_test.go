@@ -206,3 +206,28 @@ func counts(t *testing.T) (fds, goroutines int) {
 	}
 	return len(list), runtime.NumGoroutine()
 }
+
+// TestAttachChurn attaches and leaves again and again.
+func TestAttachChurn(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	r.create("talks", func(c *container.Config, _ *container.HostConfig) { c.OpenStdin = true }, "sh", "-c", "while :; do echo word; sleep 0.01; done")
+	r.must(r.Containers().Start(ctx, "talks"))
+	round := func() {
+		for range 100 {
+			s, err := r.Streams().Attach(ctx, "talks", AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
+			r.must(err)
+			_, _ = s.Write([]byte("x"))
+			r.must(s.Close())
+		}
+	}
+	round()
+	fds, goroutines := counts(t)
+	for range 3 {
+		round()
+	}
+	r.eventually("descriptors and goroutines are as before", func() bool {
+		f, g := counts(t)
+		return f <= fds+3 && g <= goroutines+3
+	})
+}

@@ -78,5 +78,5 @@ func lookupIn(pid int, user string, groups []string) (ids.User, error) {
 		return ids.User{}, err
 	}
 	defer root.Close()
-	return ids.Resolve(root, user, groups)
+	return resolve(root, user, groups)
 }

@@ -28,6 +28,16 @@ func lookup(root *os.File, user string, extra []string) (specs.User, string, err
 	return identity(u), u.Home, nil
 }
 
+// resolve is ids.Resolve, but a name that the root does not know makes the request wrong: what was asked for, the
+// container, is found.
+func resolve(root *fsroot.Root, user string, extra []string) (ids.User, error) {
+	u, err := ids.Resolve(root, user, extra)
+	if errkind.Is(err, errkind.NotFound) {
+		err = errkind.New(errkind.Invalid, "%w", err)
+	}
+	return u, err
+}
+
 func identity(u ids.User) specs.User {
 	out := specs.User{UID: uint32(u.UID), GID: uint32(u.GID)}
 	for _, g := range u.Groups {
