@@ -134,11 +134,26 @@ func cleanup(c daemon.Config, data bool, log *slog.Logger) error {
 	if err := d.Destroy(ctx); err != nil {
 		return err
 	}
-	err = os.RemoveAll(c.ExecRoot)
+	err = removeTree(c.ExecRoot)
 	if data {
-		err = errors.Join(err, os.RemoveAll(c.DataRoot))
+		err = errors.Join(err, removeTree(c.DataRoot))
 	}
 	return err
+}
+
+// removeTree removes a folder, unless something is mounted below it: what is there belongs to somebody else, such as
+// the content of a volume on another machine.
+func removeTree(dir string) error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", dir, err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			return errkind.New(errkind.Conflict, "remove %s: %s is still mounted below it; unmount it and try again", dir, f[4])
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 // interrupt asks the running pierd of these roots to stop everything, and waits for its end. NotFound where none runs.
