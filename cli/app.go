@@ -126,7 +126,7 @@ func exactArgs(n int) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
-		return usage(cmd, "%q requires exactly %d argument%s", cmd.CommandPath(), n, plural(n))
+		return usage(cmd, "'%s' requires %d argument%s", cmd.CommandPath(), n, plural(n))
 	}
 }
 
@@ -135,7 +135,7 @@ func minArgs(n int) cobra.PositionalArgs {
 		if len(args) >= n {
 			return nil
 		}
-		return usage(cmd, "%q requires at least %d argument%s", cmd.CommandPath(), n, plural(n))
+		return usage(cmd, "'%s' requires at least %d argument%s", cmd.CommandPath(), n, plural(n))
 	}
 }
 
@@ -144,7 +144,7 @@ func rangeArgs(low, high int) cobra.PositionalArgs {
 		if len(args) >= low && len(args) <= high {
 			return nil
 		}
-		return usage(cmd, "%q requires at least %d and at most %d arguments", cmd.CommandPath(), low, high)
+		return usage(cmd, "'%s' requires at least %d and at most %d arguments", cmd.CommandPath(), low, high)
 	}
 }
 
@@ -152,12 +152,22 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usage(cmd, "%q accepts no arguments", cmd.CommandPath())
+	return usage(cmd, "'%s' accepts no arguments", cmd.CommandPath())
 }
 
 func usage(cmd *cobra.Command, format string, args ...any) error {
-	return invalid("%s.\nSee '%s --help'.\n\nUsage:  %s\n\n%s", fmt.Sprintf(format, args...), cmd.CommandPath(), cmd.UseLine(), cmd.Short)
+	return invalid("%s: %s\n\nUsage:  %s\n\nSee '%s --help' for more information", cmd.Root().Name(), fmt.Sprintf(format, args...), cmd.UseLine(), cmd.CommandPath())
 }
+
+// wrongFlag words a flag that does not exist or has no such value as docker does; the exit code is 125.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	return &exitError{code: 125, err: &usageError{fmt.Sprintf("%s\n\nUsage:  %s\n\nRun '%s --help' for more information", err, cmd.UseLine(), cmd.CommandPath())}}
+}
+
+// usageError is text that is printed as it is.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
 
 func plural(n int) string {
 	if n == 1 {

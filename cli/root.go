@@ -69,17 +69,17 @@ func Main(args []string, streams Streams, env func(string) string) int {
 	case exit.err == nil:
 	case ctx.Err() != nil && errors.Is(exit.err, context.Canceled):
 		return 130
-	case strings.HasPrefix(exit.err.Error(), "unknown command"):
-		a.warnf("pier: %s", exit.err)
+	case errors.As(exit.err, new(*usageError)):
+		a.warnf("%s", exit.err)
 	case exit.code == 125, errors.As(exit.err, new(*startError)):
-		a.warnf("pier: %s\n\nRun 'pier run --help' for more information", message(a, exit.err))
+		a.warnf("pier: %s\n\nRun 'pier run --help' for more information", message(exit.err))
 	default:
 		a.report(exit.err)
 	}
 	return exit.code
 }
 
-func message(_ *app, err error) string {
+func message(err error) string {
 	text := strings.TrimSpace(err.Error())
 	if isAnswer(err) {
 		return "Error response from daemon: " + text
@@ -142,6 +142,7 @@ func newRoot(a *app, args []string) *cobra.Command {
 		root.AddCommand(newCompletion(a))
 	}
 	root.SetUsageTemplate(usageTemplate)
+	root.SetFlagErrorFunc(wrongFlag)
 	plainHelp(root)
 	return root
 }
@@ -180,7 +181,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return invalid("unknown command: %s %s\n\nRun '%s --help' for more information", cmd.CommandPath(), args[0], cmd.CommandPath())
+	return invalid("%s: unknown command: %s %s\n\nRun '%s --help' for more information", cmd.Root().Name(), cmd.CommandPath(), args[0], cmd.CommandPath())
 }
 
 // group makes a management command such as `pier container`.
