@@ -57,5 +57,8 @@ func (p *Page) Load(i int) uint64 { return atomic.LoadUint64(p.word(i)) }
 // Store sets word i.
 func (p *Page) Store(i int, v uint64) { atomic.StoreUint64(p.word(i), v) }
 
+// Bytes returns the page from word i on, as plain memory: stores are not atomic.
+func (p *Page) Bytes(i int) []byte { return p.mem[i*8:] }
+
 // Byte returns the address of the first byte of word i in the page, for a system call to write to.
 func (p *Page) Byte(i int) *byte { return &p.mem[i*8] }

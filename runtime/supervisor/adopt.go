@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -98,23 +97,17 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	}()
 	s.starting.RLock()
 	defer s.starting.RUnlock()
-	text, err := os.ReadFile(t.path("task.json"))
-	if os.IsNotExist(err) { // the predecessor died before anything began
+	if err := t.reopen(); os.IsNotExist(err) { // the predecessor died before anything began
 		t.made = true
 		return errkind.New(errkind.NotFound, "it never began")
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &t.record)
-	}
-	if err != nil {
+	} else if err != nil {
 		return err
 	}
 	if t.record.Boot != s.boot {
 		t.made = true
 		return errkind.New(errkind.NotFound, "the machine was started anew since")
 	}
-	t.info = t.record.Task
-	if err := t.open(); err != nil {
+	if t.log, err = openLog(t.record.Task.Log); err != nil {
 		return err
 	}
 	if t.cgroup, err = cgroup.Open(t.info.Cgroup); err != nil && !errkind.Is(err, errkind.NotFound) {
@@ -136,7 +129,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		return err
 	}
 	g = given{attached: g.attached}
-	if exit := t.readExit(); exit != nil { // all but the announcement was done
+	if exit := t.journal.exit(ref); exit != nil { // all but the announcement was done
 		t.hub.closed = true
 		for _, kind := range []int{shim.FrameStdout, shim.FrameStderr} { // a stream that had not got all will be told so
 			t.hub.sent[kind] = t.journal.slot(kind - shim.FrameStdout).done()

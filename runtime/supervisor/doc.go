@@ -16,10 +16,10 @@
 // # On disk, below the root folder
 //
 //	supervisor.sock            mode 0600; only root may connect
-//	tasks/<id>/task.json       what was started; boot id
-//	tasks/<id>/journal         the mapped page: process, positions, intents
+//	tasks/<id>/journal         the mapped page: what was started, process, positions, intents, exit (journal.go)
+//	tasks/<id>/task.json       what was started, where the page has no room for it
 //	tasks/<id>/{stdin,stdout,stderr}   FIFOs, owned by the container's user
-//	tasks/<id>/exit.json       the exit record, written before the exit is announced
+//	tasks/<id>/exit.json       the exit record for people and tools, written before the exit is announced
 //	tasks/<id>/exec/<exec>/    the same for each process started later
 //
 // # Slow readers

@@ -26,7 +26,7 @@ func (s *Supervisor) wait(t *task) {
 			return
 		}
 	}
-	exit := t.readExit()
+	exit := t.journal.exit(t.ref)
 	if exit == nil {
 		exit = s.settle(t)
 	}
@@ -56,13 +56,16 @@ func (s *Supervisor) settle(t *task) *shim.Exit {
 	for _, o := range t.streams {
 		<-o.ended
 	}
-	text, err := json.Marshal(exit)
-	if err == nil {
-		err = atomicfile.WriteVolatile(t.exitPath(), text, 0o600)
+	if t.ref.Exec == "" {
+		text, err := json.Marshal(exit)
+		if err == nil {
+			err = atomicfile.WriteVolatile(t.path("exit.json"), text, 0o600)
+		}
+		if err != nil {
+			s.log.Error("write exit record", "task", t.ref, "err", err)
+		}
 	}
-	if err != nil {
-		s.log.Error("write exit record", "task", t.ref, "err", err)
-	}
+	t.journal.exited(exit)
 	return exit
 }
 

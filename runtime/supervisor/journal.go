@@ -3,6 +3,7 @@ package supervisor
 import (
 	"time"
 
+	"pier/api/shim"
 	"pier/kernel/page"
 )
 
@@ -12,21 +13,32 @@ import (
 //	0        layout version
 //	1        flags
 //	2, 3, 4  pid (0: not started yet), start time, wall clock of the start in ns
+//	5        length of the record
+//	6, 7     exit: 1 << 63 | unknown << 33 | OOM << 32 | code (0: none yet), wall clock of the exit in ns
 //	8..15    slot of standard output
 //	16..23   slot of standard error
+//	24..     the record (see record), JSON
 const (
 	wordVersion   = 0
 	wordFlags     = 1
 	wordPid       = 2
 	wordStartTime = 3
 	wordStartedAt = 4
+	wordRecordLen = 5
+	wordExit      = 6
+	wordExitedAt  = 7
 	wordSlots     = 8
 	slotWords     = 8
+	wordRecord    = 24
 
 	journalVersion = 1
 
 	flagStdinClosed = 1
 	flagFrozen      = 2
+
+	exitSet     = 1 << 63
+	exitUnknown = 1 << 33
+	exitOOM     = 1 << 32
 )
 
 type journal struct{ page *page.Page }
@@ -62,6 +74,49 @@ func (j *journal) started(pid int, startTime uint64, at time.Time) {
 
 func (j *journal) process() (pid int, startTime uint64, at time.Time) {
 	return int(j.page.Load(wordPid)), j.page.Load(wordStartTime), time.Unix(0, int64(j.page.Load(wordStartedAt)))
+}
+
+// setRecord stores the record. It reports false if text is too long for the page.
+func (j *journal) setRecord(text []byte) bool {
+	if len(text) > len(j.page.Bytes(wordRecord)) {
+		return false
+	}
+	copy(j.page.Bytes(wordRecord), text)
+	j.page.Store(wordRecordLen, uint64(len(text)))
+	return true
+}
+
+// record returns a copy of what setRecord stored, nil if nothing is there.
+func (j *journal) record() []byte {
+	n := j.page.Load(wordRecordLen)
+	if room := j.page.Bytes(wordRecord); n <= uint64(len(room)) {
+		return append([]byte(nil), room[:n]...)
+	}
+	return nil
+}
+
+// exited notes how the process ended, in one store after all else.
+func (j *journal) exited(e *shim.Exit) {
+	v := uint64(exitSet) | uint64(uint32(e.Code))
+	if e.Unknown {
+		v |= exitUnknown
+	}
+	if e.OOM {
+		v |= exitOOM
+	}
+	j.page.Store(wordExitedAt, uint64(e.At.UnixNano()))
+	j.page.Store(wordExit, v)
+}
+
+// exit returns what exited noted, nil if the task has not ended.
+func (j *journal) exit(ref shim.TaskRef) *shim.Exit {
+	v := j.page.Load(wordExit)
+	if v&exitSet == 0 {
+		return nil
+	}
+	pid, _, _ := j.process()
+	return &shim.Exit{TaskRef: ref, Pid: pid, Code: int(int32(uint32(v))), Unknown: v&exitUnknown != 0, OOM: v&exitOOM != 0,
+		At: time.Unix(0, int64(j.page.Load(wordExitedAt)))}
 }
 
 func (j *journal) slot(stream int) *slot {

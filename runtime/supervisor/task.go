@@ -8,7 +8,6 @@ import (
 	"pier/api/shim"
 	"pier/kernel/cgroup"
 	"pier/kernel/pipe"
-	"pier/lib/atomicfile"
 	"pier/lib/errkind"
 )
 
@@ -37,7 +36,7 @@ type task struct {
 	child bool       // of pierd
 }
 
-// record is task.json.
+// record is what was started. It is in the journal, or in task.json where it is too long for that.
 type record struct {
 	Boot string    `json:"boot"`
 	Task shim.Task `json:"task"` // without what the journal and exit.json hold
@@ -72,19 +71,41 @@ func (t *task) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteVolatile(t.path("task.json"), text, 0o600); err != nil {
-		return err
-	}
-	return t.open()
-}
-
-// open opens what a task has in its folder, but for the FIFOs.
-func (t *task) open() (err error) {
 	if t.journal, err = openJournal(t.path("journal")); err != nil {
 		return err
 	}
+	if !t.journal.setRecord(text) {
+		// Need not be whole after a crash: there is no process before it is.
+		if err := os.WriteFile(t.path("task.json"), text, 0o600); err != nil {
+			return err
+		}
+	}
 	t.log, err = openLog(t.record.Task.Log)
 	return err
+}
+
+// reopen opens what a predecessor left in the folder, but for the FIFOs.
+func (t *task) reopen() (err error) {
+	if _, err := os.Stat(t.path("journal")); err != nil {
+		return err
+	}
+	if t.journal, err = openJournal(t.path("journal")); err != nil {
+		return err
+	}
+	text := t.journal.record()
+	if len(text) == 0 {
+		if text, err = os.ReadFile(t.path("task.json")); err != nil {
+			return err
+		}
+	}
+	if err := json.Unmarshal(text, &t.record); err != nil {
+		if pid, _, _ := t.journal.process(); pid == 0 { // cut off while it was written
+			return os.ErrNotExist
+		}
+		return err
+	}
+	t.info = t.record.Task
+	return nil
 }
 
 // openOutput opens the FIFOs and makes the streams, which do not run yet. It is for new and for adopted tasks.
@@ -251,20 +272,4 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 		}
 	}
 	return os.RemoveAll(t.dir)
-}
-
-// exitPath is where the exit record is.
-func (t *task) exitPath() string { return t.path("exit.json") }
-
-func (t *task) readExit() *shim.Exit {
-	text, err := os.ReadFile(t.exitPath())
-	if err != nil {
-		return nil
-	}
-	e := &shim.Exit{}
-	if err := json.Unmarshal(text, e); err != nil {
-		t.sup.log.Error("exit record is damaged", "task", t.ref, "err", err)
-		return nil
-	}
-	return e
 }
