@@ -148,8 +148,9 @@ func removeTree(dir string) error {
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", dir, err)
 	}
+	below := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(dir) + "/" // as mountinfo writes it
 	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], below) {
 			return errkind.New(errkind.Conflict, "remove %s: %s is still mounted below it; unmount it and try again", dir, f[4])
 		}
 	}
