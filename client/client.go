@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"pier/lib/errkind"
 )
@@ -44,12 +43,7 @@ func New(endpoint Endpoint) (*Client, error) {
 		c.base = "http://" + strings.TrimPrefix(endpoint.Host, "tcp://")
 	}
 	c.http = &http.Client{
-		Transport: &http.Transport{
-			DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-			DisableCompression:  true,
-			MaxIdleConnsPerHost: 4,
-			IdleConnTimeout:     30 * time.Second,
-		},
+		Transport: newTransport(dial),
 		// A server that redirects is not an engine; nothing may follow it elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
