@@ -116,8 +116,8 @@ func checkPlatform(req CreateRequest, img *image.Image) error {
 		req.Config.Image, img.Config.OS, img.Config.Architecture, p.OS, p.Architecture)
 }
 
-// resolveRefs replaces names by identifiers where settings mention other containers or a network, so that renaming
-// changes nothing, and refuses what does not exist.
+// resolveRefs replaces names by identifiers where settings mention other containers, so that renaming changes
+// nothing, and refuses what does not exist.
 func (e *Engine) resolveRefs(h *container.HostConfig) error {
 	resolve := func(ref string) (string, error) {
 		c, err := e.index.find(ref)
@@ -132,11 +132,7 @@ func (e *Engine) resolveRefs(h *container.HostConfig) error {
 			return err
 		}
 		h.NetworkMode = container.NetworkMode(s)
-	} else if !h.NetworkMode.IsHost() {
-		if _, err := e.o.Networks.Get(string(h.NetworkMode)); err != nil {
-			return err
-		}
-	}
+	} // a network is looked up at the start: clients take a "not found" of create for a missing image, and pull
 	if h.PidMode.IsContainer() {
 		s, err := resolve(h.PidMode.Container())
 		if err != nil {
