@@ -62,6 +62,7 @@ func TestKillNine(t *testing.T) {
 // agree compares records with processes.
 func (r *rig) agree() {
 	r.t.Helper()
+	time.Sleep(400 * time.Millisecond) // what the killed daemon had sent off arrives, and is looked for
 	r.eventually("records and processes agree", func() bool {
 		tasks, err := r.o.Custody.Tasks(context.Background())
 		r.must(err)

@@ -98,6 +98,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.bg.Go(func() { e.followExits(exits) })
+	e.bg.Go(e.lookAgain)
 	return e, nil
 }
 

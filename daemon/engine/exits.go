@@ -75,6 +75,13 @@ func (t *stepTable) add(id string) <-chan shim.Exit {
 	return ch
 }
 
+func (t *stepTable) has(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.byID[id]
+	return ok
+}
+
 func (t *stepTable) remove(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

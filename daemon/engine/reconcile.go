@@ -4,11 +4,13 @@ import (
 	"context"
 	"os"
 	"strings"
+	"time"
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/network"
+	"pier/lib/errkind"
 	"pier/lib/id"
 )
 
@@ -48,7 +50,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if err := e.o.Networks.Settle(ctx); err != nil {
 		return err
 	}
-	e.sweepStrays(ctx, strays, done)
+	e.sweepStrays(strays, done)
 	e.sweepFiles()
 	for _, c := range e.index.all() {
 		in := lifecycle.Input{Kind: lifecycle.Boot}
@@ -134,20 +136,9 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 }
 
 // sweepStrays ends processes that belong to no container: build steps and half-made starts of a daemon that died.
-func (e *Engine) sweepStrays(ctx context.Context, strays, done []shim.Task) {
+func (e *Engine) sweepStrays(strays, done []shim.Task) {
 	for _, t := range strays {
-		e.o.Log.Warn("process without a container ended", "task", t.ID, "pid", t.Pid)
-		exits := e.steps.add(t.ID)
-		ref := t.TaskRef
-		if err := e.o.Custody.Signal(ctx, shim.Signal{TaskRef: ref, Signal: settings.SIGKILL, All: true}); err != nil {
-			e.o.Log.Warn("stray process not killed", "task", t.ID, "error", err)
-		}
-		e.bg.Go(func() {
-			defer e.steps.remove(ref.ID)
-			if _, err := waitStep(e.ctx, exits); err == nil {
-				_ = e.o.Custody.Delete(e.ctx, ref)
-			}
-		})
+		e.bg.Go(func() { e.endStray(t) })
 	}
 	e.bg.Go(func() {
 		for _, t := range done {
@@ -156,6 +147,62 @@ func (e *Engine) sweepStrays(ctx context.Context, strays, done []shim.Task) {
 			}
 		}
 	})
+}
+
+// endStray kills a process that nobody wants and has it forgotten.
+func (e *Engine) endStray(t shim.Task) {
+	e.o.Log.Warn("process without a container ended", "task", t.ID, "pid", t.Pid)
+	if err := e.o.Custody.Signal(e.ctx, shim.Signal{TaskRef: t.TaskRef, Signal: settings.SIGKILL, All: true}); err != nil {
+		e.o.Log.Warn("stray process not killed", "task", t.ID, "error", err)
+	}
+	for range 100 {
+		err := e.o.Custody.Delete(e.ctx, t.TaskRef)
+		if err == nil || errkind.Is(err, errkind.NotFound) || !e.pause(100*time.Millisecond) {
+			return
+		}
+	}
+	e.o.Log.Error("stray process does not end", "task", t.ID, "pid", t.Pid)
+}
+
+// pause waits, unless the engine ends.
+func (e *Engine) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-e.ctx.Done():
+		return false
+	}
+}
+
+// lookAgain ends processes that appear late: a start that the former daemon had sent off when it died, and that the
+// supervisor had not finished when we asked what runs. Its caller was told that it failed.
+func (e *Engine) lookAgain() {
+	for _, d := range []time.Duration{300 * time.Millisecond, time.Second, 10 * time.Second, time.Minute} {
+		if !e.pause(d) {
+			return
+		}
+		tasks, err := e.o.Custody.Tasks(e.ctx)
+		if err != nil {
+			continue
+		}
+		for _, t := range tasks {
+			if t.Exec != "" || t.Exit != nil || e.steps.has(t.ID) {
+				continue
+			}
+			c := e.index.get(t.ID)
+			if c == nil {
+				e.bg.Go(func() { e.endStray(t) })
+				continue
+			}
+			c.work.post(func() { // not while it is being started
+				if r := c.row(); !r.gone && r.Pid != t.Pid && !r.Life.State.Alive() {
+					e.endStray(t)
+				}
+			})
+		}
+	}
 }
 
 // sweepFiles removes the folders and writable layers of containers that have no record: half-made or half-removed ones.
