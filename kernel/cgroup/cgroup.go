@@ -57,14 +57,15 @@ func Create(path string, r *specs.LinuxResources) (*Cgroup, error) {
 
 func (c *Cgroup) create(r *specs.LinuxResources) (*Cgroup, error) {
 	var err error
-	made := 0
+	old := false // one of the directories was there before: somebody may be in it
 	for _, dir := range c.dirs {
-		if err = c.makeDir(dir); err != nil {
+		var was bool
+		if was, err = c.makeDir(dir); err != nil {
 			break
 		}
-		made++
+		old = old || was
 	}
-	if err == nil && made > 0 {
+	if err == nil && old {
 		var procs []int
 		if procs, err = c.Procs(); err == nil && len(procs) > 0 {
 			return nil, errkind.New(errkind.Conflict, "create cgroup %s: it exists and holds %d processes", c.path, len(procs))
@@ -138,34 +139,37 @@ func locateIn(h hierarchies, name string) (c *Cgroup, err error) {
 // Path returns the path given to Create or Open.
 func (c *Cgroup) Path() string { return c.path }
 
-// makeDir makes dir and its missing parents, each ready to hold the next.
-func (c *Cgroup) makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o755)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		if err := c.makeDir(filepath.Dir(dir)); err != nil {
-			return err
+// makeDir makes dir and its missing parents, each ready to hold the next. It reports whether dir was there before.
+func (c *Cgroup) makeDir(dir string) (was bool, err error) {
+	err = unix.Mkdir(dir, 0o755)
+	switch err {
+	case unix.ENOENT:
+		if _, err := c.makeDir(filepath.Dir(dir)); err != nil {
+			return false, err
 		}
-		err = os.Mkdir(dir, 0o755)
-	case errors.Is(err, os.ErrExist):
-		return nil
+		err = unix.Mkdir(dir, 0o755)
+	case unix.EEXIST:
+		return true, nil
 	}
-	if errors.Is(err, os.ErrExist) { // made by another meanwhile
-		err = nil
+	if err == unix.EEXIST { // made by another meanwhile
+		was, err = true, nil
 	}
 	if err != nil {
-		return fmt.Errorf("create cgroup: %w", err)
+		return was, fmt.Errorf("create cgroup: %w", &os.PathError{Op: "mkdir", Path: dir, Err: err})
 	}
 	if c.unified {
-		return delegate(filepath.Dir(dir))
+		return was, delegate(filepath.Dir(dir))
 	}
-	return inheritCpuset(dir)
+	if cpuset := c.byName["cpuset"]; cpuset == dir || strings.HasPrefix(cpuset, dir+"/") {
+		return was, inheritCpuset(dir)
+	}
+	return was, nil
 }
 
 // inheritCpuset copies the parent's CPUs and memory nodes: a v1 cpuset begins empty and then takes no process.
 func inheritCpuset(dir string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-		value, err := os.ReadFile(filepath.Join(dir, file))
+		value, err := readFile(filepath.Join(dir, file))
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // another controller
 		}
@@ -175,7 +179,7 @@ func inheritCpuset(dir string) error {
 		if strings.TrimSpace(string(value)) != "" {
 			continue
 		}
-		if value, err = os.ReadFile(filepath.Join(filepath.Dir(dir), file)); err != nil {
+		if value, err = readFile(filepath.Join(filepath.Dir(dir), file)); err != nil {
 			return err
 		}
 		if err := writeFile(filepath.Join(dir, file), string(value)); err != nil {
@@ -187,11 +191,11 @@ func inheritCpuset(dir string) error {
 
 // delegate lets the children of dir use every controller that dir has (v2).
 func delegate(dir string) error {
-	have, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	have, err := readFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
 		return err
 	}
-	on, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	on, err := readFile(filepath.Join(dir, "cgroup.subtree_control"))
 	if err != nil {
 		return err
 	}
@@ -213,14 +217,63 @@ func delegate(dir string) error {
 	return nil
 }
 
+// The files of a cgroup are opened without package os: it would put them into the netpoller, where each reports an event
+// at once and so wakes a sleeping thread for nothing.
+
+// openFile opens a cgroup file, which must exist.
+func openFile(name string, flags int) (int, error) {
+	for {
+		n, err := unix.Open(name, flags|unix.O_CLOEXEC, 0)
+		if err == nil {
+			return n, nil
+		}
+		if err != unix.EINTR {
+			return -1, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+	}
+}
+
 // writeFile writes value in one call to a cgroup file, which must exist.
 func writeFile(name, value string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	n, err := openFile(name, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
+	defer unix.Close(n)
+	for {
+		_, err = unix.Write(n, []byte(value))
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &os.PathError{Op: "write", Path: name, Err: err}
+		}
+	}
+}
+
+// readFile reads a whole cgroup file.
+func readFile(name string) ([]byte, error) {
+	n, err := openFile(name, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(n)
+	text := make([]byte, 0, 512)
+	for {
+		if len(text) == cap(text) {
+			text = append(text, 0)[:len(text)]
+		}
+		k, err := unix.Read(n, text[len(text):cap(text)])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return text, &os.PathError{Op: "read", Path: name, Err: err}
+		case k == 0:
+			return text, nil
+		default:
+			text = text[:len(text)+k]
+		}
+	}
 }
 
 // Join is what a new process needs to come up inside a cgroup. A machine has either Tasks or Dir.
@@ -245,20 +298,21 @@ func (j Join) Close() error {
 func (c *Cgroup) Join() (Join, error) {
 	var j Join
 	if c.unified {
-		n, err := unix.Open(c.dirs[0], unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		n, err := openFile(c.dirs[0], unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
-			return j, &os.PathError{Op: "open", Path: c.dirs[0], Err: err}
+			return j, err
 		}
 		j.Dir = os.NewFile(uintptr(n), c.dirs[0])
 		return j, nil
 	}
 	for _, dir := range c.dirs {
-		f, err := os.OpenFile(filepath.Join(dir, "tasks"), os.O_WRONLY, 0)
+		name := filepath.Join(dir, "tasks")
+		n, err := openFile(name, unix.O_WRONLY)
 		if err != nil {
 			j.Close()
 			return Join{}, err
 		}
-		j.Tasks = append(j.Tasks, f)
+		j.Tasks = append(j.Tasks, os.NewFile(uintptr(n), name))
 	}
 	return j, nil
 }
@@ -287,7 +341,7 @@ func (c *Cgroup) OOMKills() (uint64, error) {
 	if dir == "" {
 		return 0, errkind.New(errkind.Unsupported, "count memory kills of cgroup %s: no memory controller is mounted", c.path)
 	}
-	b, err := os.ReadFile(filepath.Join(dir, file))
+	b, err := readFile(filepath.Join(dir, file))
 	if errors.Is(err, os.ErrNotExist) && c.unified {
 		return 0, nil // the controller is not delegated: no limit, no kill
 	}
