@@ -40,7 +40,8 @@ func commands() []command {
 		{"stop", groupMore, newStop}, {"tag", groupMore, newTag}, {"top", groupMore, newTop},
 		{"unpause", groupMore, newUnpause}, {"wait", groupMore, newWait},
 
-		{"container", groupManage, newContainerGroup}, {"image", groupManage, newImageGroup}, {"system", groupManage, newSystemGroup},
+		{"container", groupManage, newContainerGroup}, {"image", groupManage, newImageGroup},
+		{"network", groupManage, newNetworkGroup}, {"volume", groupManage, newVolumeGroup}, {"system", groupManage, newSystemGroup},
 	}
 }
 
@@ -208,7 +209,7 @@ func newContainerGroup(a *app) *cobra.Command {
 	rm.Aliases = []string{"remove"}
 	inspect := newInspectOf(a, "container")
 	return group("container", "Manage containers", newAttach(a), newCreate(a), newExec(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
-		newPort(a), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStop(a), newTop(a), newUnpause(a), newWait(a))
+		newPort(a), a.pruning("container prune", "Remove all stopped containers", "all stopped containers", pruneContainers), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStop(a), newTop(a), newUnpause(a), newWait(a))
 }
 
 func newImageGroup(a *app) *cobra.Command {
@@ -216,11 +217,13 @@ func newImageGroup(a *app) *cobra.Command {
 	ls.Aliases = []string{"list"}
 	rm := as("rm", newRmi(a))
 	rm.Aliases = []string{"remove"}
-	return group("image", "Manage images", newBuild(a), newHistory(a), newImport(a), newInspectOf(a, "image"), newLoad(a), ls, newPull(a), rm, newSave(a), newTag(a))
+	prune := a.pruning("image prune", "Remove unused images", "all dangling images", pruneImages)
+	prune.Flags().BoolP("all", "a", false, "Remove all unused images, not just dangling ones")
+	return group("image", "Manage images", newBuild(a), newHistory(a), newImport(a), newInspectOf(a, "image"), newLoad(a), ls, prune, newPull(a), rm, newSave(a), newTag(a))
 }
 
 func newSystemGroup(a *app) *cobra.Command {
-	return group("system", "Look at the daemon", newEvents(a), newInfo(a), newDialStdio(a))
+	return group("system", "Look at the daemon and clear up", newDf(a), newEvents(a), newInfo(a), newSystemPrune(a), newDialStdio(a))
 }
 
 const usageTemplate = `Usage:  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/system"
@@ -62,6 +61,6 @@ func (s System) Events(ctx context.Context, since, until string, filters Filters
 // DiskUsage returns what images, containers, volumes and the build cache take (GET /system/df).
 func (s System) DiskUsage(ctx context.Context) (system.DiskUsage, error) {
 	var out system.DiskUsage
-	err := s.c.call(ctx, request{method: "GET", path: "/system/df", query: url.Values{"verbose": {"1"}}}, &out)
+	err := s.c.call(ctx, request{method: "GET", path: "/system/df"}, &out)
 	return out, err
 }
