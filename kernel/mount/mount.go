@@ -8,7 +8,8 @@
 //	err = mount.SetAttr(root, ...)           read-only, nosuid, propagation
 //	err = mount.Move(root, dir, "")          onto dir
 //
-// Every function needs CAP_SYS_ADMIN. The mount API itself is Linux >= 5.2, SetAttr >= 5.12, Overlay >= 6.5.
+// Every function needs CAP_SYS_ADMIN. The mount API itself is Linux >= 5.2, SetAttr >= 5.12. Overlay works in another, slower
+// way before Linux 6.7.
 // Errors name the option or path that the kernel refused and wrap its errno; the kernel's own words for a refused file
 // system option are included.
 //
@@ -47,88 +48,6 @@ const (
 
 	propagation = Private | Slave | Shared | Unbindable
 )
-
-// OverlayOptions describe an overlay.
-type OverlayOptions struct {
-	Lower       []string // read-only directories, top first; at least one
-	Upper, Work string   // both empty for a read-only overlay; else directories of one file system
-	Volatile    bool     // never synced: faster, but after a crash of the machine Upper must be thrown away
-	ReadOnly    bool     // the mount refuses writes
-	Label       string   // SELinux context of everything in it, "" for none
-}
-
-// Overlay makes a detached overlay mount. The caller closes it; closing the last reference unmounts it, which syncs
-// Upper's file system unless Volatile, so close it away from a path that somebody waits for.
-// Renaming a directory that comes from a lower one gives EXDEV inside, so that Upper alone always is a whole layer.
-func Overlay(o OverlayOptions) (*os.File, error) {
-	var attrs Attr
-	if o.ReadOnly || o.Upper == "" {
-		attrs = ReadOnly
-	}
-	if len(o.Lower) == 1 && o.Upper == "" {
-		// The kernel wants two layers or an upper one; one alone is its own overlay.
-		f, err := OpenTree(o.Lower[0], false)
-		if err != nil {
-			return nil, err
-		}
-		if err := SetAttr(f, false, attrs, 0); err != nil {
-			f.Close()
-			return nil, err
-		}
-		return f, nil
-	}
-	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("open file system overlay: %w", err)
-	}
-	defer unix.Close(ctx)
-	set := func(key, value string) error { return setOption(ctx, "overlay", key, value) }
-	for _, dir := range o.Lower {
-		if err := setDir(ctx, "lowerdir+", dir); err != nil {
-			return nil, err
-		}
-	}
-	if o.Upper != "" {
-		if err := setDir(ctx, "upperdir", o.Upper); err != nil {
-			return nil, err
-		}
-		if err := setDir(ctx, "workdir", o.Work); err != nil {
-			return nil, err
-		}
-		if o.Volatile {
-			if err := unix.FsconfigSetFlag(ctx, "volatile"); err != nil {
-				return nil, optionError(ctx, "overlay", "volatile", err)
-			}
-		}
-	}
-	for _, key := range []string{"redirect_dir", "metacopy", "index"} {
-		if err := set(key, "off"); err != nil {
-			return nil, err
-		}
-	}
-	if o.Label != "" {
-		if err := set("context", o.Label); err != nil {
-			return nil, err
-		}
-	}
-	return create(ctx, "overlay", attrs)
-}
-
-// maxString is the longest option value that fsconfig(2) takes, without its terminating zero.
-const maxString = 255
-
-// setDir gives a directory to a file system context. A path too long for a string travels as a name of a descriptor.
-func setDir(ctx int, key, dir string) error {
-	if len(dir) <= maxString {
-		return setOption(ctx, "overlay", key, dir)
-	}
-	n, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	defer unix.Close(n)
-	return setOption(ctx, "overlay", key, fmt.Sprintf("/proc/self/fd/%d", n))
-}
 
 // Filesystem makes a detached mount of a new fstype (tmpfs, proc, sysfs, mqueue, devpts, ...). An option with an empty
 // value is a flag, and "source" names the source; both as mount(8) writes them. The caller closes the mount.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,7 +38,49 @@ func at(t *testing.T, f *os.File, name string) string {
 	return string(buf[:size])
 }
 
-func TestOverlay(t *testing.T) {
+func TestOverlay(t *testing.T) { testOverlay(t, Overlay) }
+
+// TestOverlayByMount tests, on any kernel, the way that old kernels need.
+func TestOverlayByMount(t *testing.T) {
+	before := mounts(t, "")
+	testOverlay(t, func(o OverlayOptions) (*os.File, error) {
+		if o.Upper == "" && len(o.Lower) == 1 {
+			return Overlay(o)
+		}
+		attrs := Attr(0)
+		if o.Upper == "" {
+			attrs = ReadOnly
+		}
+		return overlayByMount(o, attrs)
+	})
+	if after := mounts(t, ""); after != before {
+		t.Errorf("%d mounts after %d", after, before)
+	}
+}
+
+// TestOverlayOfManyLayers stacks as many layers as an image may have, by both ways.
+func TestOverlayOfManyLayers(t *testing.T) {
+	dir := t.TempDir()
+	var o OverlayOptions
+	for i := range 130 {
+		o.Lower = append(o.Lower, filepath.Join(dir, strings.Repeat("long", 20), strconv.Itoa(i)))
+		must(t, os.MkdirAll(o.Lower[i], 0o755))
+		must(t, os.WriteFile(filepath.Join(o.Lower[i], strconv.Itoa(i)), []byte("x"), 0o644))
+	}
+	for _, overlay := range []func() (*os.File, error){
+		func() (*os.File, error) { return Overlay(o) },
+		func() (*os.File, error) { return overlayByMount(o, ReadOnly) },
+	} {
+		f, err := overlay()
+		must(t, err)
+		if got := at(t, f, "0") + at(t, f, "129"); got != "xx" {
+			t.Errorf("read %q", got)
+		}
+		must(t, f.Close())
+	}
+}
+
+func testOverlay(t *testing.T, overlay func(OverlayOptions) (*os.File, error)) {
 	dir := t.TempDir()
 	long := filepath.Join(dir, strings.Repeat("x", 200), strings.Repeat("y:,z", 20)) // too long for a string, awkward characters
 	var lower []string
@@ -54,7 +97,7 @@ func TestOverlay(t *testing.T) {
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	must(t, os.Mkdir(upper, 0o755))
 	must(t, os.Mkdir(work, 0o755))
-	f, err := Overlay(OverlayOptions{Lower: lower, Upper: upper, Work: work, Volatile: true})
+	f, err := overlay(OverlayOptions{Lower: lower, Upper: upper, Work: work, Volatile: true})
 	must(t, err)
 	if got := at(t, f, "f") + at(t, f, "c"); got != "0own" {
 		t.Errorf("read %q", got)
@@ -69,7 +112,7 @@ func TestOverlay(t *testing.T) {
 	}
 
 	for _, layers := range [][]string{lower, lower[:1]} {
-		f, err = Overlay(OverlayOptions{Lower: layers})
+		f, err = overlay(OverlayOptions{Lower: layers})
 		must(t, err)
 		if got := at(t, f, "f"); got != "0" {
 			t.Errorf("read %q of %d layers", got, len(layers))
@@ -79,7 +122,7 @@ func TestOverlay(t *testing.T) {
 		}
 		must(t, f.Close())
 	}
-	if _, err := Overlay(OverlayOptions{Lower: []string{filepath.Join(dir, "none"), dir}}); !errors.Is(err, unix.ENOENT) {
+	if _, err := overlay(OverlayOptions{Lower: []string{filepath.Join(dir, "none"), dir}}); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("missing layer: %v", err)
 	}
 }

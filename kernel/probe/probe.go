@@ -26,8 +26,9 @@ func (v Version) AtLeast(w Version) bool {
 	return v.Major > w.Major || v.Major == w.Major && v.Minor >= w.Minor
 }
 
-// Oldest is the oldest kernel on which Pier runs: the first with overlay's lowerdir+ option.
-func Oldest() Version { return Version{6, 5} }
+// Oldest is the oldest kernel on which Pier runs: mount_setattr(2) came with 5.12, cgroup.kill with 5.14, and 5.15 is
+// the first with both that is still cared for.
+func Oldest() Version { return Version{5, 15} }
 
 // Release returns the kernel's own name of its release, as uname -r does.
 func Release() (string, error) {
