@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
+	"pier/kernel/self"
 	"pier/kernel/spawn"
 	"pier/lib/version"
 	"pier/runtime/command"
@@ -16,10 +18,7 @@ import (
 func main() {
 	ctx := context.Background()
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
-		err := spawn.HideMemory()
-		if err == nil {
-			err = supervisor.Main(ctx, os.Args[2:])
-		}
+		err := supervise(ctx)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "pier-runtime supervise:", err)
 			os.Exit(1)
@@ -27,4 +26,18 @@ func main() {
 		return
 	}
 	os.Exit(command.Main(ctx, version.Number, os.Args[1:]))
+}
+
+func supervise(ctx context.Context) error {
+	binary, err := os.Executable() // known only until the program is protected
+	if err != nil {
+		return err
+	}
+	if err := self.Protect(append(slices.Clone(os.Args), "--binary", binary), os.Environ()); err != nil {
+		return err
+	}
+	if err := spawn.HideMemory(); err != nil {
+		return err
+	}
+	return supervisor.Main(ctx, os.Args[2:])
 }

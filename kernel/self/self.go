@@ -1,5 +1,5 @@
-// Package self is what a process does to itself: leave its session, hide its memory, become a new program and keep what
-// it holds.
+// Package self is what a process does to itself: leave its session, hide its memory, protect its program, become a new
+// one and keep what it holds.
 //
 // Start reading at Exec.
 package self
@@ -7,10 +7,12 @@ package self
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"pier/kernel/internal/fd"
+	"pier/kernel/mount"
 )
 
 // Setsid makes this process the leader of a session of its own, out of reach of its parent's terminal. A process that
@@ -67,4 +69,33 @@ func Keep(f *os.File, on bool) (number int, err error) {
 // returns only if it fails, and then nothing has changed.
 func Exec(path string, argv, env []string) error {
 	return &os.PathError{Op: "execve", Path: path, Err: unix.Exec(path, argv, env)}
+}
+
+// Protect executes this program again from a read-only clone of the mount it lies on, so that a process that comes by
+// /proc/PID/exe of it cannot open the file for writing, now or later (CVE-2019-5736: a container can execute that link
+// while it is being started). It returns nil at once where that has been done, or the file system is read-only anyway.
+// Otherwise it returns only if it fails. A program that starts containers calls it first thing; arguments, environment
+// and inherited descriptors stay. From then on the kernel shows no path for the program. Linux >= 5.12, CAP_SYS_ADMIN.
+func Protect(argv, env []string) error {
+	const exe = "/proc/self/exe"
+	var at unix.Statfs_t
+	if err := unix.Statfs(exe, &at); err != nil {
+		return &os.PathError{Op: "statfs", Path: exe, Err: err}
+	}
+	if at.Flags&unix.ST_RDONLY != 0 {
+		// The kernel took the number of a descriptor for the program's name.
+		if err := os.WriteFile("/proc/self/comm", []byte(filepath.Base(argv[0])), 0); err != nil {
+			return fmt.Errorf("protect the program: name it: %w", err)
+		}
+		return nil
+	}
+	clone, err := mount.OpenTree(exe, false)
+	if err != nil {
+		return fmt.Errorf("protect the program: %w", err)
+	}
+	defer clone.Close()
+	if err := mount.SetAttr(clone, false, mount.ReadOnly, 0); err != nil {
+		return fmt.Errorf("protect the program: %w", err)
+	}
+	return fd.With(clone, func(n int) error { return Exec(fmt.Sprintf("/proc/self/fd/%d", n), argv, env) })
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
+	"pier/kernel/self"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
 )
@@ -60,7 +61,14 @@ func newRoot(o *options, version string) *cobra.Command {
 	root := &cobra.Command{
 		Use: "pier-runtime", Short: "Start and manage containers from OCI bundles", Version: version,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return o.check() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if n := c.Name(); n == "create" || n == "run" || n == "exec" {
+				if err := self.Protect(os.Args, os.Environ()); err != nil {
+					return err
+				}
+			}
+			return o.check()
+		},
 	}
 	root.SetVersionTemplate("pier-runtime version {{.Version}}\nspec: " + specs.Version + "\n")
 	root.CompletionOptions.DisableDefaultCmd = true

@@ -25,7 +25,6 @@ const asRuntime = "PIER_TEST_RUNTIME"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asRuntime) != "" {
-		os.Unsetenv(asRuntime)
 		os.Exit(Main(context.Background(), "test", os.Args[1:]))
 	}
 	code := m.Run()

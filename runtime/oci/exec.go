@@ -56,7 +56,7 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 	if err := e.session(); err != nil {
 		return nil, err
 	}
-	e.closeDescriptors()
+	e.closeDescriptors(nil)
 	var personality *specs.LinuxPersonality
 	if c.Spec != nil && c.Spec.Linux != nil {
 		personality = c.Spec.Linux.Personality

@@ -135,7 +135,7 @@ func runHookIn(ctx context.Context, h *specs.Hook, state *specs.State, target *o
 	if err := t.session(); err != nil {
 		return err
 	}
-	t.closeDescriptors()
+	t.closeDescriptors(nil)
 	t.program(nil)
 	p, err := t.run(ctx)
 	if err != nil {

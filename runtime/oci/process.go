@@ -108,10 +108,17 @@ func (t *task) chownable(f *os.File) bool {
 	return kind == unix.S_IFIFO || kind == unix.S_IFSOCK
 }
 
-// closeDescriptors makes every descriptor above the streams, and above those to be kept, end with execve.
-func (t *task) closeDescriptors() {
+// closeDescriptors closes what the child has of the parent's descriptors above the streams, and above those to be kept.
+// They go now and not with execve: until then /proc/self/fd/N as the working folder or the program would lead to whatever
+// the parent holds, other containers' roots among it (CVE-2024-21626). A child that waits at a gate needs some of them;
+// the gate closes the others.
+func (t *task) closeDescriptors(g *gate) {
 	const closeRangeCloexec = 4
-	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(3+t.preserve), spawn.Int(^uint32(0)), spawn.Int(closeRangeCloexec))
+	how := 0
+	if g != nil {
+		how = closeRangeCloexec
+	}
+	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(3+t.preserve), spawn.Int(^uint32(0)), spawn.Int(how))
 }
 
 var rlimits = map[string]int{

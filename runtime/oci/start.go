@@ -140,7 +140,7 @@ func (s *start) build(g *gate) error {
 	if err := s.session(); err != nil {
 		return err
 	}
-	s.closeDescriptors()
+	s.closeDescriptors(g)
 	if err := s.resources(s.linux.Personality); err != nil {
 		return err
 	}

@@ -231,7 +231,7 @@ func TestStartErrors(t *testing.T) {
 		"bad mount option": {func(c *Container) {
 			c.Spec.Mounts = append(c.Spec.Mounts, specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"nonsense=1"}})
 		}, syscall.EINVAL, errkind.Internal},
-		"working folder is a descriptor": {func(c *Container) { c.Spec.Process.Cwd = "/proc/self/fd/7" }, syscall.EXDEV, errkind.Invalid},
+		"working folder is a descriptor": {func(c *Container) { c.Spec.Process.Cwd = "/proc/self/fd/7" }, syscall.ENOENT, errkind.Invalid},
 		"working folder missing":         {func(c *Container) { c.Spec.Process.Cwd = "/missing" }, syscall.ENOENT, errkind.Invalid},
 		"sysctl of the host":             {sysctl("kernel.core_pattern", "|/x"), 0, errkind.Invalid},
 		"sysctl with a way out":          {sysctl("net...kernel.core_pattern", "x"), 0, errkind.Invalid},

@@ -25,6 +25,9 @@ type Config struct {
 	Root string
 	// Socket is the path of the unix socket; empty: Root/supervisor.sock.
 	Socket string
+	// Binary is the path of the program that an upgrade executes; empty: the path of this one, which the kernel does not
+	// know once it is protected.
+	Binary string
 	// Log gets what went wrong; nil: slog.Default.
 	Log *slog.Logger
 
@@ -35,6 +38,7 @@ type Config struct {
 // Supervisor owns the container processes of one root folder.
 type Supervisor struct {
 	root, socket string
+	binary       string // see Config
 	boot         string
 	log          *slog.Logger
 	tools        toolBox
@@ -100,7 +104,7 @@ func tidyUp() {
 }
 
 func open(c Config) (*Supervisor, error) {
-	s := &Supervisor{root: c.Root, socket: c.Socket, log: c.Log, tools: make(toolBox, 4), generation: 1,
+	s := &Supervisor{root: c.Root, socket: c.Socket, binary: c.Binary, log: c.Log, tools: make(toolBox, 4), generation: 1,
 		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{}}
 	if s.socket == "" {
 		s.socket = filepath.Join(s.root, "supervisor.sock")

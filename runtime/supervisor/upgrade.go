@@ -101,9 +101,11 @@ func (s *Supervisor) upgrade(conn *fdsock.Conn) (err error) {
 	if err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}
-	binary, err := os.Executable()
-	if err != nil {
-		return err
+	binary := s.binary
+	if binary == "" {
+		if binary, err = os.Executable(); err != nil {
+			return err
+		}
 	}
 	binary = strings.TrimSuffix(binary, " (deleted)") // replaced by a new one of the same name
 	argv := []string{binary, "supervise", "--root", s.root, "--socket", s.socket, "--state-fd", strconv.Itoa(number)}
