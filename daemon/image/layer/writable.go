@@ -112,7 +112,7 @@ func validName(name string) bool {
 
 // Mount returns chain ("" for an empty tree) as a detached mount, with w on top to take the changes; without w it is
 // read-only. The caller holds chain as long as the mount lives, and closes the file; the last reference unmounts.
-// One writable layer carries one mount at a time. Linux >= 6.5.
+// One writable layer carries one mount at a time.
 func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.File, error) {
 	lowers, err := s.lowers(chain)
 	if err != nil {
