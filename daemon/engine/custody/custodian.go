@@ -222,12 +222,7 @@ func (c *Custodian) Tasks(ctx context.Context) ([]shim.Task, error) {
 // Upgrade makes the supervisor execute the program that is now at its binary's path. Tasks, their output and attached
 // streams go on.
 func (c *Custodian) Upgrade(ctx context.Context) error {
-	inc, err := c.living(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = inc.call(ctx, &shim.Request{Kind: shim.KindUpgrade})
-	return err
+	return c.plain(ctx, &shim.Request{Kind: shim.KindUpgrade})
 }
 
 // Shutdown ends the supervisor; it is errkind.Conflict while a task lives. The Custodian is of no more use but for Close.

@@ -245,7 +245,11 @@ func (c *Custodian) handOver(inc *incarnation, h *held) error {
 	return nil
 }
 
-// waitChild tells the supervisor how a process that fell to us has ended, and reaps it after that.
+// tellAgain is how often the end of a child is told until the supervisor has announced it.
+const tellAgain = 100 * time.Millisecond
+
+// waitChild tells the supervisor how a process that fell to us has ended. It stays a zombie, and its descriptors stay open,
+// until the exit is announced: the supervisor may die once more before the output is out, and the next one needs it all.
 func (c *Custodian) waitChild(h *held) {
 	f, err := h.pidfd.File()
 	if err != nil {
@@ -255,13 +259,29 @@ func (c *Custodian) waitChild(h *held) {
 	if err := pidfd.Wait(c.ctx, f); err != nil {
 		return // we are closing; whoever gets the process next sees it all
 	}
-	st, err := pidfd.Peek(f)
-	if err == nil {
-		err = c.plain(c.ctx, &shim.Request{Kind: shim.KindReaped,
-			Reaped: &shim.Exit{TaskRef: h.task.TaskRef, Pid: h.task.Pid, Code: st.Code, At: time.Now()}})
-	}
-	if err != nil && !errkind.Is(err, errkind.NotFound) {
-		c.log.Warn("tell the end of a task", "task", h.task.TaskRef, "err", err)
+	for {
+		c.mu.Lock()
+		_, ended := c.ended[h.task.TaskRef]
+		ended = ended || c.tasks[h.task.TaskRef] != h // deleted
+		more := c.more
+		c.mu.Unlock()
+		if ended {
+			break
+		}
+		st, err := pidfd.Peek(f)
+		if err == nil {
+			err = c.plain(c.ctx, &shim.Request{Kind: shim.KindReaped,
+				Reaped: &shim.Exit{TaskRef: h.task.TaskRef, Pid: h.task.Pid, Code: st.Code, At: time.Now()}})
+		}
+		if err != nil && c.ctx.Err() == nil {
+			c.log.Warn("tell the end of a task", "task", h.task.TaskRef, "err", err)
+		}
+		select {
+		case <-more:
+		case <-time.After(tellAgain):
+		case <-c.ctx.Done():
+			return
+		}
 	}
 	_, _ = pidfd.Reap(f)
 	c.mu.Lock()
