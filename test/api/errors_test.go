@@ -37,6 +37,7 @@ func TestErrors(t *testing.T) {
 	create("taken", with(object{"ExposedPorts": object{"80/tcp": object{}}, "HostConfig": object{"PortBindings": object{"80/tcp": []object{{"HostPort": port}}}}}))
 	create("nocmd", with(object{"Cmd": []string{"nothing"}}))
 	create("noexec", with(object{"Cmd": []string{"/etc/passwd"}}))
+	create("nonet", with(object{"HostConfig": object{"NetworkMode": "none-such"}}))
 	create("nouser", with(object{"User": "nobody-here"}))
 
 	tests := []struct {
@@ -60,7 +61,7 @@ func TestErrors(t *testing.T) {
 		{"POST", "/containers/create", with(object{"HostConfig": object{"NanoCpus": -1}}), 400, ``},
 		{"POST", "/containers/create", with(object{"HostConfig": object{"CapAdd": []string{"ODD"}}}), 400, `(?i)capabilit`},
 		{"POST", "/containers/create", with(object{"HostConfig": object{"Binds": []string{"/does/not/exist:relative"}}}), 400, ``},
-		{"POST", "/containers/create", with(object{"HostConfig": object{"NetworkMode": "none-such"}}), 0, ``},
+		{"POST", "/containers/nonet/start", nil, 404, `network none-such not found`},
 		{"DELETE", "/containers/running", nil, 409, `^cannot remove container "/?running": container is running: stop the container before removing or force remove$`},
 		{"POST", "/containers/stopped/kill", nil, 409, `is not running$`},
 		{"POST", "/containers/running/kill?signal=ODD", nil, 400, `(?i)invalid signal: ODD`},
