@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	signals "github.com/moby/sys/signal"
 	"golang.org/x/term"
 )
 
@@ -30,19 +31,17 @@ func FollowSize(ctx context.Context, out any, resize func(height, width uint) er
 		}
 		return resize(uint(height), uint(width))
 	}
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals)
+	caught := make(chan os.Signal, 16)
+	signal.Notify(caught, signals.SignalMap["WINCH"])
 	go func() {
-		defer signal.Stop(signals)
+		defer signal.Stop(caught)
 		for try := 0; set() != nil && try < 10; try++ {
 			time.Sleep(time.Duration(try+1) * 10 * time.Millisecond)
 		}
 		for {
 			select {
-			case s := <-signals:
-				if number(s) == sigWindow {
-					_ = set() // the next change tries again
-				}
+			case <-caught:
+				_ = set() // the next change tries again
 			case <-ctx.Done():
 				return
 			}
@@ -50,15 +49,31 @@ func FollowSize(ctx context.Context, out any, resize func(height, width uint) er
 	}()
 }
 
+// Catching one signal costs two switches of threads, catching all of them a millisecond, and most containers that are
+// waited for live no longer than a few. So those that people and their tools send are caught at once, the others later.
+const othersLater = 50 * time.Millisecond
+
+func usualSignals() []os.Signal {
+	var list []os.Signal
+	for _, name := range []string{"HUP", "INT", "QUIT", "TERM", "USR1", "USR2"} {
+		list = append(list, signals.SignalMap[name])
+	}
+	return list
+}
+
 // ForwardSignals sends the signals that reach pier to the container until ctx ends.
 func ForwardSignals(ctx context.Context, send func(signal string) error) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals)
+	caught := make(chan os.Signal, 16)
+	signal.Notify(caught, usualSignals()...)
 	go func() {
-		defer signal.Stop(signals)
+		defer signal.Stop(caught)
+		later := time.NewTimer(othersLater)
+		defer later.Stop()
 		for {
 			select {
-			case s := <-signals:
+			case <-later.C:
+				signal.Notify(caught)
+			case s := <-caught:
 				switch n := number(s); n {
 				case sigChild, sigPipe, sigURG, sigWindow, sigKill, sigStop:
 				default:
