@@ -32,7 +32,8 @@ type escapeReader struct {
 	r       io.Reader
 	keys    []byte
 	matched int
-	held    []byte // bytes that began like the keys but did not go on so
+	held    []byte // bytes to be passed on: ordinary ones, and those that began like the keys but did not go on so
+	over    bool   // the keys were typed; what came before them is still passed on
 }
 
 func (e *escapeReader) Read(p []byte) (int, error) {
@@ -41,6 +42,9 @@ func (e *escapeReader) Read(p []byte) (int, error) {
 			n := copy(p, e.held)
 			e.held = e.held[n:]
 			return n, nil
+		}
+		if e.over {
+			return 0, ErrDetached
 		}
 		buf := make([]byte, max(len(p), 1))
 		n, err := e.r.Read(buf)
@@ -55,10 +59,14 @@ func (e *escapeReader) Read(p []byte) (int, error) {
 				continue
 			}
 			if e.matched++; e.matched == len(e.keys) {
-				return 0, ErrDetached
+				e.over = true
+				break
 			}
 		}
 		e.held = pass.Bytes()
+		if e.over {
+			continue
+		}
 		if len(e.held) == 0 && err != nil {
 			return 0, err
 		}
