@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -161,16 +162,20 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 		return fmt.Errorf("up: %w", err)
 	}
 	// Both ends have a carrier now, but the kernel acts on it from a work queue, which can lag behind by long when
-	// other namespaces go away; a packet sent until then is lost, and the next follows a second later. Asking for a
-	// link makes the kernel act at once (since 6.7).
-	if _, err := inside.LinkByIndex(inner.Attrs().Index); err != nil {
+	// other namespaces go away; a packet sent until then is lost, and the next follows a second later.
+	if err := waitUp(inside, inner.Attrs().Index); err != nil {
 		return err
 	}
 	port, err := t.routes.LinkByName(outer)
 	if err != nil {
 		return err
 	}
-	if _, err := t.routes.LinkByIndex(master); err != nil { // after its port, which may be its first
+	if port.Attrs().OperState != netlink.OperUp {
+		if err := waitUp(t.routes, port.Attrs().Index); err != nil {
+			return err
+		}
+	}
+	if err := waitUp(t.routes, master); err != nil { // after its port, which may be its first
 		return err
 	}
 	if f.MAC == nil {
@@ -184,6 +189,20 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 		return fmt.Errorf("tell the bridge of %s: %w", f.MAC, err)
 	}
 	return nil
+}
+
+// upLimit bounds waitUp, so that a link which somebody keeps down holds up nobody.
+const upLimit = time.Second
+
+// waitUp returns when the kernel has acted on the carrier of a link. To be asked makes it act at once since Linux 6.7;
+// before, it is asked again.
+func waitUp(in *netlink.Handle, index int) error {
+	for deadline := time.Now().Add(upLimit); ; time.Sleep(time.Millisecond) {
+		l, err := in.LinkByIndex(index)
+		if err != nil || l.Attrs().OperState == netlink.OperUp || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // hairpin lets a port of a bridge send back what it received. A link that is gone already is no matter.
