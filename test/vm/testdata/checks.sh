@@ -1,0 +1,314 @@
+# What is checked in the virtual machine. A function whose name begins with check_ is one check; they run in this order,
+# each in a shell of its own with -ex: the first failing command fails the check, and its trace is what is shown.
+#
+#   sh checks.sh all       run them all
+#   sh checks.sh NAME      run one
+
+export PIER_HOST=unix:///run/pier/pier.sock
+
+# start_pierd starts pierd in a session of its own, as a service manager does, and waits until it answers.
+start_pierd() {
+	setsid pierd --data-root /data/pier >>/run/pierd.log 2>&1 </dev/null &
+	eventually pier version
+}
+
+# eventually runs a command until it succeeds.
+eventually() {
+	for _ in $(seq 200); do
+		if "$@" >/dev/null 2>&1; then return 0; fi
+		sleep 0.1
+	done
+	"$@"
+}
+
+# code runs a command and prints its exit code.
+code() {
+	local n=0
+	"$@" >/dev/null 2>&1 || n=$?
+	echo $n
+}
+
+supervisor() { ps -o pid,args | grep '[p]ier-runtime supervise' | { read -r pid rest && echo "$pid"; }; }
+
+group() { echo /sys/fs/cgroup$(pier inspect -f '{{.HostConfig.CgroupParent}}' "$1" | sed 's/^$/\/pier/')/$(pier inspect -f '{{.Id}}' "$1"); }
+
+check_start() {
+	start_pierd
+	pier info
+	pier import /busybox.tar busybox
+	pier images
+}
+
+check_run() {
+	[ "$(pier run --rm busybox echo hello)" = hello ]
+	[ "$(echo typed | pier run --rm -i busybox cat)" = typed ]
+	[ "$(pier run --rm --network none busybox ls /sys/class/net)" = lo ]
+	[ -z "$(pier ps -aq)" ]
+}
+
+check_exit_codes() {
+	[ "$(code pier run --rm busybox sh -c 'exit 7')" = 7 ]
+	[ "$(code pier run --rm busybox sh -c 'sh -c "kill -9 \$\$"; exit $?')" = 137 ]
+	[ "$(code pier run --rm busybox /nothing)" = 127 ]
+	[ "$(code pier run --rm busybox /etc)" = 126 ]
+	[ "$(code pier run --rm --pull never nothing true)" = 125 ]
+}
+
+check_life() {
+	pier run -d --name life busybox sleep 1000
+	[ "$(pier exec life id -u)" = 0 ]
+	[ "$(pier exec -u app life id -un)" = app ]
+	[ "$(code pier exec life sh -c 'exit 3')" = 3 ]
+	pier stop -t 0 life
+	[ "$(pier inspect -f '{{.State.Status}} {{.State.ExitCode}}' life)" = "exited 137" ]
+	pier start life
+	pier kill -s TERM life
+	pier kill life
+	[ "$(pier wait life)" = 137 ]
+	pier rm life
+	[ "$(code pier inspect life)" = 1 ]
+}
+
+check_isolation() {
+	pier run --rm busybox sh -exc '
+		[ $$ = 1 ]
+		[ "$(hostname)" != vm ]
+		[ "$(cat /proc/self/cgroup)" = 0::/ ]
+		! mount -t tmpfs none /tmp
+		! touch /proc/sys/kernel/domainname
+		! touch /sys/x
+		[ -z "$(cat /proc/keys)" ]
+		grep -q "^Seccomp:.2" /proc/self/status
+		[ "$(stat -f -c %T /)" != tmpfs ]
+		! mkdir /sys/fs/cgroup/x
+		grep "^CapEff:.00000000a80425fb" /proc/self/status'
+}
+
+check_limits() {
+	pier run -d --name limits -m 64m --memory-swap 64m --cpus 0.5 --pids-limit 33 --cpuset-cpus 1 busybox sleep 1000
+	[ "$(pier exec limits cat /sys/fs/cgroup/memory.max)" = 67108864 ]
+	[ "$(pier exec limits cat /sys/fs/cgroup/cpu.max)" = "50000 100000" ]
+	[ "$(pier exec limits cat /sys/fs/cgroup/pids.max)" = 33 ]
+	[ "$(pier exec limits cat /sys/fs/cgroup/cpuset.cpus)" = 1 ]
+	[ "$(cat "$(group limits)/pids.max")" = 33 ]
+	pier rm -f limits
+}
+
+check_memory() {
+	[ "$(code pier run --name memory -m 24m --memory-swap 24m busybox sh -c 'tail /dev/zero')" = 137 ]
+	[ "$(pier inspect -f '{{.State.OOMKilled}}' memory)" = true ]
+	pier rm memory
+}
+
+check_devices() {
+	pier run --rm busybox sh -exc '
+		echo >/dev/null
+		head -c 1 /dev/zero
+		mknod /tmp/kmsg c 1 11
+		! head -c 1 /tmp/kmsg
+		mknod /tmp/vda b 254 0
+		! head -c 1 /tmp/vda'
+	pier run --rm --device /dev/vda busybox head -c 1 /dev/vda
+	[ "$(code pier run --rm --device /dev/vda:/dev/vda:r busybox dd if=/dev/zero of=/dev/vda count=0 conv=notrunc)" = 1 ]
+	pier run --rm --privileged busybox head -c 1 /dev/vda
+}
+
+check_pause() {
+	pier run -d --name pause busybox sh -c 'while :; do sleep 0.01; done'
+	pier pause pause
+	[ "$(pier inspect -f '{{.State.Status}}' pause)" = paused ]
+	grep -q "frozen 1" "$(group pause)/cgroup.events"
+	[ "$(code timeout 5 pier exec pause true)" != 0 ]
+	pier unpause pause
+	pier exec pause true
+	pier rm -f pause
+}
+
+check_logs() {
+	pier run --name logs busybox sh -c 'echo out; echo err >&2'
+	[ "$(pier logs logs 2>/dev/null)" = out ]
+	[ "$(pier logs logs 2>&1 >/dev/null)" = err ]
+	pier rm logs
+}
+
+check_terminal() {
+	[ "$(pier run --rm -t busybox tty | tr -d '\r')" = /dev/pts/0 ]
+	pier run --rm -t busybox sh -exc '[ -c /dev/console ]; echo seen >/dev/console'
+	pier run -d -t --name terminal busybox sh
+	[ "$(pier exec -t terminal tty | tr -d '\r')" = /dev/pts/1 ]
+	pier rm -f terminal
+}
+
+check_network() {
+	pier run -d --name web -p 8080:80 busybox sh -c 'echo page >/index.html; exec httpd -f -h /'
+	address=$(pier inspect -f '{{.NetworkSettings.Networks.bridge.IPAddress}}' web)
+	eventually wget -q -O - http://10.0.2.15:8080/index.html
+	[ "$(wget -q -O - http://127.0.0.1:8080/index.html)" = page ]
+	[ "$(pier run --rm busybox wget -q -O - "http://$address/index.html")" = page ]
+	# outbound, through NAT: the server knows no container's address
+	[ "$(pier run --rm busybox nc 10.0.2.100 7 </dev/null)" = outside ]
+	pier rm -f web
+	[ "$(code wget -q -O - http://127.0.0.1:8080/index.html)" = 1 ]
+}
+
+check_files() {
+	mkdir -p /data/bind && echo host >/data/bind/file
+	[ "$(pier run --rm -v /data/bind:/bind busybox cat /bind/file)" = host ]
+	[ "$(code pier run --rm -v /data/bind:/bind:ro busybox touch /bind/x)" = 1 ]
+	pier run --rm -v named:/v busybox sh -c 'echo kept >/v/file'
+	[ "$(pier run --rm -v named:/v busybox cat /v/file)" = kept ]
+	[ "$(code pier run --rm --read-only busybox touch /x)" = 1 ]
+	pier run --rm --read-only --tmpfs /scratch busybox touch /scratch/x
+	pier run --rm --shm-size 1m busybox df /dev/shm
+}
+
+check_build() {
+	mkdir -p /data/context && cd /data/context
+	echo one >file
+	{
+		echo 'FROM busybox AS first'
+		echo 'RUN echo made >/made && rm /etc/group && mkdir -p /dir/sub'
+		echo 'COPY file /file'
+		echo 'RUN rm -r /dir && mkdir /dir && echo new >/dir/new'
+		for n in $(seq 20); do echo "RUN echo $n >/layer$n"; done
+		echo 'FROM first'
+		echo 'COPY --from=first /made /copied'
+		echo 'RUN --mount=type=tmpfs,target=/t --mount=type=cache,target=/c touch /t/x /c/y'
+		echo 'CMD ["cat", "/file", "/made", "/copied", "/dir/new", "/layer1", "/layer20"]'
+	} >Dockerfile
+	pier build -t built .
+	[ "$(pier run --rm built | tr '\n' ' ')" = "one made made new 1 20 " ]
+	[ "$(code pier run --rm built cat /etc/group)" = 1 ]
+	[ "$(pier run --rm built ls /dir)" = new ]
+	pier build -t again .
+	[ "$(pier inspect -f '{{.Id}}' built)" = "$(pier inspect -f '{{.Id}}' again)" ]
+	echo two >file
+	pier build -t changed .
+	[ "$(pier run --rm changed cat /file /made | tr '\n' ' ')" = "two made " ]
+	pier save -o /data/saved.tar built
+	pier rmi built again changed
+	pier load -i /data/saved.tar
+	[ "$(pier run --rm built cat /layer20)" = 20 ]
+	pier rmi built
+	[ "$(code pier build - <<-X
+		FROM busybox
+		RUN exit 9
+	X
+	)" != 0 ]
+}
+
+# ticking starts a container that prints numbers, survives what comes, and ends with code 5 when /end appears.
+ticking() {
+	pier run -d --name "$1" busybox sh -c 'n=0; while [ ! -e /end ]; do n=$((n+1)); echo $n; sleep 0.1; done; exit 5'
+}
+
+# unbroken checks that every number was logged once.
+unbroken() {
+	pier logs "$1" >/run/numbers
+	seq "$(wc -l </run/numbers)" | cmp - /run/numbers
+}
+
+# pierd is the parent of a supervisor that it has started: what that leaves behind is pierd's to reap.
+check_kill_supervisor() {
+	ticking crash2
+	old=$(supervisor)
+	kill -9 "$old"
+	eventually pier exec crash2 true
+	[ "$(supervisor)" != "$old" ]
+	pier exec crash2 touch /end
+	[ "$(pier wait crash2)" = 5 ]
+	unbroken crash2
+	pier rm crash2
+}
+
+check_restart() {
+	ticking restart
+	kill -TERM "$(pidof pierd)"
+	while pidof pierd; do sleep 0.1; done
+	sleep 1
+	start_pierd
+	[ "$(pier inspect -f '{{.State.Status}}' restart)" = running ]
+	pier exec restart touch /end
+	[ "$(pier wait restart)" = 5 ]
+	unbroken restart
+	pier rm restart
+}
+
+check_kill_pierd() {
+	ticking crash1
+	kill -9 "$(pidof pierd)"
+	sleep 1
+	start_pierd
+	[ "$(pier inspect -f '{{.State.Status}}' crash1)" = running ]
+	pier exec crash1 touch /end
+	[ "$(pier wait crash1)" = 5 ]
+	unbroken crash1
+	pier rm crash1
+}
+
+# After both have died the container is nobody's child. Linux >= 6.15 still tells its exit code to who holds its pidfd;
+# before that it is recorded as unknown, 255, and never invented.
+check_kill_both() {
+	ticking crash3
+	kill -9 "$(pidof pierd)" "$(supervisor)"
+	sleep 1
+	start_pierd
+	[ "$(pier inspect -f '{{.State.Status}}' crash3)" = running ]
+	eventually pier exec crash3 touch /end
+	got=$(pier wait crash3)
+	version=$(uname -r)
+	minor=${version#*.}
+	if [ "${version%%.*}" -gt 6 ] || [ "${version%%.*}" = 6 ] && [ "${minor%%.*}" -ge 15 ]; then
+		[ "$got" = 5 ]
+	else
+		[ "$got" = 5 ] || [ "$got" = 255 ]
+	fi
+	unbroken crash3
+	pier rm crash3
+	# and Pier goes on as if nothing had been
+	[ "$(code pier run --rm busybox sh -c 'exit 6')" = 6 ]
+}
+
+check_oci() {
+	mkdir -p /data/bundle/rootfs && cd /data/bundle
+	tar xf /busybox.tar -C rootfs
+	pier-runtime spec
+	sed -i 's/"terminal": true/"terminal": false/; s/"sh"/"sh", "-c", "touch \/made; exit 4"/' config.json
+	sed -i 's/"readonly": true/"readonly": false/' config.json
+	[ "$(code pier-runtime run bundle)" = 4 ]
+	[ -e rootfs/made ]
+	[ "$(pier-runtime list -q | wc -l)" = 0 ]
+	rm -r /data/bundle
+	rmdir /sys/fs/cgroup/pier-runtime
+}
+
+check_nothing_left() {
+	pierd cleanup --data --data-root /data/pier
+	! pidof pierd pier-runtime
+	! grep -E 'overlay|/data/pier|/run/pier' /proc/self/mountinfo
+	[ "$(ls /sys/class/net | tr '\n' ' ')" = "eth0 lo " ]
+	[ -z "$(find /sys/fs/cgroup -mindepth 1 -type d)" ]
+	[ ! -e /data/pier ]
+	[ ! -e /run/pier ]
+}
+
+if [ "$1" != all ]; then
+	set -ex
+	"$1"
+	exit
+fi
+for name in $(sed -n 's/^check_\([a-z0-9_]*\)() {.*/\1/p' "$0"); do
+	echo "CHECK $name"
+	begin=$(cut -d' ' -f1 /proc/uptime)
+	timeout 120 sh "$0" "check_$name" >"/run/$name.log" 2>&1 </dev/null
+	result=$?
+	took=$(awk -v b="$begin" '{ printf "%.1f", $1 - b }' /proc/uptime)
+	if [ $result = 0 ]; then
+		echo "PASS $name $took s"
+	else
+		cat "/run/$name.log"
+		echo "--- pierd's log ends"
+		tail -n 15 /run/pierd.log
+		echo "FAIL $name $took s"
+	fi
+done

@@ -1,0 +1,36 @@
+#!/bin/busybox sh
+# The virtual machine's first process: what Debian's own start would have done, then the checks, then power off.
+export PATH=/pier:/bin HOME=/root
+if [ "$1" != checks ]; then
+	# In the initramfs. Its root is no mount that pivot_root(2) could replace, so everything moves to the disk.
+	/bin/busybox --install -s /bin
+	mount -t proc proc /proc
+	mount -t devtmpfs dev /dev
+	for module in /modules/*; do
+		insmod "$module" || echo "INFO $module: not loaded"
+	done
+	mount -t ext4 /dev/vda /mnt
+	cp -a /bin /etc /pier /init /checks.sh /busybox.tar /mnt/
+	cd /mnt && mkdir dev proc sys tmp run root data
+	mount --move /dev /mnt/dev
+	umount /proc
+	exec switch_root /mnt /init checks
+fi
+mount --make-rshared / # as systemd does
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs run /run
+mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup
+hostname vm
+ip link set lo up
+ip addr add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+ip route add default via 10.0.2.2
+echo "nameserver 10.0.2.3" >/etc/resolv.conf
+echo "127.0.0.1 localhost" >/etc/hosts
+echo "INFO Linux $(uname -r), $(cut -d. -f1 /proc/uptime) s after its first instruction"
+sh /checks.sh all
+echo DONE
+poweroff -f
