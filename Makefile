@@ -46,6 +46,12 @@ clean: ## stop, and remove everything that was built, stored or set up
 test: ## install what the tests need and run all of them
 	@scripts/test.sh
 
+.PHONY: test-vm
+test-vm: ## run Pier on Debian's own kernels, in virtual machines
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	PIER_BIN=$(CURDIR)/bin $(GO) test -count=1 -v ./test/vm
+
 .PHONY: bench
 bench: ## measure against Debian's docker.io on this machine
 	@scripts/setup.sh bench
