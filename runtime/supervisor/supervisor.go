@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pier/api/shim"
+	"pier/kernel/filelock"
 	"pier/kernel/pidfd"
 	"pier/kernel/self"
 	"pier/lib/errkind"
@@ -44,6 +45,7 @@ type Supervisor struct {
 	tools        toolBox
 	generation   int
 	listener     *net.UnixListener
+	duty         *os.File // the lock that makes this the only supervisor of root; held until the process ends
 
 	// starting is held for reading while a process is made and entered in tasks, for writing where no process may be
 	// in between.
@@ -125,6 +127,9 @@ func open(c Config) (*Supervisor, error) {
 	if err := os.MkdirAll(filepath.Join(s.root, "tasks"), 0o700); err != nil {
 		return nil, err
 	}
+	if err := s.takeDuty(c.inherited != nil); err != nil {
+		return nil, err
+	}
 	if c.inherited != nil {
 		s.listener, err = c.inherited.listen()
 		s.generation = c.inherited.Generation
@@ -136,6 +141,30 @@ func open(c Config) (*Supervisor, error) {
 	}
 	s.listener.SetUnlinkOnClose(false) // the socket may be a successor's by then
 	return s, nil
+}
+
+// dutyLimit is how long a supervisor waits for its predecessor, which is about to end, to be gone.
+const dutyLimit = 2 * time.Second
+
+// takeDuty makes this process the one supervisor of its root, or reports the one that lives. Two that start at the same
+// time, for two daemons of which one was just killed, would otherwise both find the socket dead and both replace it. An
+// upgrade loses the lock for a moment and takes it again; who asks meanwhile still finds the socket answered.
+func (s *Supervisor) takeDuty(inherited bool) (err error) {
+	for deadline := time.Now().Add(dutyLimit); ; time.Sleep(time.Millisecond) {
+		s.duty, err = filelock.Take(filepath.Join(s.root, "supervisor.lock"))
+		if !errkind.Is(err, errkind.Conflict) {
+			return err
+		}
+		if c, dialErr := net.Dial("unix", s.socket); dialErr == nil && !inherited {
+			c.Close()
+			return errkind.New(errkind.Conflict, "supervise %s: another supervisor answers on %s; end it first", s.root, s.socket)
+		} else if dialErr == nil {
+			c.Close()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("supervise %s: %w", s.root, err)
+		}
+	}
 }
 
 // listen makes the socket. One that answers belongs to a living supervisor and is left alone.

@@ -50,10 +50,7 @@ func Open(ctx context.Context, o Options) (*Custodian, error) {
 	c := &Custodian{o: o, log: o.Log, exits: feed.New[shim.Exit](remembered), tasks: map[shim.TaskRef]*held{},
 		ended: map[shim.TaskRef]shim.Exit{}, more: make(chan struct{}), streams: map[*stream]struct{}{}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	inc, err := c.dialLiving(ctx)
-	if err != nil {
-		inc, err = c.launch(ctx)
-	}
+	inc, err := c.find(ctx)
 	if err == nil {
 		err = c.takeUp(ctx, inc)
 	}
@@ -73,6 +70,20 @@ func Open(ctx context.Context, o Options) (*Custodian, error) {
 	c.work.Go(func() { c.keep(w) })
 	c.work.Go(c.reapOrphans)
 	return c, nil
+}
+
+// find dials the living supervisor or starts one. One that a killed daemon was just starting may come up meanwhile: ours
+// then ends at once, and the other answers.
+func (c *Custodian) find(ctx context.Context) (*incarnation, error) {
+	inc, err := c.dialLiving(ctx)
+	for tries := 0; err != nil && tries < 3 && ctx.Err() == nil; tries++ {
+		if inc, err = c.launch(ctx); err != nil {
+			if living, dialErr := c.dialLiving(ctx); dialErr == nil {
+				return living, nil
+			}
+		}
+	}
+	return inc, err
 }
 
 // takeUp gets duplicates of everything that a supervisor holds, after it looked for tasks that it does not know yet.

@@ -165,10 +165,7 @@ func (c *Custodian) reach(old *incarnation) (*incarnation, error) {
 // replace starts a supervisor and hands everything over to it.
 func (c *Custodian) replace(old *incarnation) (*incarnation, error) {
 	c.log.Warn("the supervisor has died; starting another", "pid", old.pid)
-	inc, err := c.dialLiving(c.ctx) // the one from a try before
-	if err != nil {
-		inc, err = c.launch(c.ctx)
-	}
+	inc, err := c.find(c.ctx) // perhaps the one from a try before
 	if err != nil {
 		return nil, err
 	}
