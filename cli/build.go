@@ -125,6 +125,7 @@ func (a *app) showBuild(answer io.Reader, f *request.Build, mode string) (string
 	// The text that other clients read says the same once more; it is shown only where no vertices come.
 	text := &switchedWriter{w: a.Out, off: func() bool { return f.Quiet || vertices }}
 	err := showProgress(answer, text, aux)
+	text.flush()
 	view.Close()
 	if err != nil {
 		return "", err
@@ -152,17 +153,33 @@ func namesText(tags []string) string {
 	return " as " + strings.Join(names, ", ")
 }
 
-// switchedWriter drops what is written while off.
+// switchedWriter drops what is written while off. The first piece is kept back until the second: only then is it known
+// whether facts come too.
 type switchedWriter struct {
-	w   io.Writer
-	off func() bool
+	w     io.Writer
+	off   func() bool
+	first []byte
+	begun bool
 }
 
 func (s *switchedWriter) Write(p []byte) (int, error) {
-	if s.off() {
+	switch {
+	case s.off():
+		s.first = nil
+		return len(p), nil
+	case !s.begun:
+		s.begun, s.first = true, append(s.first, p...)
 		return len(p), nil
 	}
+	s.flush()
 	return s.w.Write(p)
+}
+
+func (s *switchedWriter) flush() {
+	if !s.off() {
+		_, _ = s.w.Write(s.first)
+	}
+	s.first = nil
 }
 
 // buildContext opens what to send: a tar stream and the Dockerfile's name in it. A nil stream means that the daemon

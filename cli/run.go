@@ -150,6 +150,9 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 			return startFailure(err)
 		}
 	}
+	if size := terminal.Size(a.Out); f.tty && !f.start && size[0] > 0 {
+		_ = c.Streams().Resize(ctx, f.id, size[0]+1, size[1]+1) // the change back makes programs draw themselves anew
+	}
 	if f.tty {
 		terminal.FollowSize(ctx, a.Out, func(height, width uint) error { return c.Streams().Resize(ctx, f.id, height, width) })
 	}

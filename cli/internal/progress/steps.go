@@ -69,7 +69,7 @@ func (s *steps) apply(v docker.BuildVertex) (*step, []string) {
 
 func titleOf(v docker.BuildVertex) string {
 	place := strings.TrimSpace(fmt.Sprintf("%s %d/%d", v.Stage, v.Step, v.Total))
-	if v.Step == 0 {
+	if v.Step == 0 || strings.HasPrefix(v.Name, "[") { // it names its place itself
 		return v.Name
 	}
 	return "[" + place + "] " + v.Name
