@@ -54,8 +54,20 @@ func procs(dir string) ([]int, error) {
 	return pids, nil
 }
 
-// Freeze stops every process of c until Thaw; it returns when all stand still.
-func (c *Cgroup) Freeze() error { return c.manager.Freeze(cgroups.Frozen) }
+// freezeRounds is how often Freeze begins anew. On v1 the freezer of a cgroup that forks without end on a busy machine
+// can miss its goal; each round tries for some 10 ms.
+const freezeRounds = 20
+
+// Freeze stops every process of c until Thaw; it returns when all stand still. When it fails, none is left frozen.
+func (c *Cgroup) Freeze() error {
+	var err error
+	for range freezeRounds {
+		if err = c.manager.Freeze(cgroups.Frozen); err == nil || c.unified {
+			return err
+		}
+	}
+	return errkind.New(errkind.Unavailable, "freeze cgroup %s: %w; its processes fork too fast, try again", c.path, err)
+}
 
 // Thaw lets the processes of c go on.
 func (c *Cgroup) Thaw() error { return c.manager.Freeze(cgroups.Thawed) }

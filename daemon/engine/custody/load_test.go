@@ -126,9 +126,13 @@ func TestRunAndExecLeaveNothing(t *testing.T) {
 	eventually(t, "descriptors of the supervisor", files+idleConns, func() int { return fds(t, pid) })
 	eventually(t, "our descriptors", ours+idleConns, func() int { return fds(t, os.Getpid()) })
 	eventually(t, "goroutines", goroutines, runtime.NumGoroutine)
-	if tasks, err := b.Tasks(ctx(t)); err != nil || len(tasks) != 1 {
-		t.Errorf("tasks left: %d, %v", len(tasks), err)
-	}
+	eventually(t, "tasks", 1, func() int {
+		tasks, err := b.Tasks(ctx(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(tasks)
+	})
 }
 
 func TestIdleContainersAreSmall(t *testing.T) {
