@@ -50,6 +50,11 @@ const (
 	KindShutdown = "shutdown" // end; refused (conflict) while a task lives
 )
 
+// SubpathOption begins a mount option of our own: of a bind's source, a folder that the host trusts, only the part that
+// follows is shown. The runtime resolves it inside the source at the very moment of the mount: had pierd done so before,
+// a container that shares the folder could exchange a name in it for a link to the host meanwhile.
+const SubpathOption = "pier.subpath="
+
 // Request is one message to the supervisor. Exactly the field that Kind names is set.
 type Request struct {
 	Kind    string   `json:"kind"`

@@ -82,9 +82,11 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, errkind.New(errkind.Internal, "open containers: %w", err)
 	}
 	hostname, _ := os.Hostname()
+	throttle, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
 	e := &Engine{
-		o:        o,
-		host:     settings.Host{CPUs: runtime.NumCPU(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit()},
+		o: o,
+		host: settings.Host{CPUs: runtime.NumCPU(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit(),
+			Throttle: throttle},
 		index:    newIndex(),
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),

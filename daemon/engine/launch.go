@@ -190,7 +190,8 @@ func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]set
 			if err != nil {
 				return nil, err
 			}
-			if m.Source, err = process.Within(source, m.Subpath); err != nil {
+			m.Source = source
+			if err := process.HasSubpath(m.Source, m.Subpath); err != nil {
 				return nil, err
 			}
 		case mount.TypeBind:

@@ -181,7 +181,8 @@ func checkKind(n int, name string) error {
 }
 
 // ReadFile returns the content of the regular file name, symbolic links followed inside the root. Anything else, or more
-// than limit bytes, is errkind.Invalid.
+// than limit bytes, is errkind.Invalid; so is a file of procfs, which may be mounted in a container's root: some of those
+// block (kmsg), and to read some is to do something.
 func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	f, err := r.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
@@ -194,6 +195,13 @@ func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	}
 	if !fi.Mode().IsRegular() {
 		return nil, errkind.New(errkind.Invalid, "read %s: it is not a regular file", name)
+	}
+	var in unix.Statfs_t
+	if err := fd.With(f, func(n int) error { return unix.Fstatfs(n, &in) }); err != nil {
+		return nil, pathError("statfs", name, err)
+	}
+	if in.Type == unix.PROC_SUPER_MAGIC {
+		return nil, errkind.New(errkind.Invalid, "read %s: it is a file of procfs", name)
 	}
 	if fi.Size() > limit {
 		return nil, tooLarge(name, limit)

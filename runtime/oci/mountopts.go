@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pier/api/shim"
 	"pier/lib/errkind"
 )
 
@@ -18,6 +19,7 @@ type mountOptions struct {
 	propagateRecursive bool
 	copyUp             bool
 	idmap              bool
+	subpath            string   // of a bind: the part of the source to show, resolved inside it
 	data               []string // what is left: options of the file system
 }
 
@@ -84,7 +86,14 @@ func parseMountOptions(options []string) (mountOptions, error) {
 				continue
 			}
 		}
+		if sub, ok := strings.CutPrefix(option, shim.SubpathOption); ok {
+			o.subpath = sub
+			continue
+		}
 		o.data = append(o.data, option)
+	}
+	if o.subpath != "" && !o.bind {
+		return o, errkind.New(errkind.Invalid, "mount option %s%s: only a bind has a subpath", shim.SubpathOption, o.subpath)
 	}
 	return o, nil
 }

@@ -130,7 +130,7 @@ func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount, 
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(s.c.Bundle, name)
 		}
-		if source, err = mount.OpenTree(name, o.recursive); err != nil {
+		if source, err = openSource(name, o); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return errkind.New(errkind.Invalid, "bind source path does not exist: %s: %w", m.Source, err)
 			}
@@ -153,10 +153,37 @@ func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount, 
 	if kernelFolder(dest) && kind != aFolder {
 		return errkind.New(errkind.Invalid, "%s must stay a folder", dest)
 	}
+	if dest == "/proc" {
+		var fs unix.Statfs_t
+		if err := unix.Fstatfs(fdOf(source), &fs); err != nil {
+			return os.NewSyscallError("statfs "+m.Source, err)
+		}
+		if fs.Type != unix.PROC_SUPER_MAGIC {
+			return errkind.New(errkind.Invalid, "only procfs may be mounted on /proc, not %s", m.Source)
+		}
+	}
 	what := "bind"
 	at := s.place(what, m, kind, before)
 	s.moveMount(what, m.Destination, s.File(source), spawn.From(at))
 	return nil
+}
+
+// openSource clones what a bind shows.
+func openSource(name string, o mountOptions) (*os.File, error) {
+	if o.subpath == "" {
+		return mount.OpenTree(name, o.recursive)
+	}
+	root, err := fsroot.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	part, err := root.OpenFile(o.subpath, fsroot.OPath, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer part.Close()
+	return mount.OpenTreeAt(part, "", o.recursive)
 }
 
 // setBindAttrs gives a clone its flags. Without another word it is private: what is mounted in the container later

@@ -47,13 +47,6 @@ func TestRuntimeBinary(t *testing.T) {
 	w.unwritable(w.Supervisor())
 }
 
-func (w *world) pid(name string) (pid int) {
-	w.t.Helper()
-	_, err := fmt.Sscan(w.Pier("inspect", "-f", "{{.State.Pid}}", name), &pid)
-	w.check(err)
-	return pid
-}
-
 // unwritable fails unless the program of a process lies on a read-only mount, where not even root can open it for
 // writing. "In use" is no answer to such an attempt, as it does not last.
 func (w *world) unwritable(pid int) {

@@ -174,7 +174,7 @@ func (w *world) image(name string, changes []string, entries ...entry) {
 	w.t.Helper()
 	query := url.Values{"fromSrc": {"-"}, "repo": {name}, "tag": {"latest"}, "changes": changes}
 	base := bytes.TrimRight(w.base, "\x00")
-	base = base[:(len(base)+511)/512*512:(len(base)+511)/512*512]
+	base = base[: (len(base)+511)/512*512 : (len(base)+511)/512*512]
 	pad := w.base[:len(base)]
 	status, text := w.request("POST", "/images/create?"+query.Encode(), io.MultiReader(bytes.NewReader(pad), bytes.NewReader(archive(w.t, entries...))))
 	if status != 200 || strings.Contains(text, `"error"`) {
@@ -201,10 +201,34 @@ func (w *world) output(args ...string) string {
 // background starts a container and returns the number of its first process.
 func (w *world) background(name string, args ...string) int {
 	w.t.Helper()
-	w.Pier(append([]string{"run", "-d", "--name", name, "--network", "none"}, args...)...)
+	w.pier(append([]string{"run", "-d", "--name", name, "--network", "none"}, args...)...)
 	w.t.Cleanup(func() { w.Do("pier", "rm", "-f", name) })
-	var pid int
-	_, err := fmt.Sscan(w.Pier("inspect", "-f", "{{.State.Pid}}", name), &pid)
+	return w.pid(name)
+}
+
+// pier fails the test of w, not that of the daemon, unless the command succeeds.
+func (w *world) pier(args ...string) string {
+	w.t.Helper()
+	r := w.Do("pier", args...)
+	if r.Code != 0 {
+		w.t.Fatalf("pier %q: exit code %d\n%s%s", args, r.Code, r.Out, r.Err)
+	}
+	return strings.TrimSpace(r.Out)
+}
+
+// pid is the first process of a container.
+func (w *world) pid(name string) (pid int) {
+	w.t.Helper()
+	_, err := fmt.Sscan(w.pier("inspect", "-f", "{{.State.Pid}}", name), &pid)
 	w.check(err)
 	return pid
+}
+
+// volume makes a volume and returns where its content lies.
+func (w *world) volume(name string) string {
+	w.t.Helper()
+	if status, text := w.request("POST", "/volumes/create", object{"Name": name}); status != 201 {
+		w.t.Fatalf("create volume: %d %s", status, text)
+	}
+	return filepath.Join(w.Dir, "data", "volumes", name, "_data")
 }

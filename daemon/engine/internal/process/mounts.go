@@ -8,6 +8,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"pier/api/shim"
 	"pier/daemon/engine/internal/settings"
 )
 
@@ -91,6 +92,9 @@ func userMount(m settings.Mount) specs.Mount {
 		options = append(options, string(m.Propagation))
 	} else {
 		options = append(options, string(mount.PropagationRPrivate))
+	}
+	if m.Subpath != "" {
+		options = append(options, shim.SubpathOption+m.Subpath)
 	}
 	return specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: options}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -90,19 +89,19 @@ func Filter(cache *Filters, h *container.HostConfig, caps []string) ([]byte, err
 	return cache.Compile(profile)
 }
 
-// Within returns the host path of sub below dir, with symbolic links resolved inside dir.
-func Within(dir, sub string) (string, error) {
+// HasSubpath refuses a subpath that does not exist in the volume at dir. It is there for a good message alone: the runtime
+// resolves the path again.
+func HasSubpath(dir, sub string) error {
 	if sub == "" {
-		return dir, nil
+		return nil
 	}
 	r, err := fsroot.Open(dir)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer r.Close()
-	p, err := r.Resolve(sub)
-	if err != nil {
-		return "", errkind.New(errkind.NotFound, "cannot access volume subpath %q: %w", sub, err)
+	if _, err := r.Stat(sub); err != nil {
+		return errkind.New(errkind.NotFound, "cannot access volume subpath %q: %w", sub, err)
 	}
-	return filepath.Join(dir, p), nil
+	return nil
 }

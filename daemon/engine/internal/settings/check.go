@@ -19,6 +19,8 @@ type Host struct {
 	Hostname string // of the host, for containers in its UTS or network namespace
 	// CgroupV2 tells the default cgroup namespace mode: private there, the host's on v1.
 	CgroupV2 bool
+	// Throttle are the folders in which processors tell how often heat has slowed them (GHSA-6fw5-f8r9-fgfm).
+	Throttle []string
 	// NoSwapLimit tells that the kernel cannot bound memory and swap together.
 	NoSwapLimit bool
 }
@@ -103,7 +105,7 @@ func defaults(c *container.Config, h *container.HostConfig, id string, host Host
 	}
 	if !h.Privileged {
 		if h.MaskedPaths == nil {
-			h.MaskedPaths = DefaultMaskedPaths()
+			h.MaskedPaths = append(DefaultMaskedPaths(), host.Throttle...)
 		}
 		if h.ReadonlyPaths == nil {
 			h.ReadonlyPaths = DefaultReadonlyPaths()
@@ -115,7 +117,7 @@ func defaults(c *container.Config, h *container.HostConfig, id string, host Host
 func DefaultMaskedPaths() []string {
 	return []string{"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-		"/sys/devices/virtual/powercap"}
+		"/sys/devices/virtual/powercap", "/sys/devices/virtual/thermal"}
 }
 
 // DefaultReadonlyPaths may be read in every container that does not ask otherwise, but not written.
