@@ -25,6 +25,8 @@ type Manager struct {
 	jobs chan job
 	quit chan struct{}
 
+	spare spareList
+
 	mu      sync.Mutex // guards the fields that follow
 	running int
 	idle    int
@@ -69,6 +71,7 @@ func (m *Manager) Close() error {
 	m.closed = true
 	close(m.quit)
 	m.mu.Unlock()
+	m.spare.close()
 	m.done.Wait()
 	return m.home.Close()
 }

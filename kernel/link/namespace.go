@@ -54,6 +54,7 @@ func (m *Manager) NewNamespace(s Sandbox) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a network namespace: %w", err)
 	}
+	m.spare.later(m.makeSpares)
 	return ns, nil
 }
 
@@ -64,10 +65,7 @@ func (t *thread) newNamespace(s Sandbox) (_ *os.File, err error) {
 			return nil, err
 		}
 	}
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("unshare: %w", err)
-	}
-	ns, err := os.Open("/proc/thread-self/ns/net")
+	ns, err := t.fresh()
 	if err != nil {
 		return nil, err
 	}
@@ -76,35 +74,42 @@ func (t *thread) newNamespace(s Sandbox) (_ *os.File, err error) {
 			_ = ns.Close()
 		}
 	}()
-	// Devices take these values when they are made, hence before the first one.
-	for _, c := range [...][2]string{{"net.ipv6.conf.default.accept_ra", "0"}, {"net.ipv6.conf.default.disable_ipv6", "1"}} {
-		if err := t.set(c[0], c[1]); err != nil && !errors.Is(err, os.ErrNotExist) { // no IPv6 in this kernel
-			return nil, err
-		}
-	}
-	inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket: %w", err)
-	}
-	defer inside.Close()
-	for i, f := range s.Interfaces {
-		if err := t.addInterface(ns, inside, masters[i], f); err != nil {
-			return nil, fmt.Errorf("%s on %s: %w", f.Name, f.Bridge, err)
-		}
-	}
-	if err := t.raiseLoopback(inside); err != nil {
+	if err := t.furnish(ns, masters, s); err != nil {
 		return nil, err
-	}
-	for _, g := range s.Gateways {
-		if err := inside.RouteAdd(&netlink.Route{Gw: g.AsSlice(), Dst: everything(g)}); err != nil {
-			return nil, fmt.Errorf("default route by %s: %w", g, err)
-		}
 	}
 	return ns, t.setAll(s.Sysctls)
 }
 
-// raiseLoopback brings up the loopback device, which every new namespace has as its first.
-func (t *thread) raiseLoopback(h *netlink.Handle) error {
+// furnish makes the interfaces and routes of s in ns, which the thread is in.
+func (t *thread) furnish(ns *os.File, masters []int, s Sandbox) error {
+	if len(s.Interfaces)+len(s.Gateways) == 0 {
+		return nil
+	}
+	inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open a netlink socket: %w", err)
+	}
+	defer inside.Close()
+	for i, f := range s.Interfaces {
+		if err := t.addInterface(ns, inside, masters[i], f); err != nil {
+			return fmt.Errorf("%s on %s: %w", f.Name, f.Bridge, err)
+		}
+	}
+	for _, g := range s.Gateways {
+		if err := inside.RouteAdd(&netlink.Route{Gw: g.AsSlice(), Dst: everything(g)}); err != nil {
+			return fmt.Errorf("default route by %s: %w", g, err)
+		}
+	}
+	return nil
+}
+
+// raiseLoopback brings up the loopback device, which every new namespace has as its first, in the thread's namespace.
+func raiseLoopback() error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open a netlink socket: %w", err)
+	}
+	defer h.Close()
 	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1, Name: "lo"}}
 	if err := h.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("lo up: %w", err)

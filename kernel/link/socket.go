@@ -132,10 +132,5 @@ func Isolate() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("make a network namespace: %w", err)
 	}
-	t := &thread{}
-	defer t.close()
-	if err := t.connect(); err != nil {
-		return err
-	}
-	return t.raiseLoopback(t.routes)
+	return raiseLoopback()
 }
