@@ -3,12 +3,15 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"pier/cli/internal/terminal"
 )
 
 // command is one word of the command line and how to build what is behind it.
@@ -142,7 +145,11 @@ func newRoot(a *app, args []string) *cobra.Command {
 	if named < 0 {
 		root.AddCommand(newCompletion(a))
 	}
-	root.SetUsageTemplate(usageTemplate)
+	usage := usageTemplate
+	if size := terminal.Size(a.Out); size[1] > 0 {
+		usage = strings.Replace(usage, ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", size[1]), 1)
+	}
+	root.SetUsageTemplate(usage)
 	root.SetFlagErrorFunc(wrongFlag)
 	plainHelp(root)
 	return root
