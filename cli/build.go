@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -123,12 +124,19 @@ func (a *app) showBuild(answer io.Reader, f *request.Build, mode string) (string
 		return true
 	}
 	// The text that other clients read says the same once more; it is shown only where no vertices come.
-	text := &switchedWriter{w: a.Out, off: func() bool { return f.Quiet || vertices }}
+	var said bytes.Buffer // a quiet daemon says nothing but the image's ID, and may say that as text
+	text := &switchedWriter{w: a.Out, off: func() bool { return vertices && !f.Quiet }}
+	if f.Quiet {
+		text.w = &said
+	}
 	err := showProgress(answer, text, aux)
 	text.flush()
 	view.Close()
 	if err != nil {
 		return "", err
+	}
+	if id == "" && f.Quiet {
+		id = strings.TrimSpace(said.String())
 	}
 	if id == "" {
 		return "", errors.New("the daemon ended the build without naming an image")
