@@ -57,6 +57,15 @@ func bench(runs int, only string) error {
 			failed++
 		}
 	}
+	if strings.Contains("parallel burst", only) {
+		ok, err := lab.burst(100)
+		if err != nil {
+			return fmt.Errorf("burst: %w", err)
+		}
+		if !ok {
+			failed++
+		}
+	}
 	if strings.Contains("memory", only) {
 		ok, err := lab.memory(100)
 		if err != nil {
