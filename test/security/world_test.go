@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,7 +186,10 @@ func (w *world) image(name string, changes []string, entries ...entry) {
 // run is `pier run --rm` with arguments.
 func (w *world) run(args ...string) lab.Result {
 	w.t.Helper()
-	return w.Do("pier", append([]string{"run", "--rm", "--network", "none"}, args...)...)
+	if !slices.Contains(args, "--network") {
+		args = append([]string{"--network", "none"}, args...)
+	}
+	return w.Do("pier", append([]string{"run", "--rm"}, args...)...)
 }
 
 // output fails unless the command in a container succeeds, and returns what it wrote.

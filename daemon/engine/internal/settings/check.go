@@ -263,6 +263,11 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 			return refuse("bad format for add-host: %q", host)
 		}
 	}
+	for _, word := range slices.Concat(h.DNSSearch, h.DNSOptions) {
+		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return refuse("invalid dns search domain or option %q: want one word", word) // each becomes part of a line of resolv.conf
+		}
+	}
 	for k := range h.Annotations {
 		if k == "" {
 			return refuse("invalid Annotations: the empty string is not permitted as an annotation key")
