@@ -18,7 +18,7 @@ const (
 
 // memory measures what the daemons hold when idle, and what n idle containers add to them.
 func (l *lab) memory(n int) (bool, error) {
-	settle := func() { time.Sleep(2 * time.Second) }
+	settle := func() { time.Sleep(12 * time.Second) } // pierd calls itself idle after 5 s without a request, and looks every 5 s
 	settle()
 	pierIdle, err := daemonPSS(l.pierd.Process.Pid, "pierd", "pier-runtime")
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"pier/api/shim"
 	"pier/kernel/filelock"
+	"pier/kernel/memory"
 	"pier/kernel/pidfd"
 	"pier/kernel/self"
 	"pier/lib/errkind"
@@ -63,8 +64,8 @@ type Supervisor struct {
 }
 
 // tidyAfter is how long after the last start or delete what they used goes back to the system. Requests are many times
-// larger than what stays of them.
-const tidyAfter = 500 * time.Millisecond
+// larger than what stays of them. Not at once: the next start would have to get it back page by page.
+const tidyAfter = 5 * time.Second
 
 // Run serves until a shutdown is asked for or ctx ends. Containers live on when it returns. It makes the process a child
 // subreaper and a session of its own, so it is the main work of its process.
@@ -103,6 +104,7 @@ func Run(ctx context.Context, c Config) error {
 func tidyUp() {
 	runtime.GC()
 	debug.FreeOSMemory()
+	_ = memory.Trim() // only a saving
 }
 
 func open(c Config) (*Supervisor, error) {
