@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"pier/kernel/cgroup"
 	"pier/kernel/pidfd"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
@@ -92,7 +93,11 @@ func TestExec(t *testing.T) {
 					t.Errorf("%s %s, want %s", key, got, want)
 				}
 			}
-			if !strings.Contains(out, "box\n") || strings.Count(out, "memory:/\n") != 2 {
+			group := "memory:/\n"
+			if cgroup.Unified() {
+				group = "0::/\n"
+			}
+			if !strings.Contains(out, "box\n") || strings.Count(out, group) != 2 {
 				t.Errorf("host name or cgroup are not the container's: %s", out)
 			}
 			if strings.HasSuffix(out, "3\n4\n") {

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pier/test/lab"
@@ -12,7 +14,7 @@ import (
 
 // initramfs writes the file system that the machine boots from: a cpio archive in the "newc" format, which is the one
 // that the kernel reads (Documentation/driver-api/early-userspace/buffer-format.rst).
-func initramfs(t *testing.T, bin string, k kernel) string {
+func initramfs(t *testing.T, bin, tests string, k kernel) string {
 	t.Helper()
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "initramfs"))
@@ -20,9 +22,9 @@ func initramfs(t *testing.T, bin string, k kernel) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	a := archive{t: t, w: bufio.NewWriterSize(f, 1<<20)}
-	for _, folder := range []string{"bin", "dev", "proc", "mnt", "modules", "pier", "etc"} {
-		a.add(folder, 0o040755, nil)
+	a := archive{t: t, w: bufio.NewWriterSize(f, 1<<20), folders: map[string]bool{".": true}}
+	for _, folder := range []string{"dev", "proc", "mnt"} {
+		a.folder(folder)
 	}
 	a.file("bin/busybox", "/bin/busybox")
 	a.file("init", "testdata/init.sh")
@@ -31,9 +33,18 @@ func initramfs(t *testing.T, bin string, k kernel) string {
 		a.file("pier/"+program, filepath.Join(bin, program))
 	}
 	a.file("busybox.tar", lab.Busybox(t, dir))
+	a.linked("/usr/sbin/nft") // some tests look at rules through it
+	programs, err := filepath.Glob(filepath.Join(tests, "*.test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range programs {
+		a.file("tests/"+filepath.Base(program), program)
+	}
 	for i, module := range k.modules {
 		a.file(fmt.Sprintf("modules/%02d-%s", i, filepath.Base(module)), module)
 	}
+	a.folder("etc")
 	a.add("etc/passwd", 0o100644, []byte("root:x:0:0:root:/root:/bin/sh\n"))
 	a.add("etc/group", 0o100644, []byte("root:x:0:\n"))
 	a.add("TRAILER!!!", 0, nil)
@@ -44,9 +55,19 @@ func initramfs(t *testing.T, bin string, k kernel) string {
 }
 
 type archive struct {
-	t     *testing.T
-	w     *bufio.Writer
-	inode int
+	t       *testing.T
+	w       *bufio.Writer
+	inode   int
+	folders map[string]bool
+}
+
+// folder adds a folder and those above it, unless it is there.
+func (a *archive) folder(name string) {
+	if !a.folders[name] {
+		a.folder(filepath.Dir(name))
+		a.folders[name] = true
+		a.add(name, 0o040755, nil)
+	}
 }
 
 func (a *archive) file(name, source string) {
@@ -55,7 +76,23 @@ func (a *archive) file(name, source string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	a.folder(filepath.Dir(name))
 	a.add(name, 0o100755, data)
+}
+
+// linked adds a program of this machine with the libraries that it is linked to, all at their own places.
+func (a *archive) linked(program string) {
+	a.t.Helper()
+	a.file(program[1:], program)
+	out, err := exec.Command("ldd", program).Output()
+	if err != nil {
+		a.t.Fatalf("ldd %s: %v", program, err)
+	}
+	for field := range strings.FieldsSeq(string(out)) { // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f...)"
+		if strings.HasPrefix(field, "/") {
+			a.file(field[1:], field)
+		}
+	}
 }
 
 func (a *archive) add(name string, mode int, data []byte) {

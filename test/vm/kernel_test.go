@@ -82,7 +82,10 @@ func (r release) fetch(t *testing.T, dir string) {
 		}
 		return string(out)
 	}
-	apt := func(tool string, args ...string) string { t.Helper(); return run(tool, append(slices.Clone(options), args...)...) }
+	apt := func(tool string, args ...string) string {
+		t.Helper()
+		return run(tool, append(slices.Clone(options), args...)...)
+	}
 	apt("apt-get", "update")
 	image := ""
 	for line := range strings.Lines(apt("apt-cache", "show", "--no-all-versions", r.meta)) {

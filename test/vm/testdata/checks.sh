@@ -292,23 +292,39 @@ check_nothing_left() {
 	[ ! -e /run/pier ]
 }
 
+# room runs the tests of one package.
+room() {
+	cd /tests
+	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 110s
+}
+
 if [ "$1" != all ]; then
 	set -ex
-	"$1"
+	"$@"
 	exit
 fi
-for name in $(sed -n 's/^check_\([a-z0-9_]*\)() {.*/\1/p' "$0"); do
-	echo "CHECK $name"
+# report runs one check: its name and what to run.
+report() {
+	echo "CHECK $1"
+	local begin took result=0 name=$1
+	shift
 	begin=$(cut -d' ' -f1 /proc/uptime)
-	timeout 120 sh "$0" "check_$name" >"/run/$name.log" 2>&1 </dev/null
-	result=$?
+	timeout 120 sh "$0" "$@" >/run/check.log 2>&1 </dev/null || result=$?
 	took=$(awk -v b="$begin" '{ printf "%.1f", $1 - b }' /proc/uptime)
 	if [ $result = 0 ]; then
 		echo "PASS $name $took s"
 	else
-		cat "/run/$name.log"
+		tail -n 300 /run/check.log | sed 's/^/  /'
 		echo "--- pierd's log ends"
-		tail -n 15 /run/pierd.log
+		tail -n 15 /run/pierd.log | sed 's/^/  /'
 		echo "FAIL $name $took s"
 	fi
+}
+
+for name in $(sed -n 's/^check_\([a-z0-9_]*\)() {.*/\1/p' "$0"); do
+	report "$name" "check_$name"
+done
+for test in /tests/*.test; do
+	name=$(basename "$test" .test)
+	report "room_$name" room "$name"
 done

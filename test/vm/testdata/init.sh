@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The virtual machine's first process: what Debian's own start would have done, then the checks, then power off.
-export PATH=/pier:/bin HOME=/root
+export PATH=/pier:/bin:/usr/sbin HOME=/root
 if [ "$1" != checks ]; then
 	# In the initramfs. Its root is no mount that pivot_root(2) could replace, so everything moves to the disk.
 	/bin/busybox --install -s /bin
@@ -10,7 +10,7 @@ if [ "$1" != checks ]; then
 		insmod "$module" || echo "INFO $module: not loaded"
 	done
 	mount -t ext4 /dev/vda /mnt
-	cp -a /bin /etc /pier /init /checks.sh /busybox.tar /mnt/
+	cp -a /bin /etc /lib /lib64 /pier /tests /usr /init /checks.sh /busybox.tar /mnt/
 	cd /mnt && mkdir dev proc sys tmp run root data
 	mount --move /dev /mnt/dev
 	umount /proc
