@@ -2,6 +2,7 @@ package packing
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -44,13 +45,18 @@ func Folder(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
 	}
 	r, w := io.Pipe()
 	go func() {
-		p := &packer{tar: tar.NewWriter(w), root: dir, ignored: ignored}
+		// A tar comes in small pieces, and each write to a pipe is a meeting of two goroutines.
+		out := bufio.NewWriterSize(w, 128<<10)
+		p := &packer{tar: tar.NewWriter(out), root: dir, ignored: ignored}
 		err := p.pack()
 		if err == nil && outside != nil {
 			err = p.add(name, outside)
 		}
 		if err == nil {
 			err = p.tar.Close()
+		}
+		if err == nil {
+			err = out.Flush()
 		}
 		w.CloseWithError(err)
 	}()
