@@ -5,27 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
-
-// supervisorPid finds the supervisor by its command line, which names the exec root.
-func (p *pierd) supervisorPid() int {
-	p.t.Helper()
-	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range commands {
-		data, _ := os.ReadFile(path)
-		args := strings.Split(string(data), "\x00")
-		if strings.HasSuffix(args[0], "pier-runtime") && strings.Contains(string(data), filepath.Join(p.dir, "run")) {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			return pid
-		}
-	}
-	return 0
-}
 
 func (p *pierd) kill(pid int) {
 	p.t.Helper()
@@ -41,23 +24,22 @@ func (p *pierd) kill(pid int) {
 // killPierd ends pierd without warning and starts it again.
 func (p *pierd) killPierd() {
 	p.t.Helper()
-	_ = p.cmd.Process.Kill()
-	<-p.exited
-	p.start()
+	_ = p.Signal(os.Kill)
+	p.Run()
 }
 
 // killSupervisor ends the supervisor without warning and waits for its successor.
 func (p *pierd) killSupervisor() {
 	p.t.Helper()
-	old := p.supervisorPid()
+	old := p.Supervisor()
 	p.kill(old)
 	for range 500 {
-		if pid := p.supervisorPid(); pid != 0 && pid != old {
+		if pid := p.Supervisor(); pid != 0 && pid != old {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	p.t.Fatalf("the supervisor %d is not replaced\n%s", old, p.log())
+	p.t.Fatalf("the supervisor %d is not replaced\n%s", old, p.Log())
 }
 
 // TestCrash kills pierd, the supervisor, and one after the other, while containers run, log and are attached to. The
@@ -78,7 +60,7 @@ func TestCrash(t *testing.T) {
 		{"supervisor-then-pierd", func() { p.killSupervisor(); p.killPierd() }, false},
 		{"pierd-then-supervisor", func() { p.killPierd(); p.killSupervisor() }, false},
 		{"both", func() {
-			p.kill(p.supervisorPid())
+			p.kill(p.Supervisor())
 			p.killPierd()
 		}, false},
 	} {

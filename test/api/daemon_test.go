@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"pier/test/lab"
 	"strings"
 	"sync"
 	"testing"
@@ -30,15 +31,15 @@ var sigterm = signal.SignalMap["TERM"]
 func TestSecondPierdIsRefused(t *testing.T) {
 	p := startPierd(t)
 	for _, flags := range [][]string{
-		p.flags(),
-		append(p.flags(), "--exec-root", filepath.Join(p.dir, "run2"), "-H", "unix://"+p.dir+"/other.sock"), // the last flag counts
+		p.Flags(),
+		append(p.Flags(), "--exec-root", filepath.Join(p.Dir, "run2"), "-H", "unix://"+p.Dir+"/other.sock"), // the last flag counts
 	} {
 		out, err := exec.Command(filepath.Join(bin, "pierd"), flags...).CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte("another pierd")) {
 			t.Errorf("a second pierd: %v\n%s", err, out)
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(p.dir, "run2")); err != nil {
+	if err := os.RemoveAll(filepath.Join(p.Dir, "run2")); err != nil {
 		t.Fatal(err)
 	}
 	p.want(200, "GET", "/_ping", nil, nil)
@@ -58,13 +59,13 @@ func TestSocket(t *testing.T) {
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	_ = l.Close() // the file stays, nobody answers
 	p := startPierd(t, "-H", "unix://"+path)
-	for _, socket := range []string{p.socket, path} {
+	for _, socket := range []string{p.Socket, path} {
 		info, err := os.Stat(socket)
 		if err != nil || info.Mode() != os.ModeSocket|0o660 {
 			t.Errorf("%s: %v, %v", socket, info.Mode(), err)
 		}
 	}
-	p.socket = path
+	p.Socket = path
 	p.want(200, "GET", "/_ping", nil, nil)
 
 	file := filepath.Join(dir, "file")
@@ -72,7 +73,7 @@ func TestSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, taken := range []string{path, file} {
-		flags := append(p.flags(), "--data-root", filepath.Join(dir, "d"), "--exec-root", filepath.Join(dir, "r"), "-H", "unix://"+taken)
+		flags := append(p.Flags(), "--data-root", filepath.Join(dir, "d"), "--exec-root", filepath.Join(dir, "r"), "-H", "unix://"+taken)
 		if out, err := exec.Command(filepath.Join(bin, "pierd"), flags...).CombinedOutput(); err == nil || !bytes.Contains(out, []byte("use another -H")) {
 			t.Errorf("pierd on %s: %v\n%s", taken, err, out)
 		}
@@ -105,8 +106,8 @@ func TestLiveRestore(t *testing.T) {
 	}
 	_, conn, _ := p.hijack("/containers/long/attach?stream=1&stdout=1", true, nil)
 	began := time.Now()
-	if err := p.signal(sigterm); err != nil {
-		t.Fatalf("pierd ended with %v\n%s", err, p.log())
+	if err := p.Signal(sigterm); err != nil {
+		t.Fatalf("pierd ended with %v\n%s", err, p.Log())
 	}
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("pierd took %v to end", took)
@@ -118,7 +119,7 @@ func TestLiveRestore(t *testing.T) {
 		t.Fatal("the container died with pierd")
 	}
 	time.Sleep(1500 * time.Millisecond) // brief ends while no pierd runs
-	p.start()
+	p.Run()
 	if after := inspect(long); after.State.Status != "running" || after.State.Pid != before.State.Pid {
 		t.Errorf("long was %+v, is %+v", before, after)
 	}
@@ -137,15 +138,15 @@ func TestInterruptStopsContainers(t *testing.T) {
 	var created struct{ Id string }
 	p.want(201, "POST", "/containers/create?name=xx", sleeper(), &created)
 	p.want(204, "POST", "/containers/xx/start", nil, nil)
-	if err := p.signal(os.Interrupt); err != nil {
-		t.Fatalf("pierd ended with %v\n%s", err, p.log())
+	if err := p.Signal(os.Interrupt); err != nil {
+		t.Fatalf("pierd ended with %v\n%s", err, p.Log())
 	}
-	for _, left := range leftovers(t, p.dir, p.name) {
+	for _, left := range lab.Leftovers(t, p.Dir, p.Name) {
 		if strings.HasPrefix(left, "process") || strings.HasPrefix(left, "mount") {
 			t.Errorf("after the interrupt: %s", left)
 		}
 	}
-	p.start()
+	p.Run()
 	var c struct{ State struct{ Status string } }
 	p.want(200, "GET", "/containers/xx/json", nil, &c)
 	if c.State.Status != "exited" {

@@ -11,20 +11,20 @@ import (
 // nothing; what was there before goes on working.
 func TestFullDisk(t *testing.T) {
 	p := startPierd(t)
-	if err := p.signal(sigterm); err != nil {
+	if err := p.Signal(sigterm); err != nil {
 		t.Fatal(err)
 	}
-	data := filepath.Join(p.dir, "data")
+	data := filepath.Join(p.Dir, "data")
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=12m", "pier-test", data).CombinedOutput(); err != nil {
 		t.Fatalf("mount: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { // before the daemon's own cleanup, which refuses to remove what is mounted
-		_ = p.signal(sigterm)
+		_ = p.Signal(sigterm)
 		if out, err := exec.Command("umount", data).CombinedOutput(); err != nil {
 			t.Errorf("umount: %v\n%s", err, out)
 		}
 	})
-	p.start()
+	p.Run()
 	p.importBusybox()
 	files := map[string]string{"Dockerfile": "FROM busybox\nCOPY big /big\n", "big": strings.Repeat("not compressible in place ", 1<<20)}
 	a := p.do("POST", "/build?t=big", buildContext(t, files))

@@ -128,7 +128,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	// A header without end is cut; the daemon goes on meanwhile.
-	conn, err := net.Dial("unix", p.socket)
+	conn, err := net.Dial("unix", p.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestClientsThatLeave(t *testing.T) {
 		_ = conn.Close()
 	}
 	follow := func(method, path string) {
-		conn, err := net.Dial("unix", p.socket)
+		conn, err := net.Dial("unix", p.Socket)
 		if err != nil {
 			t.Error(err)
 			return

@@ -10,9 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/moby/sys/signal"
 )
 
 // Programs returns the folder that holds pier, pierd and pier-runtime: PIER_BIN, or one that is built on the spot,
@@ -76,15 +79,15 @@ func (d *Daemon) Host() string { return "unix://" + d.Socket }
 // Pid is pierd's process.
 func (d *Daemon) Pid() int { return d.cmd.Process.Pid }
 
-// Run starts pierd (again) and waits until it answers.
-func (d *Daemon) Run() {
+// Run starts pierd (again), with extra flags, and waits until it answers.
+func (d *Daemon) Run(flags ...string) {
 	d.t.Helper()
 	log, err := os.OpenFile(filepath.Join(d.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	defer log.Close()
-	d.cmd = exec.Command(filepath.Join(d.Bin, "pierd"), append(d.flags, "-H", d.Host())...)
+	d.cmd = exec.Command(filepath.Join(d.Bin, "pierd"), slices.Concat(d.flags, []string{"-H", d.Host()}, flags)...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	exited := make(chan error, 1)
 	d.exited = exited
@@ -108,8 +111,11 @@ func (d *Daemon) Run() {
 	})
 }
 
-// Signal sends pierd a signal and waits for its end.
-func (d *Daemon) Signal(s os.Signal) {
+// Flags are what every command about this daemon needs.
+func (d *Daemon) Flags() []string { return slices.Clone(d.flags) }
+
+// Signal sends pierd a signal, waits for its end and returns how it ended.
+func (d *Daemon) Signal(s os.Signal) error {
 	d.t.Helper()
 	if err := d.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		d.t.Fatal(err)
@@ -117,24 +123,18 @@ func (d *Daemon) Signal(s os.Signal) {
 	select {
 	case err := <-d.exited:
 		d.exited <- err
+		return err
 	case <-time.After(30 * time.Second):
 		_ = d.cmd.Process.Kill()
 		d.t.Fatalf("pierd does not end on %v\n%s", s, d.Log())
+		return nil
 	}
 }
 
 // Terminate ends pierd as a service manager does, and waits for it. Containers stay.
 func (d *Daemon) Terminate() {
 	d.t.Helper()
-	if out, err := exec.Command("kill", "-TERM", fmt.Sprint(d.Pid())).CombinedOutput(); err != nil {
-		d.t.Fatalf("kill: %v: %s", err, out)
-	}
-	select {
-	case err := <-d.exited:
-		d.exited <- err
-	case <-time.After(30 * time.Second):
-		d.t.Fatalf("pierd does not end on SIGTERM\n%s", d.Log())
-	}
+	_ = d.Signal(signal.SignalMap["TERM"])
 }
 
 // Supervisor is the process of the daemon's supervisor, 0 while there is none.
