@@ -67,7 +67,7 @@ func TestNetworkIsolation(t *testing.T) {
 		return err
 	})
 	script := fmt.Sprintf(`
-for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do case $f in */lo/*) ;; *) [ "$(cat $f)" = 1 ] || echo "$f $(cat $f)";; esac; done
+for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do case $f in */lo/*|*/all/*) ;; *) [ "$(cat $f)" = 1 ] || echo "$f $(cat $f)";; esac; done
 for f in /proc/sys/net/ipv6/conf/*/accept_ra; do [ "$(cat $f)" = 0 ] || case $f in */lo/*|*/all/*) ;; *) echo "$f $(cat $f)";; esac; done
 ip -6 addr 2>/dev/null | grep fe80
 gw=$(ip route | grep default | cut -d' ' -f3)
