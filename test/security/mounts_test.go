@@ -42,7 +42,7 @@ func TestRacingSubpath(t *testing.T) {
 	stop := race(data, "sub", "evil")
 	defer stop()
 	mounted := 0
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
 		r := w.run("--mount", "type=volume,src=shared,dst=/x,volume-subpath=sub", "busybox", "ls", "/x")
 		if strings.Contains(r.Out, "canary") {
 			t.Fatalf("a folder of the host was mounted: %s", r.Out)
@@ -182,7 +182,7 @@ func TestSharedProcRace(t *testing.T) {
 	w.check(os.Symlink(strings.Repeat("../", 12)+strings.TrimPrefix(filepath.Dir(w.canary), "/"), filepath.Join(data, "evil")))
 	stop := race(data, "inner", "evil")
 	defer stop()
-	for i := range 40 {
+	for i := range 20 {
 		r := w.run("-v", "shared:/shared", "--tmpfs", "/shared/inner", "-v", fmt.Sprintf("v%d:/shared/inner/deep", i), "busybox", "sh", "-c", "touch /shared/inner/x /shared/inner/deep/x")
 		if strings.Contains(r.Out+r.Err, secret) {
 			t.Fatal(r)

@@ -61,6 +61,18 @@ func (w *world) processes(of int, word string) (pids []int) {
 	w.t.Helper()
 	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", of))
 	w.check(err)
+	w.Eventually("process "+word, func() error {
+		pids = w.find(ns, word)
+		if len(pids) == 0 {
+			return os.ErrNotExist
+		}
+		return nil
+	})
+	return pids
+}
+
+func (w *world) find(ns, word string) (pids []int) {
+	w.t.Helper()
 	all, err := os.ReadDir("/proc")
 	w.check(err)
 	for _, e := range all {
@@ -73,9 +85,6 @@ func (w *world) processes(of int, word string) (pids []int) {
 		if other == ns && strings.HasSuffix(string(line), word+"\x00") {
 			pids = append(pids, pid)
 		}
-	}
-	if len(pids) == 0 {
-		w.t.Errorf("no process %q in the container", word)
 	}
 	return pids
 }

@@ -1,12 +1,18 @@
 package security
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"pier/api/shim"
 )
 
 // TestRuntimeBinary executes the runtime's own program from inside by every name it has there, and tries to write to it
@@ -43,8 +49,36 @@ func TestRuntimeBinary(t *testing.T) {
 			}
 		}
 	})
-	// What the supervisor itself is: the same file for all of the above.
+	// What the supervisor itself is, the same file for all of the above: also after an upgrade.
 	w.unwritable(w.Supervisor())
+	if generation := w.upgrade(); generation != 2 {
+		t.Errorf("generation %d after an upgrade", generation)
+	}
+	w.unwritable(w.Supervisor())
+	w.pier("exec", "victim", "true")
+	if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", w.Supervisor())); string(name) != "pier-runtime\n" {
+		t.Errorf("the supervisor is called %q", name)
+	}
+}
+
+// upgrade has the supervisor execute the program at its path, and returns what it then says it is.
+func (w *world) upgrade() int {
+	w.t.Helper()
+	c, err := net.Dial("unix", filepath.Join(w.Dir, "run", "supervisor.sock"))
+	w.check(err)
+	defer c.Close()
+	body, err := json.Marshal(shim.Request{Kind: shim.KindUpgrade})
+	w.check(err)
+	_, err = c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
+	w.check(err)
+	var size uint32
+	w.check(binary.Read(c, binary.BigEndian, &size))
+	var answer shim.Response
+	w.check(json.NewDecoder(io.LimitReader(c, int64(size))).Decode(&answer))
+	if answer.Error != nil || answer.Hello == nil {
+		w.t.Fatalf("upgrade: %+v", answer)
+	}
+	return answer.Hello.Generation
 }
 
 // unwritable fails unless the program of a process lies on a read-only mount, where not even root can open it for
@@ -69,7 +103,7 @@ func TestDescriptors(t *testing.T) {
 	w := start(t)
 	w.background("other", "busybox", "sleep", "1000")
 	w.image("evil", nil)
-	for fd := range 48 {
+	for fd := range 24 {
 		link := fmt.Sprintf("/proc/self/fd/%d", fd)
 		if r := w.run("-w", link, "evil", "sh", "-c", "pwd; ls ../../../../../../.."); r.Code == 0 && fd > 2 && !strings.HasPrefix(r.Out, "/\n") {
 			t.Errorf("working directory %s: %s%s", link, r.Out, r.Err)
