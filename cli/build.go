@@ -123,20 +123,23 @@ func (a *app) showBuild(answer io.Reader, f *request.Build, mode string) (string
 		}
 		return true
 	}
-	// The text that other clients read says the same once more; it is shown only where no vertices come.
-	var said bytes.Buffer // a quiet daemon says nothing but the image's ID, and may say that as text
-	text := &switchedWriter{w: a.Out, off: func() bool { return vertices && !f.Quiet }}
-	if f.Quiet {
-		text.w = &said
-	}
+	// Text that comes beside facts (a warning, the place of a failure) is shown below them; without facts it is all there
+	// is. A quiet daemon says nothing but the image's ID, and may say that as text.
+	var below bytes.Buffer
+	text := &switchedWriter{off: a.Out, on: &below, switched: func() bool { return vertices || f.Quiet }}
 	err := showProgress(answer, text, aux)
-	text.flush()
 	view.Close()
+	switch {
+	case !f.Quiet:
+		_, _ = below.WriteTo(a.Out)
+	case err != nil:
+		_, _ = below.WriteTo(a.Err)
+	}
 	if err != nil {
 		return "", err
 	}
 	if id == "" && f.Quiet {
-		id = strings.TrimSpace(said.String())
+		id = strings.TrimSpace(below.String())
 	}
 	if id == "" {
 		return "", errors.New("the daemon ended the build without naming an image")
@@ -161,33 +164,25 @@ func namesText(tags []string) string {
 	return " as " + strings.Join(names, ", ")
 }
 
-// switchedWriter drops what is written while off. The first piece is kept back until the second: only then is it known
-// whether facts come too.
+// switchedWriter writes to one of two writers.
 type switchedWriter struct {
-	w     io.Writer
-	off   func() bool
-	first []byte
-	begun bool
+	off, on  io.Writer
+	switched func() bool
+}
+
+// Fd is that of the writer before the switch, for bars of what is pulled.
+func (s *switchedWriter) Fd() uintptr {
+	if f, ok := s.off.(interface{ Fd() uintptr }); ok {
+		return f.Fd()
+	}
+	return ^uintptr(0)
 }
 
 func (s *switchedWriter) Write(p []byte) (int, error) {
-	switch {
-	case s.off():
-		s.first = nil
-		return len(p), nil
-	case !s.begun:
-		s.begun, s.first = true, append(s.first, p...)
-		return len(p), nil
+	if s.switched() {
+		return s.on.Write(p)
 	}
-	s.flush()
-	return s.w.Write(p)
-}
-
-func (s *switchedWriter) flush() {
-	if !s.off() {
-		_, _ = s.w.Write(s.first)
-	}
-	s.first = nil
+	return s.off.Write(p)
 }
 
 // buildContext opens what to send: a tar stream and the Dockerfile's name in it. A nil stream means that the daemon

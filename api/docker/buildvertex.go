@@ -3,8 +3,8 @@ package docker
 import "time"
 
 // VertexMessageID is the id of the progress lines of POST /build whose aux field is a BuildVertex. They are sent only
-// when the request asks for them with the query parameter VertexParameter=1, which other servers ignore: a client
-// that sees none falls back to the text.
+// when the request asks for them with the query parameter VertexParameter=1, and then replace the text of the steps.
+// Other servers ignore the parameter: a client that sees none shows the text.
 const (
 	VertexMessageID = "pier.vertex"
 	VertexParameter = "vertices"

@@ -197,7 +197,7 @@ type Result struct {
 }
 
 // Build runs one build to its end. On an error nothing of it stays except cache entries of steps that were completed.
-// Errors: *StepError for a RUN step that ended with a non-zero code; errkind.Invalid for a wrong Dockerfile, context or
+// Errors: *StepError for a step that failed, with the kind of its cause; errkind.Invalid for a wrong Dockerfile, context or
 // request; errkind.NotFound for a missing base image; errkind.Unsupported for what Pier cannot build; Canceled.
 func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 	return b.build(ctx, req)

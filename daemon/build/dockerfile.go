@@ -92,7 +92,8 @@ type conversion struct {
 
 // step is one instruction of the stages that are built, in the order of the Dockerfile.
 type step struct {
-	line  int
+	line  int    // its first
+	end   int    // its last
 	text  string // as written, in one line
 	stage string
 }
@@ -253,19 +254,19 @@ func listSteps(stages []instructions.Stage, args []instructions.ArgCommand, targ
 	}
 	var steps []step
 	for _, a := range args {
-		steps = append(steps, step{line: firstLine(a.Location()), text: oneLine(a.String())})
+		steps = append(steps, step{line: firstLine(a.Location()), end: lastLine(a.Location()), text: oneLine(a.String())})
 	}
 	for i, st := range stages {
 		if !needed[i] || i > last {
 			continue
 		}
-		steps = append(steps, step{line: firstLine(st.Location), text: oneLine(st.SourceCode), stage: st.Name})
+		steps = append(steps, step{line: firstLine(st.Location), end: lastLine(st.Location), text: oneLine(st.SourceCode), stage: st.Name})
 		for _, cmd := range st.Commands {
 			text := cmd.Name()
 			if s, ok := cmd.(fmt.Stringer); ok {
 				text = s.String()
 			}
-			steps = append(steps, step{line: firstLine(cmd.Location()), text: oneLine(text), stage: st.Name})
+			steps = append(steps, step{line: firstLine(cmd.Location()), end: lastLine(cmd.Location()), text: oneLine(text), stage: st.Name})
 		}
 	}
 	return steps
@@ -288,6 +289,13 @@ func firstLine(ranges []parser.Range) int {
 		return 0
 	}
 	return ranges[0].Start.Line
+}
+
+func lastLine(ranges []parser.Range) int {
+	if len(ranges) == 0 {
+		return 0
+	}
+	return ranges[len(ranges)-1].End.Line
 }
 
 // oneLine joins a text of several lines; a heredoc is cut after its first.

@@ -35,7 +35,7 @@ const (
 	VertexLog
 	// VertexFailed is StepFailed at the time when it happens.
 	VertexFailed
-	// PullProgress: Data is a line about a base image being pulled.
+	// PullProgress: Data is a line about a base image being pulled; ID names a layer, PullCurrent and PullTotal say how far it is.
 	PullProgress
 )
 
@@ -58,17 +58,19 @@ type Event struct {
 	Stream int
 	// Data is output or a message. The receiver must not keep it after the call.
 	Data []byte
+	// PullCurrent and PullTotal are bytes of one layer of a base image; PullTotal is 0 where there is no bar to draw.
+	PullCurrent, PullTotal int64
 	// Err is the failure's text.
 	Err string
 }
 
-// StepError is a RUN step that ended with a non-zero code.
+// StepError is a step that failed.
 type StepError struct {
 	// Step and Total are its number and the number of steps.
 	Step, Total int
-	// Command is the command as Docker words it, such as "/bin/sh -c false".
-	Command string
-	// ExitCode is the process's code, 128+n after signal n.
+	// Err says what failed, in Docker's words.
+	Err error
+	// ExitCode is the code of a RUN step's process, 128+n after signal n; 0 where no process ended.
 	ExitCode int
 	// Dockerfile and Line name the place, Excerpt shows it with its neighbours.
 	Dockerfile string
@@ -79,9 +81,10 @@ type StepError struct {
 }
 
 // Error is Docker's sentence on the matter; the other fields are for who can show more.
-func (e *StepError) Error() string {
-	return fmt.Sprintf("The command '%s' returned a non-zero code: %d", e.Command, e.ExitCode)
-}
+func (e *StepError) Error() string { return e.Err.Error() }
+
+// Unwrap gives Err, whose kind is the failure's.
+func (e *StepError) Unwrap() error { return e.Err }
 
 // Detail is the place in the Dockerfile, its excerpt and the last output, several lines, for a person.
 func (e *StepError) Detail() string {

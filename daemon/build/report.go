@@ -3,7 +3,6 @@ package build
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -59,16 +58,11 @@ func (r *report) warning(text string) {
 
 // pull passes the progress of a base image on.
 func (r *report) pull(ref string, p registry.Progress) {
-	text := p.Status
-	if p.ID != "" {
-		text = p.ID + ": " + text
-	}
-	if p.Total > 0 {
-		text += fmt.Sprintf(" %d/%d", p.Current, p.Total)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sink(Event{Kind: PullProgress, Time: time.Now(), Name: ref, ID: p.ID, Data: []byte(text)})
+	r.sink(Event{
+		Kind: PullProgress, Time: time.Now(), Name: ref, ID: p.ID, Data: []byte(p.Status), PullCurrent: p.Current, PullTotal: p.Total,
+	})
 }
 
 // begin tells the steps and the graph, and reports the steps that need no work.

@@ -229,12 +229,11 @@ func (j *job) explain(err error) error {
 	n, s := j.report.stepOf(at.Vertex)
 	var exit *solve.ExitError
 	var missing *solve.MissingSourceError
+	failure := &StepError{Step: n, Total: len(j.report.steps), Dockerfile: j.dockerfile, Line: s.line, Excerpt: excerpt(j.text, s.line, s.end)}
 	switch {
 	case errors.As(err, &exit):
-		err = &StepError{
-			Step: n, Total: len(j.report.steps), Command: strings.Join(exit.Args, " "), ExitCode: exit.Code,
-			Dockerfile: j.dockerfile, Line: s.line, Excerpt: excerpt(j.text, s.line), Tail: exit.Tail,
-		}
+		failure.ExitCode, failure.Tail = exit.Code, exit.Tail
+		err = fmt.Errorf("The command '%s' returned a non-zero code: %d", strings.Join(exit.Args, " "), exit.Code) //nolint:staticcheck // Docker's sentence
 	case errors.As(err, &missing):
 		verb := "COPY"
 		if strings.HasPrefix(strings.ToUpper(s.text), "ADD") {
@@ -249,20 +248,20 @@ func (j *job) explain(err error) error {
 		err = at.Err
 	}
 	j.report.failed(at.Vertex, err)
-	return err
+	if n == 0 { // nothing that the Dockerfile says
+		return err
+	}
+	failure.Err = err
+	return failure
 }
 
-// excerpt shows the lines around one line, the line itself marked.
-func excerpt(text []byte, line int) string {
+// excerpt shows the lines of an instruction, marked, and their neighbours.
+func excerpt(text []byte, line, end int) string {
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	if line < 1 || line > len(lines) {
 		return ""
 	}
-	// An instruction goes on as long as its lines end with a backslash.
-	end := line
-	for end < len(lines) && strings.HasSuffix(strings.TrimRight(lines[end-1], " \t\r"), "\\") {
-		end++
-	}
+	end = min(max(line, end), len(lines))
 	var s strings.Builder
 	s.WriteString("--------------------\n")
 	for n := max(1, line-2); n <= min(len(lines), end+2); n++ {

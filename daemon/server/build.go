@@ -15,6 +15,7 @@ import (
 
 	"pier/api/docker"
 	"pier/daemon/build"
+	pulls "pier/daemon/registry"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -40,6 +41,9 @@ func (s *Server) build(w http.ResponseWriter, r *request) error {
 	}
 	aux, _ := json.Marshal(buildapi.Result{ID: result.ImageID})
 	p.send(docker.ProgressLine{Message: jsonstream.Message{Aux: (*json.RawMessage)(&aux)}})
+	if out.live {
+		return nil
+	}
 	p.stream("Successfully built " + id.Short(result.ImageID) + "\n")
 	for _, tag := range result.Tags {
 		p.stream("Successfully tagged " + tag + "\n")
@@ -135,8 +139,8 @@ func registryHost(key string) string {
 	return host
 }
 
-// buildOutput turns the builder's events into the classic builder's text and, for clients that ask for it, into
-// events of the graph that a live tree is drawn from.
+// buildOutput turns the builder's events into the classic builder's text or, for clients that ask for it, into events
+// of the graph that a live tree is drawn from.
 type buildOutput struct {
 	progress    *progress
 	quiet, live bool
@@ -151,6 +155,15 @@ func (b *buildOutput) event(e build.Event) {
 		return
 	}
 	p := b.progress
+	switch e.Kind {
+	case build.Warning:
+		p.stream("[Warning] " + strings.TrimRight(string(e.Data), "\n") + "\n")
+	case build.PullProgress:
+		p.move(pulls.Progress{ID: e.ID, Status: strings.TrimRight(string(e.Data), "\n"), Current: e.PullCurrent, Total: e.PullTotal})
+	}
+	if b.live { // all else stands in the events
+		return
+	}
 	switch e.Kind {
 	case build.StepStarted:
 		b.running = ""
@@ -167,10 +180,6 @@ func (b *buildOutput) event(e build.Event) {
 			p.stream(" ---> Removed intermediate container " + b.running + "\n")
 		}
 		p.stream(" ---> " + e.ID + "\n")
-	case build.Warning:
-		p.stream("[Warning] " + strings.TrimRight(string(e.Data), "\n") + "\n")
-	case build.PullProgress:
-		p.status("", strings.TrimRight(string(e.Data), "\n"))
 	}
 }
 

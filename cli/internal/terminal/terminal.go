@@ -1,14 +1,12 @@
 package terminal
 
 import (
-	"os"
-
 	"golang.org/x/term"
 )
 
-// Of returns the descriptor of a stream that is a terminal.
+// Of returns the descriptor of a stream that is a terminal: a file, or what stands in front of one and has its Fd.
 func Of(stream any) (int, bool) {
-	f, ok := stream.(*os.File)
+	f, ok := stream.(interface{ Fd() uintptr })
 	if !ok {
 		return 0, false
 	}
