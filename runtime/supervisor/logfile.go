@@ -21,6 +21,10 @@ type logFile struct {
 	spec   shim.Log
 	format lineFormat
 
+	// repair, if not nil, is closed when what a predecessor was appending as it died is whole. Until then the end of the
+	// file belongs to the stream whose output that is. It is set before the streams run.
+	repair chan struct{}
+
 	mu   sync.Mutex // guards what follows and keeps an intent's "being logged" to one stream at a time
 	file *os.File
 }

@@ -22,6 +22,8 @@ type stream struct {
 	redo  *intent // left by a predecessor
 	lossy bool    // a log error was reported
 
+	repair chan struct{} // the log's, if redo is what it waits for; nil once closed
+
 	passed time.Time // when output was last passed on
 
 	finishing atomic.Bool // the task has exited: take what is there and end
@@ -33,6 +35,10 @@ func newStream(t *task, kind byte, fifo, master *os.File) *stream {
 	s.slot = t.journal.slot(int(kind) - shim.FrameStdout)
 	s.redo = s.slot.unfinished()
 	t.hub.sent[kind] = s.slot.done()
+	if s.redo != nil && !s.redo.logged && t.log != nil {
+		s.repair = make(chan struct{})
+		t.log.repair = s.repair
+	}
 	return s
 }
 
@@ -46,7 +52,11 @@ func (s *stream) name() string {
 // run ends when finish was called and everything is out, or the files were closed.
 func (s *stream) run() {
 	defer close(s.ended)
+	defer s.repaired()
 	s.task.hub.awaitResumed(func() bool { return !s.finishing.Load() && s.task.sup.watched() })
+	if log := s.task.log; log != nil && log.repair != nil && s.repair == nil {
+		<-log.repair
+	}
 	source := s.fifo
 	if s.master != nil {
 		source = s.master
@@ -108,6 +118,9 @@ func (s *stream) move(w *tools, last bool) {
 			flush = true
 		}
 		if len(text) == 0 {
+			if s.redo != nil {
+				s.finishIntent(w, nil)
+			}
 			if moved > 0 {
 				continue
 			}
@@ -191,6 +204,7 @@ func (s *stream) logPortion(w *tools, log *logFile, text []byte, flush bool) int
 func (s *stream) finishIntent(w *tools, text []byte) int {
 	r := s.redo
 	s.redo = nil
+	defer s.repaired()
 	if r.bytes > len(text) { // nobody held the FIFO for a while and its content is gone
 		s.slot.drop()
 		return 0
@@ -206,6 +220,14 @@ func (s *stream) finishIntent(w *tools, text []byte) int {
 		s.slot.logged()
 	}
 	return r.bytes
+}
+
+// repaired lets the task's other stream write to the log.
+func (s *stream) repaired() {
+	if s.repair != nil {
+		close(s.repair)
+		s.repair = nil
+	}
 }
 
 func (s *stream) lost(log *logFile, err error) {
