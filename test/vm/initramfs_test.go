@@ -47,6 +47,7 @@ func initramfs(t *testing.T, bin, tests string, k kernel) string {
 	a.folder("etc")
 	a.add("etc/passwd", 0o100644, []byte("root:x:0:0:root:/root:/bin/sh\n"))
 	a.add("etc/group", 0o100644, []byte("root:x:0:\n"))
+	a.add("etc/protocols", 0o100644, []byte("icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nsctp 132 SCTP\n"))
 	a.add("TRAILER!!!", 0, nil)
 	if err := a.w.Flush(); err != nil {
 		t.Fatal(err)

@@ -292,10 +292,12 @@ check_nothing_left() {
 	[ ! -e /run/pier ]
 }
 
-# room runs the tests of one package.
+# room runs the tests of one package; of custody those that kill the supervisor, for all of them take minutes here.
 room() {
+	local which=.
+	[ "$1" != custody ] || which=SupervisorKilled
 	cd /tests
-	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 110s
+	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 110s -test.run "$which"
 }
 
 if [ "$1" != all ]; then
@@ -305,6 +307,7 @@ if [ "$1" != all ]; then
 fi
 # report runs one check: its name and what to run.
 report() {
+	case "$1" in ${checks:-*}) ;; *) return ;; esac # set by PIER_VM_CHECKS
 	echo "CHECK $1"
 	local begin took result=0 name=$1
 	shift
@@ -316,7 +319,7 @@ report() {
 	else
 		tail -n 300 /run/check.log | sed 's/^/  /'
 		echo "--- pierd's log ends"
-		tail -n 15 /run/pierd.log | sed 's/^/  /'
+		[ ! -e /run/pierd.log ] || tail -n 15 /run/pierd.log | sed 's/^/  /'
 		echo "FAIL $name $took s"
 	fi
 }
