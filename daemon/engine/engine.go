@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/meter"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image"
@@ -60,6 +61,7 @@ type Engine struct {
 	steps *stepTable
 	// filters keeps compiled seccomp programs: nearly all containers share one.
 	filters process.Filters
+	meter   *meter.Meter
 }
 
 // Open reads the records, compares them with the processes that custody found, and brings both together: what runs is
@@ -94,6 +96,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		steps:    newStepTable(),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.meter = meter.New(measured{e})
 	exits := o.Custody.Exits()
 	if err := e.reconcile(ctx); err != nil {
 		e.cancel()

@@ -11,8 +11,6 @@ import (
 var operationsNotServed = map[string]string{
 	"GET /containers/{id}/changes": "ContainerChanges",
 	"GET /containers/{id}/export":  "ContainerExport",
-	"GET /containers/{id}/stats":   "ContainerStats",
-	"POST /containers/{id}/update": "ContainerUpdate",
 	"GET /containers/{id}/archive": "ContainerArchive", // HEAD too: ContainerArchiveInfo
 	"PUT /containers/{id}/archive": "PutContainerArchive",
 	"POST /commit":                 "ImageCommit",

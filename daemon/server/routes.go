@@ -26,6 +26,7 @@ func (s *Server) routes() map[string]handler {
 		"POST /containers/prune":         s.containerPrune,
 		"GET /containers/{id}/json":      s.containerInspect,
 		"GET /containers/{id}/top":       s.containerTop,
+		"GET /containers/{id}/stats":     s.containerStats,
 		"GET /containers/{id}/logs":      s.containerLogs,
 		"GET /containers/{id}/attach/ws": s.containerAttachWebsocket,
 		"POST /containers/{id}/attach":   s.containerAttach,
@@ -37,6 +38,7 @@ func (s *Server) routes() map[string]handler {
 		"POST /containers/{id}/unpause":  s.containerUnpause,
 		"POST /containers/{id}/wait":     s.containerWait,
 		"POST /containers/{id}/resize":   s.containerResize,
+		"POST /containers/{id}/update":   s.containerUpdate,
 		"POST /containers/{id}/rename":   s.containerRename,
 		"DELETE /containers/{id}":        s.containerRemove,
 

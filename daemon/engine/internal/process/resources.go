@@ -23,6 +23,19 @@ func resources(h *container.HostConfig) (*specs.LinuxResources, error) {
 	return r, nil
 }
 
+// Limits is what the cgroup of a container that runs bounds from now on: all that may change.
+func Limits(h *container.HostConfig) (*specs.LinuxResources, error) {
+	r, err := resources(h)
+	if err != nil {
+		return nil, err
+	}
+	if p := h.PidsLimit; p != nil && *p <= 0 {
+		none := int64(-1)
+		r.Pids = &specs.LinuxPids{Limit: &none}
+	}
+	return r, nil
+}
+
 func memory(r *container.Resources) *specs.LinuxMemory {
 	var m specs.LinuxMemory
 	if r.Memory > 0 {

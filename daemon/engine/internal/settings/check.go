@@ -218,8 +218,8 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 	if h.AutoRemove && !h.RestartPolicy.IsNone() {
 		return refuse("can't create 'AutoRemove' container with restart policy")
 	}
-	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
-		return refuse("%w", err)
+	if err := checkRestart(h.RestartPolicy); err != nil {
+		return err
 	}
 	switch {
 	case !h.IpcMode.Valid():
@@ -291,6 +291,13 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 		}
 	}
 	return notYet(h)
+}
+
+func checkRestart(p container.RestartPolicy) error {
+	if err := container.ValidateRestartPolicy(p); err != nil {
+		return refuse("%w", err)
+	}
+	return nil
 }
 
 // notYet names what is asked for and does not exist here, instead of running a container without it.

@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/moby/moby/api/types/container"
+
+	"pier/api/shim"
+	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/settings"
+	"pier/lib/errkind"
+)
+
+// Update changes limits and the restart policy of a container, at once where it runs. Fields that are not set stay. A
+// limit that does not go with the others, or that the kernel refuses, leaves everything as it was.
+func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateConfig) (warnings []string, err error) {
+	e := rs.e
+	c, err := e.index.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	err = c.do(ctx, func() error {
+		r := c.row()
+		host, err := settings.Clone(r.Host)
+		if err != nil {
+			return err
+		}
+		if warnings, err = settings.Update(host, u, e.host); err != nil {
+			return err
+		}
+		next := *r
+		next.Host = host
+		if r.Life.State.Alive() {
+			if err := e.limit(ctx, c.id, host); err != nil {
+				return err
+			}
+		}
+		if err := e.save(&next); err != nil {
+			if r.Life.State.Alive() {
+				_ = e.limit(ctx, c.id, r.Host)
+			}
+			return err
+		}
+		c.change(func(r *row) { r.Host = host })
+		e.say(c, "update", nil)
+		return nil
+	})
+	return warnings, err
+}
+
+// limit gives the cgroup of a container that runs all its limits.
+func (e *Engine) limit(ctx context.Context, id string, h *container.HostConfig) error {
+	limits, err := process.Limits(h)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(limits)
+	if err != nil {
+		return errkind.New(errkind.Internal, "container %s: %w", id, err)
+	}
+	if err := e.o.Custody.Update(context.WithoutCancel(ctx), shim.Update{ID: id, Resources: body}); err != nil {
+		return errkind.New(errkind.Of(err), "Cannot update container %s: %w", id, err)
+	}
+	return nil
+}
