@@ -25,6 +25,7 @@ import (
 	"pier/daemon/store/record"
 	"pier/daemon/volume"
 	"pier/kernel/memory"
+	"pier/kernel/probe"
 	"pier/lib/atomicfile"
 	"pier/lib/errkind"
 	"pier/lib/feed"
@@ -56,6 +57,9 @@ type Daemon struct {
 // pierd left running. It listens nowhere yet. On an error everything is closed again; containers run on.
 func Open(ctx context.Context, c Config, log *slog.Logger) (_ *Daemon, err error) {
 	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if err := probe.Require("Pier", probe.Oldest()); err != nil {
 		return nil, err
 	}
 	d := &Daemon{config: c, log: log}
