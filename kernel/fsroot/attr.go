@@ -45,3 +45,34 @@ func Finish(f *os.File, uid, gid int, mode os.FileMode, mtime time.Time) error {
 	})
 	return pathError("set attributes", f.Name(), err)
 }
+
+// FS says what matters of the file system on which an open file lies.
+type FS struct {
+	ReadOnly bool // the file system, or the mount through which the file was opened, refuses writes
+	// Kernel is set for those whose files are no files but doors into the kernel: proc, sysfs, cgroup and the like. Their
+	// sizes are not true, and reading one may block or do something.
+	Kernel bool
+}
+
+// FSOf describes the file system of f, which may be open with OPath.
+func FSOf(f *os.File) (FS, error) {
+	var st unix.Statfs_t
+	if err := fd.With(f, func(n int) error { return unix.Fstatfs(n, &st) }); err != nil {
+		return FS{}, pathError("statfs", f.Name(), err)
+	}
+	out := FS{ReadOnly: st.Flags&unix.MS_RDONLY != 0}
+	switch uint32(st.Type) {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEVPTS_SUPER_MAGIC,
+		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC, unix.BPF_FS_MAGIC, unix.PSTOREFS_MAGIC,
+		unix.EFIVARFS_MAGIC, unix.NSFS_MAGIC, unix.SELINUX_MAGIC, unix.BINFMTFS_MAGIC, unix.RDTGROUP_SUPER_MAGIC,
+		mqueueMagic, configfsMagic:
+		out.Kernel = true
+	}
+	return out, nil
+}
+
+// File systems that the unix package has no names for.
+const (
+	mqueueMagic   = 0x19800202
+	configfsMagic = 0x62656570
+)
