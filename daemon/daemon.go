@@ -24,6 +24,7 @@ import (
 	"pier/daemon/server"
 	"pier/daemon/store/record"
 	"pier/daemon/volume"
+	"pier/kernel/cgroup"
 	"pier/kernel/memory"
 	"pier/kernel/probe"
 	"pier/lib/atomicfile"
@@ -254,7 +255,7 @@ func (d *Daemon) Destroy(ctx context.Context) error {
 	err := errors.Join(d.stopContainers(ctx), d.networks.Destroy(ctx))
 	d.networks = nil // closed with its bridges
 	err = errors.Join(err, d.close())
-	return errors.Join(err, removeCgroup(d.config.CgroupParent))
+	return errors.Join(err, cgroup.Remove(d.config.CgroupParent))
 }
 
 // stopContainers stops everything that runs, side by side.

@@ -384,6 +384,15 @@ func (c *Cgroup) Delete() error {
 	return nil
 }
 
+// Remove is Delete for a path of which perhaps only some hierarchies have a directory.
+func Remove(path string) error {
+	c, err := locate(path)
+	if err != nil {
+		return err
+	}
+	return c.Delete()
+}
+
 func removeTree(dir string) error {
 	err := unix.Rmdir(dir)
 	switch err {
