@@ -16,7 +16,7 @@ import (
 // rooms are the packages whose own tests run in the machine too: those that ask most of the kernel.
 var rooms = []string{
 	"pier/kernel/cgroup", "pier/kernel/fsroot", "pier/kernel/link", "pier/kernel/mount", "pier/kernel/nft", "pier/kernel/pidfd",
-	"pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody", "pier/daemon/network",
+	"pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
 }
 
 // TestDebian runs testdata/checks.sh on Debian's kernels, on both at once. PIER_VM_CHECKS, a shell pattern such as

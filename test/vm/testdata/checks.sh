@@ -292,12 +292,13 @@ check_nothing_left() {
 	[ ! -e /run/pier ]
 }
 
-# room runs the tests of one package; of custody those that kill the supervisor, for all of them take minutes here.
+# room runs the tests of one package; of custody the one whose crashes come at every moment, for all of them take
+# minutes here. What is skipped counts on a fast machine.
 room() {
 	local which=.
-	[ "$1" != custody ] || which=SupervisorKilled
+	[ "$1" != custody ] || which=SupervisorKilledWhileWriting
 	cd /tests
-	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 110s -test.run "$which"
+	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which" -test.skip TestExecTerminal
 }
 
 if [ "$1" != all ]; then
@@ -312,7 +313,7 @@ report() {
 	local begin took result=0 name=$1
 	shift
 	begin=$(cut -d' ' -f1 /proc/uptime)
-	timeout 120 sh "$0" "$@" >/run/check.log 2>&1 </dev/null || result=$?
+	timeout 160 sh "$0" "$@" >/run/check.log 2>&1 </dev/null || result=$?
 	took=$(awk -v b="$begin" '{ printf "%.1f", $1 - b }' /proc/uptime)
 	if [ $result = 0 ]; then
 		echo "PASS $name $took s"
