@@ -96,6 +96,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 
 // start launches the process and tells the life cycle how that went.
 func (e *Engine) start(c *ctr, ref string) error {
+	c.files.Wait(filesPatience)
 	c.released.Wait()
 	task, err := e.launch(c)
 	if err != nil {
@@ -169,6 +170,7 @@ func (e *Engine) delete(c *ctr) error {
 		if err != nil && !errkind.Is(err, errkind.NotFound) && e.ctx.Err() == nil {
 			e.o.Log.Warn("task not forgotten", "container", c.id, "error", err)
 		}
+		c.files.Wait(filesPatience)
 		c.released.Wait()
 		e.sweep(c.id)
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/opencontainers/go-digest"
 
+	"pier/daemon/engine/internal/files"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/clock"
@@ -61,6 +62,7 @@ type ctr struct {
 	probe   *prober     // running health check, or nil
 	root    *os.File    // the mounted root, kept so that its unmounting is on nobody's path; or nil
 
+	files    files.Keep     // open views of its files, opened by the worker; a new start waits for them
 	released sync.WaitGroup // background cleaning after an exit; a new start waits for it
 
 	mu      sync.Mutex // guards what follows

@@ -130,6 +130,9 @@ func (e *Engine) Streams() *Streams { return &Streams{e} }
 // Execs returns the execs.
 func (e *Engine) Execs() *Execs { return &Execs{e} }
 
+// Files returns the containers' files.
+func (e *Engine) Files() *Files { return &Files{e} }
+
 // Close ends what the engine does in the background and waits for it. Containers run on.
 func (e *Engine) Close() error {
 	e.cancel()
@@ -148,6 +151,7 @@ func (e *Engine) Close() error {
 		})
 		<-done
 		c.closeStreams(true)
+		c.files.Wait(0)
 		c.released.Wait()
 	}
 	e.bg.Wait()

@@ -170,6 +170,11 @@ func (s *Store) Create(ctx context.Context, config []byte, layers []digest.Diges
 	if err != nil {
 		return nil, err
 	}
+	return s.create(ctx, config, layers, "", names)
+}
+
+// create is Create with canonical names and the image that this one was made from, "" for none.
+func (s *Store) create(ctx context.Context, config []byte, layers []digest.Digest, parent digest.Digest, names []string) (*Image, error) {
 	i, err := newImage(config)
 	if err != nil {
 		return nil, err
@@ -177,6 +182,7 @@ func (s *Store) Create(ctx context.Context, config []byte, layers []digest.Diges
 	if err := checkChain(i, layers); err != nil {
 		return nil, err
 	}
+	i.Parent = parent
 	i.Layers = append([]digest.Digest(nil), layers...)
 	if n := len(layers); n > 0 {
 		i.Chain = layers[n-1]

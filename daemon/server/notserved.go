@@ -9,11 +9,6 @@ import (
 // operationsNotServed are the operations of the published API description that this version of Pier does not have.
 // They answer 501 with their name, so that nobody takes them for a wrong path.
 var operationsNotServed = map[string]string{
-	"GET /containers/{id}/changes": "ContainerChanges",
-	"GET /containers/{id}/export":  "ContainerExport",
-	"GET /containers/{id}/archive": "ContainerArchive", // HEAD too: ContainerArchiveInfo
-	"PUT /containers/{id}/archive": "PutContainerArchive",
-	"POST /commit":                 "ImageCommit",
 	"GET /images/search":           "ImageSearch",
 	"PUT /volumes/{name}":          "VolumeUpdate",
 	"GET /plugins/privileges":      "GetPluginPrivileges",

@@ -42,6 +42,12 @@ func (s *Server) routes() map[string]handler {
 		"POST /containers/{id}/rename":   s.containerRename,
 		"DELETE /containers/{id}":        s.containerRemove,
 
+		"GET /containers/{id}/archive": s.containerArchiveGet, // HEAD too
+		"PUT /containers/{id}/archive": s.containerArchivePut,
+		"GET /containers/{id}/export":  s.containerExport,
+		"GET /containers/{id}/changes": s.containerChanges,
+		"POST /commit":                 s.commit,
+
 		"POST /containers/{id}/exec": s.execCreate,
 		"POST /exec/{id}/start":      s.execStart,
 		"POST /exec/{id}/resize":     s.execResize,

@@ -193,6 +193,19 @@ func (r *Root) At(name string) (*Node, error) {
 	return &Node{f: file(n, name), name: name}, nil
 }
 
+// NodeOf makes a Node of an open file, which stays the caller's.
+func NodeOf(f *os.File) (*Node, error) {
+	n := -1
+	err := fd.With(f, func(num int) (err error) {
+		n, err = unix.FcntlInt(uintptr(num), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, pathError("duplicate", f.Name(), err)
+	}
+	return &Node{f: file(n, f.Name()), name: f.Name()}, nil
+}
+
 // Close releases the Node.
 func (n *Node) Close() error { return n.f.Close() }
 

@@ -1,0 +1,242 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/go-digest"
+
+	"pier/daemon/engine/internal/files"
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
+	"pier/daemon/image"
+	"pier/daemon/image/layer"
+	"pier/kernel/fsroot"
+	"pier/lib/errkind"
+)
+
+// Files are the containers' files, seen from outside: with all volumes, binds and, while it runs, whatever else its
+// processes see. A path in a container that does not exist is NotFound, in Docker's words.
+type Files struct{ e *Engine }
+
+// filesPatience is how long a start waits for those who read or write a container's files.
+const filesPatience = 10 * time.Second
+
+// placeholders are what a start makes to mount its own things on. They are no work of the container's.
+var placeholders = [...]string{"/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}
+
+// view opens a container's files. The worker opens it, so that the container neither starts nor ends meanwhile.
+func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, err error) {
+	if c, err = e.index.find(ref); err != nil {
+		return nil, nil, err
+	}
+	for range 100 {
+		err = c.do(context.WithoutCancel(ctx), func() (err error) {
+			r := c.row()
+			if r.Life.State.Alive() {
+				v, err = c.files.Running(ctx, r.Pid, r.StartTime)
+				return err
+			}
+			c.released.Wait() // its last mounts
+			v, err = c.files.Still(ctx, func() (files.Still, error) { return e.still(r) })
+			return err
+		})
+		if !c.row().Life.State.Alive() || !errkind.Is(err, errkind.NotFound) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond) // the process has just ended, and its end is about to be recorded
+	}
+	return v, c, err
+}
+
+func (e *Engine) still(r *row) (files.Still, error) {
+	root, err := e.mountRoot(r)
+	if err != nil {
+		return files.Still{}, err
+	}
+	undo := func() {
+		for _, m := range r.Mounts {
+			if m.Name != "" {
+				_ = e.o.Volumes.Unmount(r.ID, m.Name)
+			}
+		}
+	}
+	mounts, err := e.mountVolumes(context.WithoutCancel(e.ctx), r, root)
+	if err != nil {
+		undo()
+		_ = root.Close()
+		return files.Still{}, err
+	}
+	own := map[string]string{}
+	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
+		own["/etc/"+name] = filepath.Join(e.dir(r.ID), name)
+	}
+	return files.Still{Root: root, Mounts: mounts, Files: own, ReadOnly: r.Host.ReadonlyRootfs, Undo: undo}, nil
+}
+
+// fileError words what went wrong at name.
+func fileError(err error, ref, name string) error {
+	if errors.Is(err, fs.ErrNotExist) && !errkind.Is(err, errkind.NotFound) {
+		return errkind.New(errkind.NotFound, "Could not find the file %s in container %s", name, ref)
+	}
+	return err
+}
+
+// Stat describes one path, see files.Stat.
+func (f *Files) Stat(ctx context.Context, ref, name string) (container.PathStat, error) {
+	v, _, err := f.e.view(ctx, ref)
+	if err != nil {
+		return container.PathStat{}, err
+	}
+	defer v.Close()
+	s, err := files.Stat(v.Root, name)
+	return s, fileError(err, ref, name)
+}
+
+// Read returns a tar of what is at name: the folder with all that is in it, under its own name, or one file. The caller
+// closes it. Where the container is started or removed meanwhile, reading fails once that has waited for a while.
+func (f *Files) Read(ctx context.Context, ref, name string) (container.PathStat, io.ReadCloser, error) {
+	v, c, err := f.e.view(ctx, ref)
+	if err != nil {
+		return container.PathStat{}, nil, err
+	}
+	s, err := files.Stat(v.Root, name)
+	if err != nil {
+		v.Close()
+		return s, nil, fileError(err, ref, name)
+	}
+	o := files.PackOptions{Source: files.Clean(name), Name: s.Name}
+	if v.Running && path.Clean(o.Source) == "/" && !settings.Mounted(c.row().Mounts, "/dev") {
+		o.Hollow = []string{"dev"} // as Docker shows it
+	}
+	f.e.say(c, "archive-path", nil)
+	return s, v.Pipe(o), nil
+}
+
+// WriteOptions tune Write.
+type WriteOptions struct {
+	KeepKinds bool // refuse to replace a folder by something else, or something else by a folder
+	AsUser    bool // give everything to the container's user, where it has one
+}
+
+// Write unpacks a tar, compressed or not, in the folder name, which must exist (Invalid: it is none; it lies on a file
+// system that is read-only there).
+func (f *Files) Write(ctx context.Context, ref, name string, archive io.Reader, o WriteOptions) error {
+	v, c, err := f.e.view(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	dir, readOnly, err := files.Folder(v.Root, name)
+	if err != nil {
+		return fileError(err, ref, name)
+	}
+	r := c.row()
+	switch {
+	case readOnly && settings.Mounted(r.Mounts, dir):
+		return errkind.New(errkind.Invalid, "mounted volume is marked read-only")
+	case readOnly:
+		return errkind.New(errkind.Invalid, "container rootfs is marked read-only")
+	}
+	unpack := files.UnpackOptions{KeepKinds: o.KeepKinds}
+	if o.AsUser && r.Config.User != "" {
+		if unpack.Owner, err = files.User(v.Root, r.Config.User); err != nil {
+			return err
+		}
+	}
+	if err := v.Unpack(archive, dir, unpack); err != nil {
+		return err
+	}
+	f.e.say(c, "extract-to-dir", nil)
+	return nil
+}
+
+// Export writes a tar of the container's own file system, without what is mounted in it.
+func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
+	e := f.e
+	c, err := e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	up, err := e.o.Layers.Writable(c.id)
+	if err != nil {
+		return err
+	}
+	// A second overlay that only reads: of the same folders, the container's own among them.
+	root, err := e.o.Layers.Mount(c.row().Chain, nil, layer.MountOptions{ReadOnly: true, ExtraLowers: []string{up.Upper}})
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	e.say(c, "export", nil)
+	return files.Pack(ctx, w, fsroot.FromFile(root), files.PackOptions{Source: "/", Seconds: true})
+}
+
+// Changes lists what the container changed of its image.
+func (f *Files) Changes(ctx context.Context, ref string) ([]layer.Change, error) {
+	c, err := f.e.index.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	up, err := f.e.o.Layers.Writable(c.id)
+	if err != nil {
+		return nil, err
+	}
+	return f.e.o.Layers.Changes(ctx, c.row().Chain, up.Upper, placeholders[:])
+}
+
+// CommitOptions describe the image that Commit makes.
+type CommitOptions struct {
+	Ref             string // name of the image, "" for none
+	Author, Comment string
+	Pause           bool // freeze the container while its files are copied
+	Config          dockerspec.DockerOCIImageConfig
+}
+
+// Commit makes an image of the container's own file system.
+func (f *Files) Commit(ctx context.Context, ref string, o CommitOptions) (digest.Digest, error) {
+	e := f.e
+	c, err := e.index.find(ref)
+	if err != nil {
+		return "", err
+	}
+	r := c.row()
+	changes, err := f.copyUpper(ctx, c, o.Pause)
+	if err != nil {
+		return "", err
+	}
+	img, err := e.o.Images.Commit(ctx, changes, image.CommitOptions{
+		Parent: r.Image, Config: o.Config, Ref: o.Ref, Author: o.Author, Comment: o.Comment, CreatedBy: strings.Join(r.Config.Cmd, " "),
+	})
+	if err != nil {
+		return "", err
+	}
+	e.say(c, "commit", map[string]string{"comment": o.Comment, "imageID": img.ID.String(), "imageRef": o.Ref})
+	return img.ID, nil
+}
+
+// copyUpper copies the container's changes, frozen for no longer than that takes.
+func (f *Files) copyUpper(ctx context.Context, c *ctr, pause bool) (*layer.Copy, error) {
+	e := f.e
+	up, err := e.o.Layers.Writable(c.id)
+	if err != nil {
+		return nil, err
+	}
+	if pause && c.row().Life.State == lifecycle.Running {
+		switch err := e.Containers().Pause(ctx, c.id); {
+		case err == nil:
+			defer func() { _ = e.Containers().Unpause(context.WithoutCancel(ctx), c.id) }()
+		case c.row().Life.State == lifecycle.Running:
+			return nil, err
+		}
+	}
+	return e.o.Layers.CopyUpper(ctx, up.Upper, placeholders[:])
+}
