@@ -35,8 +35,9 @@ func commands() []command {
 		{"logs", groupCommon, newLogs}, {"version", groupCommon, newVersion}, {"info", groupCommon, newInfo},
 		{"env", groupCommon, newEnv},
 
-		{"attach", groupMore, newAttach}, {"create", groupMore, newCreate}, {"events", groupMore, newEvents},
-		{"history", groupMore, newHistory}, {"import", groupMore, newImport}, {"inspect", groupMore, newInspect},
+		{"attach", groupMore, newAttach}, {"commit", groupMore, newCommit}, {"cp", groupMore, newCp},
+		{"create", groupMore, newCreate}, {"diff", groupMore, newDiff}, {"events", groupMore, newEvents},
+		{"export", groupMore, newExport}, {"history", groupMore, newHistory}, {"import", groupMore, newImport}, {"inspect", groupMore, newInspect},
 		{"kill", groupMore, newKill}, {"load", groupMore, newLoad}, {"pause", groupMore, newPause},
 		{"port", groupMore, newPort}, {"rename", groupMore, newRename}, {"restart", groupMore, newRestart},
 		{"rm", groupMore, newRm}, {"rmi", groupMore, newRmi}, {"save", groupMore, newSave}, {"start", groupMore, newStart},
@@ -215,7 +216,7 @@ func newContainerGroup(a *app) *cobra.Command {
 	rm := newRm(a)
 	rm.Aliases = []string{"remove"}
 	inspect := newInspectOf(a, "container")
-	return group("container", "Manage containers", newAttach(a), newCreate(a), newExec(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
+	return group("container", "Manage containers", newAttach(a), newCommit(a), newCp(a), newCreate(a), newDiff(a), newExec(a), newExport(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
 		newPort(a), a.pruning("container prune", "Remove all stopped containers", "all stopped containers", pruneContainers), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStop(a), newTop(a), newUnpause(a), newWait(a))
 }
 

@@ -31,7 +31,8 @@ type Files struct{ e *Engine }
 const filesPatience = 10 * time.Second
 
 // placeholders are what a start makes to mount its own things on. They are no work of the container's.
-var placeholders = [...]string{"/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}
+var placeholders = [...]string{"/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc", "/sys", "/sys/fs", "/sys/fs/cgroup", "/etc/hostname",
+	"/etc/hosts", "/etc/resolv.conf"}
 
 // view opens a container's files. The worker opens it, so that the container neither starts nor ends meanwhile.
 func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, err error) {
@@ -84,7 +85,7 @@ func (e *Engine) still(r *row) (files.Still, error) {
 
 // fileError words what went wrong at name.
 func fileError(err error, ref, name string) error {
-	if errors.Is(err, fs.ErrNotExist) && !errkind.Is(err, errkind.NotFound) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return errkind.New(errkind.NotFound, "Could not find the file %s in container %s", name, ref)
 	}
 	return err

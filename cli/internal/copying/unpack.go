@@ -1,0 +1,151 @@
+package copying
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"pier/lib/errkind"
+)
+
+// Unpack makes in the local folder dir what an archive holds, its entries called to instead of from. owners: they keep
+// their owners, which takes root; else they are the caller's. Devices and pipes are left out and returned by name. An
+// entry that leads out of dir is an error.
+func Unpack(archive io.Reader, dir, from, to string, owners bool) (skipped []string, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	u := &unpacker{root: root, dir: dir, owners: owners}
+	tr := tar.NewReader(archive)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return u.skipped, u.finish()
+		}
+		if err != nil {
+			return nil, err
+		}
+		h.Name = Rename(h.Name, from, to)
+		if h.Typeflag == tar.TypeLink {
+			h.Linkname = Rename(h.Linkname, from, to)
+		}
+		if err := u.entry(h, tr); err != nil {
+			return nil, fmt.Errorf("unpack %s: %w", h.Name, err)
+		}
+	}
+}
+
+type unpacker struct {
+	root    *os.Root
+	dir     string
+	owners  bool
+	skipped []string
+	dirs    []*tar.Header // their attributes are set when nothing more is made in them
+}
+
+// inside cleans an entry's name.
+func inside(name string) (string, error) {
+	clean := path.Clean(strings.TrimLeft(name, "/"))
+	if clean == ".." || strings.HasPrefix(clean, "../") {
+		return "", errkind.New(errkind.Invalid, "it leads out of the destination")
+	}
+	return clean, nil
+}
+
+func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
+	name, err := inside(h.Name)
+	if err != nil {
+		return err
+	}
+	if name == "." {
+		return nil // the destination keeps its own attributes
+	}
+	h.Name = name
+	isDir := h.Typeflag == tar.TypeDir
+	fi, err := u.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case fi.IsDir() && !isDir:
+		return errkind.New(errkind.Invalid, "cannot overwrite directory %q with non-directory %q", path.Join(u.dir, name), u.dir)
+	case !fi.IsDir() && isDir:
+		return errkind.New(errkind.Invalid, "cannot overwrite non-directory %q with directory %q", path.Join(u.dir, name), u.dir)
+	case !isDir:
+		if err := u.root.Remove(name); err != nil {
+			return err
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		if fi == nil {
+			if err := u.root.Mkdir(name, 0o700); err != nil {
+				return err
+			}
+		}
+		u.dirs = append(u.dirs, h)
+		return nil
+	case tar.TypeReg, tar.TypeGNUSparse:
+		return u.regular(h, content)
+	case tar.TypeLink:
+		target, err := inside(h.Linkname)
+		if err != nil {
+			return err
+		}
+		return u.root.Link(target, name)
+	case tar.TypeSymlink:
+		if err := u.root.Symlink(h.Linkname, name); err != nil || !u.owners {
+			return err
+		}
+		return u.root.Lchown(name, h.Uid, h.Gid)
+	}
+	u.skipped = append(u.skipped, name)
+	return nil
+}
+
+func (u *unpacker) regular(h *tar.Header, content io.Reader) (err error) {
+	f, err := u.root.OpenFile(h.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, content)
+	if err == nil && u.owners {
+		err = f.Chown(h.Uid, h.Gid)
+	}
+	if err == nil {
+		err = f.Chmod(h.FileInfo().Mode())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return u.root.Chtimes(h.Name, time.Time{}, h.ModTime)
+}
+
+func (u *unpacker) finish() error {
+	for i := len(u.dirs) - 1; i >= 0; i-- { // those inside first
+		h := u.dirs[i]
+		if u.owners {
+			if err := u.root.Lchown(h.Name, h.Uid, h.Gid); err != nil {
+				return err
+			}
+		}
+		if err := u.root.Chmod(h.Name, h.FileInfo().Mode()); err != nil {
+			return err
+		}
+		if err := u.root.Chtimes(h.Name, time.Time{}, h.ModTime); err != nil {
+			return err
+		}
+	}
+	return nil
+}
