@@ -41,8 +41,8 @@ func commands() []command {
 		{"kill", groupMore, newKill}, {"load", groupMore, newLoad}, {"pause", groupMore, newPause},
 		{"port", groupMore, newPort}, {"rename", groupMore, newRename}, {"restart", groupMore, newRestart},
 		{"rm", groupMore, newRm}, {"rmi", groupMore, newRmi}, {"save", groupMore, newSave}, {"start", groupMore, newStart},
-		{"stop", groupMore, newStop}, {"tag", groupMore, newTag}, {"top", groupMore, newTop},
-		{"unpause", groupMore, newUnpause}, {"wait", groupMore, newWait},
+		{"stats", groupMore, newStats}, {"stop", groupMore, newStop}, {"tag", groupMore, newTag}, {"top", groupMore, newTop},
+		{"unpause", groupMore, newUnpause}, {"update", groupMore, newUpdate}, {"wait", groupMore, newWait},
 
 		{"container", groupManage, newContainerGroup}, {"image", groupManage, newImageGroup},
 		{"network", groupManage, newNetworkGroup}, {"volume", groupManage, newVolumeGroup}, {"system", groupManage, newSystemGroup},
@@ -217,7 +217,7 @@ func newContainerGroup(a *app) *cobra.Command {
 	rm.Aliases = []string{"remove"}
 	inspect := newInspectOf(a, "container")
 	return group("container", "Manage containers", newAttach(a), newCommit(a), newCp(a), newCreate(a), newDiff(a), newExec(a), newExport(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
-		newPort(a), a.pruning("container prune", "Remove all stopped containers", "all stopped containers", pruneContainers), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStop(a), newTop(a), newUnpause(a), newWait(a))
+		newPort(a), a.pruning("container prune", "Remove all stopped containers", "all stopped containers", pruneContainers), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStats(a), newStop(a), newTop(a), newUnpause(a), newUpdate(a), newWait(a))
 }
 
 func newImageGroup(a *app) *cobra.Command {

@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"pier/cli/internal/request"
+	"pier/client"
+)
+
+func newUpdate(a *app) *cobra.Command {
+	var limits request.Limits
+	cmd := &cobra.Command{
+		Use: "update [OPTIONS] CONTAINER [CONTAINER...]", Short: "Update configuration of one or more containers", Args: minArgs(1),
+		ValidArgsFunction: a.completeContainers(true), Example: "  pier update --memory 512m --memory-swap 1g --restart unless-stopped web",
+	}
+	limits.Register(cmd.Flags())
+	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+		if cmd.Flags().NFlag() == 0 {
+			return invalid("you must provide one or more flags when using this command")
+		}
+		u, err := limits.Request()
+		if err != nil {
+			return err
+		}
+		return a.each(args, func(ref string) error {
+			warnings, err := c.Resources().Update(ctx, ref, u)
+			for _, w := range warnings {
+				a.warnf("%s", w)
+			}
+			return err
+		})
+	})
+	return cmd
+}

@@ -1,0 +1,53 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+// Resources are what containers use and what they may use.
+type Resources struct{ c *Client }
+
+// Resources returns the operations on the resources of containers.
+func (c *Client) Resources() Resources { return Resources{c} }
+
+// Stats returns one sample of what it uses, measured against another taken just before (GET /containers/{id}/stats).
+func (s Resources) Stats(ctx context.Context, ref string) (container.StatsResponse, error) {
+	var out container.StatsResponse
+	err := s.c.call(ctx, request{method: "GET", path: at(ref, "stats"), query: values("stream", "0")}, &out)
+	return out, err
+}
+
+// Follow gives a sample every second to f until f fails, the container is gone (nil) or ctx ends.
+func (s Resources) Follow(ctx context.Context, ref string, f func(container.StatsResponse) error) error {
+	body, _, err := s.c.stream(ctx, request{method: "GET", path: at(ref, "stats"), query: values("stream", "1")})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	samples := json.NewDecoder(body)
+	for {
+		var sample container.StatsResponse
+		switch err := samples.Decode(&sample); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := f(sample); err != nil {
+			return err
+		}
+	}
+}
+
+// Update changes limits and the restart policy (POST /containers/{id}/update); fields that are not set stay.
+func (s Resources) Update(ctx context.Context, ref string, u container.UpdateConfig) (warnings []string, err error) {
+	var out container.UpdateResponse
+	err = s.c.call(ctx, request{method: "POST", path: at(ref, "update"), body: u}, &out)
+	return out.Warnings, err
+}
