@@ -100,7 +100,7 @@ func (e *Engine) start(c *ctr, ref string) error {
 	c.released.Wait()
 	task, err := e.launch(c)
 	if err != nil {
-		code, err := startError(c.row(), err)
+		code, err := process.StartError(c.row().Config, err)
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.StartFailed, Code: code, Error: err.Error()}, ref)
 		c.closeStreams(false)
 		return err

@@ -9,6 +9,8 @@ import (
 	"github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/daemon/engine/internal/process"
 )
 
 // CreateRequest is what POST /containers/create asks for, decoded. Create copies what it keeps; the caller's structs are
@@ -101,8 +103,8 @@ type StepRequest struct {
 
 // Exit codes that Docker's clients know for a process that never ran.
 const (
-	ExitNotFound      = 127
-	ExitNotExecutable = 126
+	ExitNotFound      = process.ExitNotFound
+	ExitNotExecutable = process.ExitNotExecutable
 )
 
 // WaitResult is one answer of Wait. Err is set where waiting failed after it had begun.

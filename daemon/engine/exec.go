@@ -247,8 +247,8 @@ func failedStream(tty bool, err error) *Stream {
 func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) error {
 	r := x.c.row()
 	fail := func(err error) error {
-		code, err := explain("OCI runtime exec failed: exec failed: unable to start container process", x.want.Cmd[0], err)
-		if code == exitUnstarted {
+		code, err := process.Explain("OCI runtime exec failed: exec failed: unable to start container process", x.want.Cmd[0], err)
+		if code == process.ExitUnstarted {
 			code = ExitNotExecutable
 		}
 		if x.finish(code) {

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/selection"
 	"pier/daemon/engine/internal/settings"
 )
 
@@ -21,7 +22,7 @@ import (
 // or value is Invalid; a before or since that does not exist is NotFound.
 func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
 	e := cs.e
-	f, err := e.listFilter(o)
+	f, err := selection.Parse(o.Filters, !o.All && o.Limit <= 0, selection.Sources{Images: e.o.Images, Created: e.created})
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,8 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 	out := []container.Summary{}
 	for _, c := range all {
 		r := c.row()
-		ok, stop := f.match(c, r)
+		ok, stop := f.Match(&selection.Subject{ID: r.ID, Name: r.Name, Created: r.Created, Life: r.Life, Image: r.Image, Config: r.Config,
+			Mounts: r.Mounts, Health: c.health.Load(), Ports: r.Ports, Networks: r.networkNames})
 		if stop || o.Limit > 0 && len(out) == o.Limit {
 			break
 		}
@@ -45,6 +47,14 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 		}
 	}
 	return out, nil
+}
+
+func (e *Engine) created(ref string) (time.Time, error) {
+	c, err := e.index.find(ref)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return c.row().Created, nil
 }
 
 // imageNames tells which references lead to which image now: a summary shows a name only while it means that image.

@@ -9,6 +9,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/selection"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/errkind"
 )
@@ -273,13 +274,13 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 // Prune removes all containers that do not run and match the filters (until, label, label!).
 func (cs *Containers) Prune(ctx context.Context, filters Filters) (container.PruneReport, error) {
 	report := container.PruneReport{ContainersDeleted: []string{}}
-	match, err := pruneFilter(filters, cs.e.o.Clock.Now())
+	match, err := selection.Prune(filters, cs.e.o.Clock.Now())
 	if err != nil {
 		return report, err
 	}
 	for _, c := range cs.e.index.all() {
 		r := c.row()
-		if s := r.Life.State; s != lifecycle.Created && s != lifecycle.Exited && s != lifecycle.Dead || !match(r) {
+		if s := r.Life.State; s != lifecycle.Created && s != lifecycle.Exited && s != lifecycle.Dead || !match(r.Created, r.Config.Labels) {
 			continue
 		}
 		size := cs.e.sizeRw(r)

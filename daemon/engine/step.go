@@ -113,7 +113,7 @@ func (e *Engine) runStep(ctx context.Context, r StepRequest, start *shim.Start, 
 		return 0, err
 	}
 	if _, err := e.o.Custody.Start(background, start, r.Rootfs, netns); err != nil {
-		_, err := explain("failed to create task for container: OCI runtime create failed: unable to start container process", r.Args[0], err)
+		_, err := process.Explain("failed to create task for container: OCI runtime create failed: unable to start container process", r.Args[0], err)
 		return 0, err
 	}
 	defer func() { _ = e.o.Custody.Delete(background, task) }()

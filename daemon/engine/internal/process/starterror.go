@@ -1,9 +1,11 @@
-package engine
+package process
 
 import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/moby/moby/api/types/container"
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/settings"
@@ -19,24 +21,31 @@ const (
 	eisdir  = 21
 )
 
-// exitUnstarted is the exit code of a container that could not start for a reason that is not its command's.
-const exitUnstarted = 128
+// Exit codes that Docker's clients know for a process that never ran.
+const (
+	ExitNotFound      = 127
+	ExitNotExecutable = 126
+)
 
-// startError turns the failure of a start into Docker's words and the exit code that goes with them. Docker's clients
+// ExitUnstarted is the exit code of a container that could not start for a reason that is not its command's.
+const ExitUnstarted = 128
+
+// StartError turns the failure of a start into Docker's words and the exit code that goes with them. Docker's clients
 // look for the words to choose their own exit code: 127 for "executable file not found" and "no such file or
 // directory", 126 for "permission denied", 125 for all others.
-func startError(r *row, err error) (code int, _ error) {
+func StartError(c *container.Config, err error) (code int, _ error) {
 	var command string
-	if args := settings.Command(r.Config); len(args) > 0 {
+	if args := settings.Command(c); len(args) > 0 {
 		command = args[0]
 	}
-	return explain("failed to create task for container: OCI runtime create failed: unable to start container process", command, err)
+	return Explain("failed to create task for container: OCI runtime create failed: unable to start container process", command, err)
 }
 
-func explain(prefix, command string, err error) (code int, _ error) {
+// Explain is StartError for the program command, with its own words before the reason.
+func Explain(prefix, command string, err error) (code int, _ error) {
 	var failed *shim.Error
 	if !errors.As(err, &failed) || failed.Errno == 0 && failed.Call == "" {
-		return exitUnstarted, err
+		return ExitUnstarted, err
 	}
 	wrap := func(code int, why string) (int, error) {
 		return code, errkind.New(errkind.Invalid, "%s: %s: unknown", prefix, why)
@@ -54,7 +63,7 @@ func explain(prefix, command string, err error) (code int, _ error) {
 		case eacces:
 			return wrap(ExitNotExecutable, failed.Message)
 		}
-		return exitUnstarted, errkind.New(errkind.Of(err), "%s: %s: unknown", prefix, failed.Message)
+		return ExitUnstarted, errkind.New(errkind.Of(err), "%s: %s: unknown", prefix, failed.Message)
 	}
 	switch failed.Errno {
 	case enoent, enotdir:

@@ -1,4 +1,7 @@
-package engine
+// Package selection decides which containers a list or a prune is about: the filters of the Engine API.
+//
+// Start reading at Parse.
+package selection
 
 import (
 	"regexp"
@@ -12,42 +15,65 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
+	"pier/daemon/image"
 	"pier/lib/errkind"
 )
 
-// listFilter decides which containers a list shows: every filter must be met, by any of its values (by all, for labels).
-type listFilter struct {
-	running       bool // only those that run
-	tests         []func(c *ctr, r *row) bool
-	before, since *row
+// Subject is a container as filters see it.
+type Subject struct {
+	ID, Name string // name without slash
+	Created  time.Time
+	Life     lifecycle.Container
+	Image    digest.Digest
+	Config   *container.Config
+	Mounts   []settings.Mount
+	Health   *container.Health // nil: no health check
+	Ports    network.PortMap   // of the present run
+	Networks func() map[string]*network.EndpointSettings
 }
 
-// match reports whether the container is wanted, and stop that none after it is.
-func (f *listFilter) match(c *ctr, r *row) (ok, stop bool) {
-	if f.since != nil && !r.Created.After(f.since.Created) {
+// Sources are the outside facts that filters need.
+type Sources struct {
+	Images *image.Store
+	// Created tells when the container ref was created.
+	Created func(ref string) (time.Time, error)
+}
+
+// Filter says which containers are wanted: every filter must be met, by any of its values (by all, for labels).
+type Filter struct {
+	running       bool // only those that run
+	tests         []func(s *Subject) bool
+	before, since time.Time
+}
+
+// Match reports whether the container is wanted, and stop that none created before it is.
+func (f *Filter) Match(s *Subject) (ok, stop bool) {
+	if !f.since.IsZero() && !s.Created.After(f.since) {
 		return false, true
 	}
-	if f.before != nil && !r.Created.Before(f.before.Created) {
+	if !f.before.IsZero() && !s.Created.Before(f.before) {
 		return false, false
 	}
-	if f.running && !r.Life.State.Alive() && r.Life.State != lifecycle.Restarting {
+	if f.running && !s.Life.State.Alive() && s.Life.State != lifecycle.Restarting {
 		return false, false
 	}
 	for _, t := range f.tests {
-		if !t(c, r) {
+		if !t(s) {
 			return false, false
 		}
 	}
 	return true, false
 }
 
-func (e *Engine) listFilter(o ListOptions) (*listFilter, error) {
-	f := &listFilter{running: !o.All && o.Limit <= 0}
-	for name, values := range o.Filters {
+// Parse reads the filters of a list. running: only containers that run are wanted, unless a filter speaks of others.
+func Parse(filters map[string][]string, running bool, from Sources) (*Filter, error) {
+	f := &Filter{running: running}
+	for name, values := range filters {
 		if len(values) == 0 {
 			continue
 		}
-		test, err := e.oneFilter(f, name, values)
+		test, err := f.one(name, values, from)
 		if err != nil {
 			return nil, err
 		}
@@ -64,16 +90,16 @@ func badFilter(name string, values []string) error {
 	return errkind.New(errkind.Invalid, "invalid filter '%s=%s'", name, strings.Join(values, ","))
 }
 
-func (e *Engine) oneFilter(f *listFilter, name string, values []string) (func(c *ctr, r *row) bool, error) {
+func (f *Filter) one(name string, values []string, from Sources) (func(r *Subject) bool, error) {
 	switch name {
 	case "id":
-		return func(_ *ctr, r *row) bool {
+		return func(r *Subject) bool {
 			return anyOf(values, func(v string) bool { return strings.HasPrefix(r.ID, v) })
 		}, nil
 	case "name":
 		return nameFilter(values)
 	case "label":
-		return func(_ *ctr, r *row) bool { return hasLabels(r.Config.Labels, values) }, nil
+		return func(r *Subject) bool { return hasLabels(r.Config.Labels, values) }, nil
 	case "status":
 		for _, v := range values {
 			if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {
@@ -81,11 +107,11 @@ func (e *Engine) oneFilter(f *listFilter, name string, values []string) (func(c 
 			}
 		}
 		f.running = false
-		return func(_ *ctr, r *row) bool { return slices.Contains(values, r.Life.State.String()) }, nil
+		return func(r *Subject) bool { return slices.Contains(values, r.Life.State.String()) }, nil
 	case "health":
-		return func(c *ctr, _ *row) bool {
+		return func(r *Subject) bool {
 			status := container.NoHealthcheck
-			if h := c.health.Load(); h != nil {
+			if h := r.Health; h != nil {
 				status = h.Status
 			}
 			return slices.Contains(values, string(status))
@@ -100,25 +126,25 @@ func (e *Engine) oneFilter(f *listFilter, name string, values []string) (func(c 
 			codes[i] = n
 		}
 		f.running = false
-		return func(_ *ctr, r *row) bool {
+		return func(r *Subject) bool {
 			return r.Life.State == lifecycle.Exited && r.Life.Ran && slices.Contains(codes, r.Life.ExitCode)
 		}, nil
 	case "before", "since":
-		c, err := e.index.find(values[0])
+		created, err := from.Created(values[0])
 		if err != nil {
 			return nil, err
 		}
 		if name == "before" {
-			f.before = c.row()
+			f.before = created
 		} else {
-			f.since = c.row()
+			f.since = created
 		}
 		f.running = false
 		return nil, nil
 	case "ancestor":
-		return e.ancestorFilter(values), nil
+		return ancestorFilter(values, from.Images), nil
 	case "volume":
-		return func(_ *ctr, r *row) bool {
+		return func(r *Subject) bool {
 			return anyOf(values, func(v string) bool {
 				for _, m := range r.Mounts {
 					if m.Name == v || m.Destination == v || m.Source == v {
@@ -129,8 +155,8 @@ func (e *Engine) oneFilter(f *listFilter, name string, values []string) (func(c 
 			})
 		}, nil
 	case "network":
-		return func(_ *ctr, r *row) bool {
-			for n, ep := range r.networkNames() {
+		return func(r *Subject) bool {
+			for n, ep := range r.Networks() {
 				if anyOf(values, func(v string) bool {
 					return n == v || ep != nil && ep.NetworkID != "" && strings.HasPrefix(ep.NetworkID, v)
 				}) {
@@ -146,14 +172,14 @@ func (e *Engine) oneFilter(f *listFilter, name string, values []string) (func(c 
 			return nil, badFilter(name, values)
 		}
 		none := values[0] == "true" || values[0] == "1"
-		return func(*ctr, *row) bool { return !none }, nil
+		return func(*Subject) bool { return !none }, nil
 	case "isolation":
-		return func(*ctr, *row) bool { return true }, nil
+		return func(*Subject) bool { return true }, nil
 	}
 	return nil, errkind.New(errkind.Invalid, "invalid filter '%s'", name)
 }
 
-func nameFilter(values []string) (func(c *ctr, r *row) bool, error) {
+func nameFilter(values []string) (func(r *Subject) bool, error) {
 	var forms []*regexp.Regexp
 	for _, v := range values {
 		re, err := regexp.Compile(v)
@@ -162,7 +188,7 @@ func nameFilter(values []string) (func(c *ctr, r *row) bool, error) {
 		}
 		forms = append(forms, re)
 	}
-	return func(_ *ctr, r *row) bool {
+	return func(r *Subject) bool {
 		return slices.ContainsFunc(forms, func(re *regexp.Regexp) bool {
 			return re.MatchString(r.Name) || re.MatchString("/"+r.Name)
 		})
@@ -170,29 +196,29 @@ func nameFilter(values []string) (func(c *ctr, r *row) bool, error) {
 }
 
 // ancestorFilter finds containers of an image, or of one that is built on it: all layers of which they have.
-func (e *Engine) ancestorFilter(values []string) func(c *ctr, r *row) bool {
+func ancestorFilter(values []string, images *image.Store) func(r *Subject) bool {
 	type ancestor struct {
 		id  digest.Digest
 		top digest.Digest
 	}
 	var wanted []ancestor
 	for _, v := range values {
-		if img, err := e.o.Images.Get(v); err == nil {
+		if img, err := images.Get(v); err == nil {
 			wanted = append(wanted, ancestor{img.ID, img.Chain})
 		}
 	}
-	return func(_ *ctr, r *row) bool {
+	return func(r *Subject) bool {
 		return slices.ContainsFunc(wanted, func(a ancestor) bool {
 			if a.id == r.Image {
 				return true
 			}
-			img, err := e.o.Images.Get(r.Image.String())
+			img, err := images.Get(r.Image.String())
 			return err == nil && a.top != "" && slices.Contains(img.Layers, a.top)
 		})
 	}
 }
 
-func portFilter(name string, values []string) (func(c *ctr, r *row) bool, error) {
+func portFilter(name string, values []string) (func(r *Subject) bool, error) {
 	type span struct {
 		lo, hi uint16
 		proto  network.IPProtocol
@@ -208,7 +234,7 @@ func portFilter(name string, values []string) (func(c *ctr, r *row) bool, error)
 	in := func(n uint16, proto network.IPProtocol) bool {
 		return slices.ContainsFunc(spans, func(s span) bool { return n >= s.lo && n <= s.hi && proto == s.proto })
 	}
-	return func(_ *ctr, r *row) bool {
+	return func(r *Subject) bool {
 		if name == "expose" {
 			for p := range r.Config.ExposedPorts {
 				if in(p.Num(), p.Proto()) {
@@ -240,8 +266,8 @@ func hasLabels(labels map[string]string, wanted []string) bool {
 	return true
 }
 
-// pruneFilter reads prune's filters: until (a point in time, or a duration back from now), label and label!.
-func pruneFilter(filters Filters, now time.Time) (func(r *row) bool, error) {
+// Prune reads prune's filters: until (a point in time, or a duration back from now), label and label!.
+func Prune(filters map[string][]string, now time.Time) (func(created time.Time, labels map[string]string) bool, error) {
 	var until time.Time
 	for name, values := range filters {
 		switch name {
@@ -259,11 +285,11 @@ func pruneFilter(filters Filters, now time.Time) (func(r *row) bool, error) {
 			return nil, errkind.New(errkind.Invalid, "invalid filter '%s'", name)
 		}
 	}
-	return func(r *row) bool {
-		if !until.IsZero() && r.Created.After(until) || !hasLabels(r.Config.Labels, filters["label"]) {
+	return func(created time.Time, labels map[string]string) bool {
+		if !until.IsZero() && created.After(until) || !hasLabels(labels, filters["label"]) {
 			return false
 		}
-		return !anyOf(filters["label!"], func(v string) bool { return hasLabels(r.Config.Labels, []string{v}) })
+		return !anyOf(filters["label!"], func(v string) bool { return hasLabels(labels, []string{v}) })
 	}, nil
 }
 
