@@ -9,7 +9,13 @@ import (
 )
 
 func newStop(a *app) *cobra.Command {
-	return a.stopping("stop", "Stop one or more running containers", client.Containers.Stop)
+	return a.stopping("stop", "Stop one or more running containers", func(c client.Containers, ctx context.Context, ref, signal string, timeout *int) error {
+		unheard, err := c.Stop(ctx, ref, signal, timeout)
+		if unheard != "" {
+			a.warnf("%s: its first process does not handle %s: killed at once (--init, or a handler, lets it end by itself)", ref, unheard)
+		}
+		return err
+	})
 }
 
 func newRestart(a *app) *cobra.Command {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/moby/moby/api/types/container"
+
+	"pier/api/docker"
 )
 
 // Containers are the operations on containers as records and processes. Their streams are in Streams.
@@ -27,9 +29,14 @@ func (s Containers) Start(ctx context.Context, ref string) error {
 	return s.c.call(ctx, request{method: "POST", path: at(ref, "start")}, nil)
 }
 
-// Stop stops it: signal ("" for its own), then after timeout seconds SIGKILL (nil for its own, -1 for never).
-func (s Containers) Stop(ctx context.Context, ref, signal string, timeout *int) error {
-	return s.c.call(ctx, request{method: "POST", path: at(ref, "stop"), query: stopQuery(signal, timeout)}, nil)
+// Stop stops it: signal ("" for its own), then after timeout seconds SIGKILL (nil for its own, -1 for never). unheard is
+// the signal that its process takes no notice of: it was killed at once.
+func (s Containers) Stop(ctx context.Context, ref, signal string, timeout *int) (unheard string, err error) {
+	body, header, err := s.c.stream(ctx, request{method: "POST", path: at(ref, "stop"), query: stopQuery(signal, timeout)})
+	if err != nil {
+		return "", err
+	}
+	return header.Get(docker.UnheardHeader), body.Close()
 }
 
 // Restart stops and starts it; the arguments are those of StopContainer.

@@ -27,6 +27,14 @@ type CreateRequest struct {
 type StopOptions struct {
 	Signal  string // name or number; "" for the container's stop signal
 	Timeout *int   // seconds until SIGKILL; negative: never; nil for the container's own (10 by default)
+	// Report, where not nil, is filled in.
+	Report *StopReport
+}
+
+// StopReport is what there is to say of a stop that went well.
+type StopReport struct {
+	// Unheard names the signal that the container's process takes no notice of, "" where it does. It was killed at once.
+	Unheard string
 }
 
 // RemoveOptions are those of DELETE /containers/{id}.

@@ -11,6 +11,7 @@ import (
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/selection"
 	"pier/daemon/engine/internal/settings"
+	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 )
 
@@ -58,7 +59,11 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	if t := o.Timeout; t != nil {
 		patience = time.Duration(*t) * time.Second
 	}
-	var end *waiter
+	var (
+		end  *waiter
+		deaf bool
+		more map[string]string // what the event adds
+	)
 	err = c.do(ctx, func() error {
 		paused := c.row().Life.State == lifecycle.Paused
 		if err := e.apply(c, lifecycle.Input{Kind: lifecycle.Stop, Keep: keep}, ref); err != nil {
@@ -68,6 +73,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 			return nil
 		}
 		end = c.awaitEnd()
+		deaf = isDeaf(c.row(), sig)
 		if err := e.signal(c, sig, false); err != nil {
 			return err
 		}
@@ -81,12 +87,46 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	}
 	if end != nil {
 		defer c.forgetWaiter(end)
+		if deaf && patience > 0 && e.staysDeaf(ctx, c, end, sig) {
+			more = map[string]string{"unheard": settings.SignalName(sig)}
+			e.o.Log.Info("container does not handle its stop signal and is killed at once", "container", c.id,
+				"signal", more["unheard"], "spared", patience)
+			if o.Report != nil {
+				o.Report.Unheard = more["unheard"]
+			}
+			patience = 0
+		}
 		if err := e.endOrKill(ctx, c, end, patience, ref); err != nil {
 			return err
 		}
 	}
-	e.say(c, "stop", nil)
+	e.say(c, "stop", more)
 	return nil
+}
+
+// youth is how long a process has to install its signal handlers.
+const youth = 500 * time.Millisecond
+
+// isDeaf reports whether a signal will not reach the container's first process. When in doubt it will.
+func isDeaf(r *row, sig int) bool {
+	deaf, err := pidfd.Deaf(r.Pid, r.StartTime, sig)
+	return err == nil && deaf
+}
+
+// staysDeaf reports whether waiting for a container to end by a signal that its first process did not hear is in vain.
+// A young process may handle it soon: then it gets the signal once more.
+func (e *Engine) staysDeaf(ctx context.Context, c *ctr, end *waiter, sig int) bool {
+	r := c.row()
+	if young := youth - e.o.Clock.Now().Sub(r.Life.StartedAt); young > 0 {
+		if ended, err := end.within(ctx, young); ended || err != nil {
+			return false
+		}
+	}
+	if isDeaf(r, sig) {
+		return true
+	}
+	_ = e.signal(c, sig, false)
+	return false
 }
 
 // endOrKill waits for the end that somebody has asked for, and brings it about where it does not come.

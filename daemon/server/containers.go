@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"pier/api/docker"
 	"pier/daemon/engine"
 	"pier/lib/errkind"
 )
@@ -103,7 +104,12 @@ func (s *Server) containerStop(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return noContent(w, s.o.Engine.Containers().Stop(r.Context(), r.PathValue("id"), o))
+	o.Report = &engine.StopReport{}
+	err = s.o.Engine.Containers().Stop(r.Context(), r.PathValue("id"), o)
+	if signal := o.Report.Unheard; err == nil && signal != "" {
+		w.Header().Set(docker.UnheardHeader, signal)
+	}
+	return noContent(w, err)
 }
 
 // containerRestart serves POST /containers/{id}/restart.

@@ -156,6 +156,14 @@ const (
 	rtMax = 64
 )
 
+// SignalName is the reverse of ParseSignal: "SIGTERM", or the number where it has no name.
+func SignalName(n int) string {
+	if n > 0 && n < len(signals) && signals[n] != "" {
+		return "SIG" + signals[n]
+	}
+	return strconv.Itoa(n)
+}
+
 // SIGKILL and SIGTERM are the two signals Pier itself sends.
 const (
 	SIGKILL = 9
