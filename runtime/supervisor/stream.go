@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,9 @@ type stream struct {
 
 	repair chan struct{} // the log's, if redo is what it waits for; nil once closed
 
-	passed time.Time // when output was last passed on
+	passed time.Time     // when output was last passed on
+	looked time.Time     // what passed was at the last lookAgain
+	pause  time.Duration // until the next look, 0 for none
 
 	finishing atomic.Bool // the task has exited: take what is there and end
 	ended     chan struct{}
@@ -57,15 +60,19 @@ func (s *stream) run() {
 	if log := s.task.log; log != nil && log.repair != nil && s.repair == nil {
 		<-log.repair
 	}
-	source := s.fifo
-	if s.master != nil {
-		source = s.master
+	var err error
+	for {
+		// The callback runs at once, and then each time something has arrived.
+		err = pipe.Wait(s.source(), func() bool {
+			s.work(s.drain)
+			s.lookAgain()
+			return false
+		})
+		if s.finishing.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		s.wakeAt(time.Time{})
 	}
-	// The callback runs at once, and then each time something has arrived.
-	err := pipe.Wait(source, func() bool {
-		s.work(s.drain)
-		return false
-	})
 	if s.finishing.Load() {
 		s.work(s.drainLast)
 	} else if err != nil {
@@ -76,11 +83,46 @@ func (s *stream) run() {
 // finish makes run take what is there and end.
 func (s *stream) finish() {
 	s.finishing.Store(true)
-	source := s.fifo
+	_ = s.source().SetReadDeadline(time.Unix(1, 0)) // wakes Wait
+}
+
+func (s *stream) source() *os.File {
 	if s.master != nil {
-		source = s.master
+		return s.master
 	}
-	_ = source.SetReadDeadline(time.Unix(1, 0)) // wakes Wait
+	return s.fifo
+}
+
+const (
+	lookSoon = time.Millisecond
+	lookLate = 250 * time.Millisecond
+)
+
+// lookAgain has the FIFO looked at after a while if the beginning of a line stays in it. The kernel does not tell a
+// waiting reader of a write that finds the FIFO not empty and fills it up before it is done (pipe_write wakes readers when
+// it returns, or when it blocks and the FIFO was empty): without a second look both would wait for each other for ever.
+func (s *stream) lookAgain() {
+	switch {
+	case s.master != nil: // whose output is moved here by this goroutine
+	case s.held == 0 && s.pause == 0:
+	case s.held == 0:
+		s.pause = 0
+		s.wakeAt(time.Time{})
+	default:
+		s.pause = min(2*s.pause, lookLate)
+		if s.passed != s.looked {
+			s.looked, s.pause = s.passed, lookSoon
+		}
+		s.wakeAt(time.Now().Add(s.pause))
+	}
+}
+
+// wakeAt ends Wait at t, the zero time for never, unless finish has done so already.
+func (s *stream) wakeAt(t time.Time) {
+	_ = s.source().SetReadDeadline(t)
+	if s.finishing.Load() {
+		_ = s.source().SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 func (s *stream) work(f func(*tools)) {
