@@ -195,7 +195,7 @@ func (a *app) buildContext(source, file string) (io.ReadCloser, string, error) {
 		if _, isTerminal := terminal.Of(a.In); isTerminal {
 			return nil, "", invalid("nothing to build from: pipe a Dockerfile or a tar archive into standard input, or name a folder")
 		}
-		return io.NopCloser(a.In), file, nil
+		return packing.Stream(a.In, file)
 	case strings.HasPrefix(source, "http://"), strings.HasPrefix(source, "https://"), strings.HasPrefix(source, "git@"), strings.HasPrefix(source, "git://"):
 		return nil, file, nil
 	}

@@ -63,6 +63,40 @@ func Folder(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
 	return r, name, nil
 }
 
+// Stream makes a context of what stdin holds: a tar archive, maybe compressed, as it is, or else a Dockerfile alone. file
+// is the Dockerfile's name in the archive. It returns that name, "" for the usual one.
+func Stream(stdin io.Reader, file string) (io.ReadCloser, string, error) {
+	r := bufio.NewReader(stdin)
+	head, err := r.Peek(512)
+	if err != nil && err != io.EOF {
+		return nil, "", fmt.Errorf("read the build context from standard input: %w", err)
+	}
+	if isArchive(head) {
+		return io.NopCloser(r), file, nil
+	}
+	dockerfile, err := readLimited(r, "standard input")
+	if err != nil {
+		return nil, "", err
+	}
+	var out bytes.Buffer
+	p := &packer{tar: tar.NewWriter(&out)}
+	if err := p.add("Dockerfile", dockerfile); err != nil {
+		return nil, "", err
+	}
+	return io.NopCloser(&out), "", p.tar.Close()
+}
+
+// isArchive reports whether something that starts with head (at most 512 bytes) is a tar archive or compressed.
+func isArchive(head []byte) bool {
+	for _, magic := range []string{"\x1f\x8b\x08", "BZh", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return true
+		}
+	}
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil || len(head) == 512 && bytes.Count(head, []byte{0}) == 512 // an empty archive is two blocks of zeros
+}
+
 // dockerfileIn finds the Dockerfile: its slash-separated name in the context, and its content where it is from outside.
 func dockerfileIn(dir, file string, stdin io.Reader) (name string, outside []byte, err error) {
 	switch file {
