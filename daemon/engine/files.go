@@ -85,13 +85,10 @@ func (e *Engine) still(r *row) (files.Still, error) {
 
 // fileError words what went wrong at name.
 func fileError(err error, ref, name string) error {
-	switch {
-	case err != nil && strings.HasSuffix(err.Error(), "not a directory"):
-		return errkind.New(errkind.Invalid, "%w", err)
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
 		return errkind.New(errkind.NotFound, "Could not find the file %s in container %s", name, ref)
 	}
-	return err
+	return files.Blame(err)
 }
 
 // Stat describes one path, see files.Stat.

@@ -80,8 +80,23 @@ func transfer(w http.ResponseWriter, body io.Reader) error {
 	if _, gone := w.Write(buf[:n]); gone != nil || err != nil {
 		return nil
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{body}, buf)
+	out := &lastError{w: w}
+	_, err = io.CopyBuffer(out, struct{ io.Reader }{body}, buf)
+	if out.err != nil {
+		return nil // the client has gone
+	}
 	return err
+}
+
+// lastError tells an error of the client's connection from one of what is sent.
+type lastError struct {
+	w   io.Writer
+	err error
+}
+
+func (l *lastError) Write(p []byte) (n int, err error) {
+	n, l.err = l.w.Write(p)
+	return n, l.err
 }
 
 // containerArchivePut serves PUT /containers/{id}/archive.
@@ -101,7 +116,11 @@ func (s *Server) containerExport(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	return s.o.Engine.Files().Export(r.Context(), r.PathValue("id"), w)
+	err := s.o.Engine.Files().Export(r.Context(), r.PathValue("id"), w)
+	if r.Context().Err() != nil {
+		return nil // nobody reads the rest
+	}
+	return err
 }
 
 // containerChanges serves GET /containers/{id}/changes.

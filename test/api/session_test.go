@@ -26,6 +26,8 @@ func TestSession(t *testing.T) {
 	t.Run("system", func(t *testing.T) { p.as(t).system() })
 	t.Run("images", func(t *testing.T) { p.as(t).images() })
 	t.Run("containers", func(t *testing.T) { p.as(t).containers() })
+	t.Run("files", func(t *testing.T) { p.as(t).files() })
+	t.Run("resources", func(t *testing.T) { p.as(t).resources() })
 	t.Run("streams", func(t *testing.T) { p.as(t).streams() })
 	t.Run("execs", func(t *testing.T) { p.as(t).execs() })
 	t.Run("networks", func(t *testing.T) { p.as(t).networks() })
@@ -58,7 +60,6 @@ func (p *pierd) system() {
 	p.want(501, "POST", "/auth", object{"username": "a", "password": "b"}, nil)
 	p.want(200, "GET", "/plugins", nil, nil)
 	p.want(503, "GET", "/nodes", nil, nil)
-	p.want(501, "POST", "/commit", object{}, nil)
 }
 
 func (p *pierd) images() {
@@ -214,7 +215,7 @@ func (p *pierd) containers() {
 
 	p.create("gone", object{"Image": "busybox", "Cmd": []string{"true"}})
 	p.want(200, "POST", "/containers/prune", nil, nil)
-	for path, status := range map[string]int{"GET /containers/none/stats": 501, "GET /containers/none/export": 501, "POST /containers/none/update": 501} {
+	for path, status := range map[string]int{"GET /containers/none/stats": 404, "GET /containers/none/export": 404, "GET /images/search": 501} {
 		method, path, _ := strings.Cut(path, " ")
 		p.want(status, method, path, nil, nil)
 	}

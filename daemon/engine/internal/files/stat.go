@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"pier/kernel/fsroot"
+	"pier/lib/errkind"
 )
 
 // Clean makes name absolute and free of "." and "..", but keeps a "/" or "/." at its end, which asks for the folder that
@@ -91,4 +92,29 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// Blame makes an error of the kernel's about a name that the caller gave (too long, a loop of links, no folder on the way,
+// something mounted there) one of the request. Those about the disk stay what they are.
+func Blame(err error) error {
+	if errkind.Of(err) != errkind.Internal {
+		return err
+	}
+	why := err
+	var one *fs.PathError
+	var two *os.LinkError
+	switch {
+	case errors.As(err, &one):
+		why = one.Err
+	case errors.As(err, &two):
+		why = two.Err
+	default:
+		return err
+	}
+	for _, disk := range []string{"no space left on device", "disk quota exceeded", "input/output error", "too many open files"} {
+		if strings.Contains(why.Error(), disk) {
+			return err
+		}
+	}
+	return errkind.New(errkind.Invalid, "%w", why)
 }

@@ -53,7 +53,8 @@ func Unpack(ctx context.Context, r io.Reader, root *fsroot.Root, dir string, o U
 			return errkind.New(errkind.Invalid, "read the archive: %w", err)
 		}
 		if err := u.entry(h, tr); err != nil {
-			return errkind.New(errkind.Of(err), "unpack %s: %w", h.Name, err)
+			err = Blame(err)
+			return errkind.New(errkind.Of(err), "unpack %.256s: %w", h.Name, err)
 		}
 	}
 }

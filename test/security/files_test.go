@@ -1,0 +1,94 @@
+package security
+
+import (
+	"archive/tar"
+	"bytes"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRacingCopy copies out of, into and lists a container while a folder of it is exchanged for a link that would lead
+// to the host (CVE-2018-15664, CVE-2026-41568).
+func TestRacingCopy(t *testing.T) {
+	w := start(t)
+	data := w.volume("raced")
+	host := filepath.Dir(w.canary)
+	w.check(os.MkdirAll(filepath.Join(data, "sub"), 0o755))
+	w.check(os.WriteFile(filepath.Join(data, "sub", "canary"), []byte("own"), 0o644))
+	w.check(os.Symlink(host, filepath.Join(data, "evil")))
+	w.background("victim", "-v", "raced:/v", "busybox", "sleep", "600")
+	w.pier("create", "--name", "still", "-v", "raced:/v", "busybox", "true")
+	stop := race(data, "sub", "evil")
+	defer stop()
+	put := archive(t, text("canary", "evil"), text("sub/canary", "evil"))
+	for _, name := range []string{"victim", "still"} {
+		worked := 0
+		for deadline := time.Now().Add(1500 * time.Millisecond); time.Now().Before(deadline); {
+			for _, path := range []string{"/v/sub", "/v/sub/", "/v/sub/canary", "/v"} {
+				status, body := w.request("GET", "/containers/"+name+"/archive?path="+path, nil)
+				if strings.Contains(body, secret) {
+					t.Fatalf("GET %s of %s gave a file of the host", path, name)
+				}
+				if status == 200 {
+					worked++
+				}
+				w.refusedOr(status, body)
+			}
+			status, body := w.request("PUT", "/containers/"+name+"/archive?path=/v/sub", bytes.NewReader(put))
+			w.refusedOr(status, body)
+			status, body = w.request("PUT", "/containers/"+name+"/archive?path=/v", bytes.NewReader(put))
+			w.refusedOr(status, body)
+		}
+		if worked == 0 {
+			t.Errorf("nothing of %s could be copied", name)
+		}
+	}
+	w.intact()
+}
+
+// TestHostileCopy puts hostile archives into a running and a stopped container (CVE-2026-17106), and asks for paths that
+// climb out.
+func TestHostileCopy(t *testing.T) {
+	w := start(t)
+	host := filepath.Dir(w.canary)
+	w.background("victim", "busybox", "sleep", "600")
+	w.pier("create", "--name", "still", "busybox", "true")
+	up := strings.Repeat("../", 12)
+	before := len(w.files())
+	for _, name := range []string{"victim", "still"} {
+		for kind, entries := range w.hostile() {
+			w.sub(name+" "+kind, func(w *world) {
+				for _, dir := range []string{"/", "/tmp", "/tmp/" + up} {
+					w.refusedOr(w.request("PUT", "/containers/"+name+"/archive?path="+url.QueryEscape(dir), bytes.NewReader(archive(w.t, entries...))))
+				}
+				_, body := w.request("GET", "/containers/"+name+"/archive?path=/tmp", nil)
+				if strings.Contains(body, secret) {
+					w.t.Error("a file of the host came out")
+				}
+			})
+		}
+		// The archive's own programs must not be run to unpack it (CVE-2026-41567).
+		w.refusedOr(w.request("PUT", "/containers/"+name+"/archive?path=/", bytes.NewReader(archive(t, program("usr/bin/xz", "#!/bin/sh\n"), program("usr/bin/unpigz", "#!/bin/sh\n")))))
+		w.refusedOr(w.request("PUT", "/containers/"+name+"/archive?path=/tmp", bytes.NewReader(squeeze(t, archive(t, text("ok", "ok"))))))
+		for _, path := range []string{up + host[1:] + "/canary", host, w.canary, "/proc/1/root" + w.canary, "/proc/self/root" + w.canary} {
+			status, body := w.request("GET", "/containers/"+name+"/archive?path="+url.QueryEscape(path), nil)
+			if strings.Contains(body, secret) {
+				t.Errorf("GET %s = %d with a file of the host", path, status)
+			}
+		}
+		if status, body := w.request("GET", "/containers/"+name+"/export", nil); status != 200 || strings.Contains(body, secret) {
+			t.Errorf("export = %d", status)
+		}
+	}
+	w.refusedOr(w.request("PUT", "/containers/victim/archive?path=/tmp", bytes.NewReader(archive(t, entry{name: "dev", kind: tar.TypeBlock, mode: 0o666}))))
+	w.refusedOr(w.request("POST", "/commit?container=victim&repo=evil-commit", nil))
+	w.run("evil-commit", "true")
+	if after := len(w.files()); after > before+12 {
+		t.Errorf("pierd had %d descriptors and has %d", before, after)
+	}
+	w.intact()
+}
