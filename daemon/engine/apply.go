@@ -84,6 +84,12 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 		})
 	case lifecycle.SayOOM:
 		e.say(c, "oom", nil)
+	case lifecycle.End:
+		end := c.awaitEnd()
+		e.bg.Go(func() {
+			defer c.forgetWaiter(end)
+			e.endSick(c, end)
+		})
 	case lifecycle.SayPause:
 		c.stopProbe()
 		e.say(c, "pause", nil)

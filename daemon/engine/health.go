@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
 	"pier/lib/clock"
 )
 
@@ -164,5 +165,32 @@ func (e *Engine) probed(c *ctr, res *container.HealthcheckResult) {
 	c.health.Store(&next)
 	if next.Status != old.Status {
 		e.say(c, events.Action("health_status: "+string(next.Status)), nil)
+		switch next.Status {
+		case container.Healthy:
+			_ = e.apply(c, lifecycle.Input{Kind: lifecycle.Healthy}, c.id)
+		case container.Unhealthy:
+			_ = e.apply(c, lifecycle.Input{Kind: lifecycle.Unhealthy}, c.id)
+		}
+	}
+}
+
+// endSick ends a container for being unhealthy as stop would; the restart policy then starts it again.
+func (e *Engine) endSick(c *ctr, end *waiter) {
+	r := c.row()
+	e.o.Log.Info("container is unhealthy and is restarted", "container", c.id)
+	sig, err := settings.ParseSignal(r.Config.StopSignal)
+	if err != nil {
+		sig = settings.SIGTERM
+	}
+	patience := stopTimeout(r)
+	deaf := isDeaf(r, sig)
+	if err = c.do(e.ctx, func() error { return e.signal(c, sig, false) }); err == nil {
+		if deaf && patience > 0 && e.staysDeaf(e.ctx, c, end, sig) {
+			patience = 0
+		}
+		err = e.endOrKill(e.ctx, c, end, patience, c.id)
+	}
+	if err != nil && e.ctx.Err() == nil && !c.row().gone {
+		e.o.Log.Warn("unhealthy container does not end", "container", c.id, "error", err)
 	}
 }

@@ -52,10 +52,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	if err != nil {
 		return err
 	}
-	patience := defaultStopTimeout
-	if t := r.Config.StopTimeout; t != nil {
-		patience = time.Duration(*t) * time.Second
-	}
+	patience := stopTimeout(r)
 	if t := o.Timeout; t != nil {
 		patience = time.Duration(*t) * time.Second
 	}
@@ -102,6 +99,14 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	}
 	e.say(c, "stop", more)
 	return nil
+}
+
+// stopTimeout is the container's own; negative: it is never killed.
+func stopTimeout(r *row) time.Duration {
+	if t := r.Config.StopTimeout; t != nil {
+		return time.Duration(*t) * time.Second
+	}
+	return defaultStopTimeout
 }
 
 // youth is how long a process has to install its signal handlers.

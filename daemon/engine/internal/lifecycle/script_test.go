@@ -19,6 +19,7 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts instead of comp
 //	container [policy=NAME[:MAX]] [rm]    a fresh container
 //	start stop [keep] pause unpause due   inputs
 //	kill [ends]   remove [force]
+//	healthy   unhealthy
 //	started   failed CODE WORDS   ended CODE [oom]   remove-failed WORDS
 //	boot [alive] [code=N]
 //	wait DURATION                         time passes
@@ -128,7 +129,7 @@ func rules(t *testing.T, words []string) Rules {
 
 func input(t *testing.T, words []string) Input {
 	kinds := map[string]Kind{"start": Start, "stop": Stop, "kill": Kill, "pause": Pause, "unpause": Unpause, "remove": Remove,
-		"started": Started, "failed": StartFailed, "ended": Ended, "due": Due, "remove-failed": RemoveFailed, "boot": Boot}
+		"started": Started, "failed": StartFailed, "ended": Ended, "due": Due, "healthy": Healthy, "unhealthy": Unhealthy, "remove-failed": RemoveFailed, "boot": Boot}
 	kind, ok := kinds[words[0]]
 	if !ok {
 		t.Fatalf("unknown command %q", words[0])
@@ -175,7 +176,7 @@ func number(t *testing.T, s string) int {
 
 // TestEveryInputInEveryState shows that no pair panics, leaves the closed set, or changes what was refused.
 func TestEveryInputInEveryState(t *testing.T) {
-	policies := []Policy{{}, {Name: No}, {Name: Always}, {Name: UnlessStopped}, {Name: OnFailure, Max: 2}}
+	policies := []Policy{{}, {Name: No}, {Name: Always}, {Name: UnlessStopped}, {Name: OnFailure, Max: 2}, {Name: OnUnhealthy, Max: 2}}
 	for s := Created; s <= Dead; s++ {
 		for k := Start; k <= Boot; k++ {
 			for _, p := range policies {

@@ -57,12 +57,14 @@ const (
 	Always        = "always"
 	UnlessStopped = "unless-stopped"
 	OnFailure     = "on-failure"
+	// OnUnhealthy is Pier's own: as OnFailure, and a container whose health check says unhealthy is stopped for it.
+	OnUnhealthy = "on-unhealthy"
 )
 
 // Policy says when a container that ended is started again.
 type Policy struct {
 	Name string
-	// Max bounds the restarts of OnFailure; 0: no bound.
+	// Max bounds the restarts of OnFailure and OnUnhealthy; 0: no bound.
 	Max int
 }
 
@@ -73,6 +75,9 @@ type Container struct {
 	Stopped bool `json:",omitempty"`
 	// Kept is set while a restart by the user stops it: then it is not removed at its end, whatever the rules say.
 	Kept bool `json:",omitempty"`
+	// Sick is set while it is stopped for being unhealthy, Well once this run was healthy.
+	Sick bool `json:",omitempty"`
+	Well bool `json:",omitempty"`
 	// Ran is set by the first start that succeeded.
 	Ran bool `json:",omitempty"`
 	// Restarts counts the policy's restarts since the last start by the user.
@@ -112,13 +117,16 @@ func mayRestart(c Container, p Policy) bool {
 		return true
 	case OnFailure:
 		return c.ExitCode != 0 && (p.Max == 0 || c.Restarts < p.Max)
+	case OnUnhealthy:
+		return (c.Sick || c.ExitCode != 0) && (p.Max == 0 || c.Restarts < p.Max)
 	}
 	return false
 }
 
-// nextBackoff doubles the pause, from the beginning where the container had settled.
+// nextBackoff doubles the pause, from the beginning where the container had settled. One that is stopped for being
+// unhealthy has run long without it: it has settled only if it was healthy meanwhile.
 func nextBackoff(c Container) time.Duration {
-	if c.Backoff == 0 || c.FinishedAt.Sub(c.StartedAt) >= settled {
+	if c.Backoff == 0 || c.FinishedAt.Sub(c.StartedAt) >= settled && (!c.Sick || c.Well) {
 		return firstBackoff
 	}
 	return min(2*c.Backoff, maxBackoff)

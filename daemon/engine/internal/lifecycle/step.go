@@ -22,6 +22,8 @@ const (
 	StartFailed  // it could not be started: Code, Error
 	Ended        // the process ended: Code, OOM
 	Due          // the back-off is over
+	Healthy      // its health check says so, for the first time or again
+	Unhealthy    // its health check says so
 	RemoveFailed // deleting it failed half way: Error
 	Boot         // the daemon started: Alive or not, Code where Known
 )
@@ -58,11 +60,12 @@ const (
 	SayOOM
 	SayPause
 	SayUnpause
+	End        // ask the process to end and see to it, in the background; Ended follows
 	SayRestart // one more restart by the policy begins: no event of Docker's, the health check starts afresh
 )
 
 var effectNames = [...]string{"save", "launch", "thaw", "freeze", "release", "schedule", "unschedule", "delete",
-	"say-start", "say-die", "say-oom", "say-pause", "say-unpause", "say-restart"}
+	"say-start", "say-die", "say-oom", "say-pause", "say-unpause", "end", "say-restart"}
 
 // String names the effect, for transcripts.
 func (e Effect) String() string { return effectNames[e] }
@@ -178,6 +181,7 @@ func fact(c Container, r Rules, in Input) (Container, []Effect) {
 	switch in.Kind {
 	case Started:
 		c.State, c.Ran, c.Error, c.OOM, c.ExitCode = Running, true, "", false, 0
+		c.Sick, c.Well = false, false
 		c.StartedAt = in.At
 		return c, []Effect{Save, SayStart}
 	case StartFailed:
@@ -193,6 +197,15 @@ func fact(c Container, r Rules, in Input) (Container, []Effect) {
 		}
 		c.Restarts++
 		return c, []Effect{SayRestart, Launch}
+	case Healthy:
+		c.Well = true
+		return c, nil
+	case Unhealthy:
+		if r.Policy.Name != OnUnhealthy || c.State != Running || c.Stopped || c.Sick || r.Policy.Max > 0 && c.Restarts >= r.Policy.Max {
+			return c, nil
+		}
+		c.Sick = true
+		return c, []Effect{Save, End}
 	case RemoveFailed:
 		c.State, c.Error = Dead, in.Error
 		return c, []Effect{Save}
@@ -239,6 +252,9 @@ func ended(c Container, r Rules, in Input) (Container, []Effect) {
 func boot(c Container, r Rules, in Input) (Container, []Effect) {
 	c.Kept = false // whoever wanted to start it again is gone
 	if in.Alive {
+		if c.State.Alive() && c.Sick {
+			return c, []Effect{End} // who was ending it is gone
+		}
 		if c.State.Alive() {
 			return c, nil
 		}

@@ -49,6 +49,9 @@ func Complete(c *container.Config, h *container.HostConfig, id string, host Host
 	if err := checkHostConfig(c, h); err != nil {
 		return nil, err
 	}
+	if hc := c.Healthcheck; h.RestartPolicy.Name == RestartOnUnhealthy && (hc == nil || len(hc.Test) == 0 || hc.Test[0] == "NONE") {
+		return nil, refuse("invalid restart policy: %s needs a health check: give the container or its image one", RestartOnUnhealthy)
+	}
 	if err := CheckLogConfig(h.LogConfig); err != nil {
 		return nil, err
 	}
@@ -293,7 +296,17 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 	return notYet(h)
 }
 
+// RestartOnUnhealthy is the name of Pier's own restart policy, an addition to the API's: as on-failure, and a container
+// whose health check says unhealthy is stopped and started again.
+const RestartOnUnhealthy = "on-unhealthy"
+
 func checkRestart(p container.RestartPolicy) error {
+	if p.Name == RestartOnUnhealthy {
+		if p.MaximumRetryCount < 0 {
+			return refuse("invalid restart policy: maximum retry count cannot be negative")
+		}
+		return nil
+	}
 	if err := container.ValidateRestartPolicy(p); err != nil {
 		return refuse("%w", err)
 	}
