@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -102,11 +104,24 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 		}
 		r.Asked = asked.EndpointsConfig
 	}
+	if w := foreignPlatform(req, img); w != "" {
+		warnings = append(warnings, w)
+	}
 	return r, warnings, nil
 }
 
-// checkPlatform refuses an image that is not of the platform asked for. A request without one takes any image; if its
-// programs are for another machine, starting says so.
+// foreignPlatform warns of an image for another machine that nobody asked for by name; its programs may run all the same.
+func foreignPlatform(req CreateRequest, img *image.Image) string {
+	os, arch := img.Config.OS, img.Config.Architecture
+	if req.Platform != nil || (os == "" || os == runtime.GOOS) && (arch == "" || arch == runtime.GOARCH) {
+		return ""
+	}
+	return fmt.Sprintf("The requested image's platform (%s/%s) does not match the detected host platform (%s/%s) and no specific platform was requested",
+		os, arch, runtime.GOOS, runtime.GOARCH)
+}
+
+// checkPlatform refuses an image that is not of the platform asked for. A request without one takes any image, see
+// foreignPlatform; if its programs are for another machine, starting says so.
 func checkPlatform(req CreateRequest, img *image.Image) error {
 	p := req.Platform
 	if p == nil || p.Architecture == "" || p.Architecture == img.Config.Architecture && (p.OS == "" || p.OS == img.Config.OS) {
