@@ -19,7 +19,6 @@ import (
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
-	"pier/kernel/fsroot"
 	"pier/lib/errkind"
 )
 
@@ -178,7 +177,7 @@ func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
 	}
 	defer root.Close()
 	e.say(c, "export", nil)
-	return files.Pack(ctx, w, fsroot.FromFile(root), files.PackOptions{Source: "/", Seconds: true})
+	return files.Export(ctx, w, root)
 }
 
 // Changes lists what the container changed of its image.
@@ -191,7 +190,7 @@ func (f *Files) Changes(ctx context.Context, ref string) ([]layer.Change, error)
 	if err != nil {
 		return nil, err
 	}
-	return f.e.o.Layers.Changes(ctx, c.row().Chain, up.Upper, placeholders[:])
+	return layer.Changes(ctx, f.e.o.Layers, c.row().Chain, up.Upper, placeholders[:])
 }
 
 // CommitOptions describe the image that Commit makes.
@@ -239,5 +238,5 @@ func (f *Files) copyUpper(ctx context.Context, c *ctr, pause bool) (*layer.Copy,
 			return nil, err
 		}
 	}
-	return e.o.Layers.CopyUpper(ctx, up.Upper, placeholders[:])
+	return layer.CopyUpper(ctx, e.o.Layers, up.Upper, placeholders[:])
 }

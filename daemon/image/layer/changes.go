@@ -34,7 +34,7 @@ type Change struct {
 // modified when something in it was, or its owner, mode or time was; of a folder that was removed only itself is named.
 // Placeholders are paths that a start makes to mount something on: they are left out where nothing else made them.
 // Of the layers below only what lies under a changed folder is looked at.
-func (s *Store) Changes(ctx context.Context, chain digest.Digest, upper string, placeholders []string) ([]Change, error) {
+func Changes(ctx context.Context, s *Store, chain digest.Digest, upper string, placeholders []string) ([]Change, error) {
 	lowers, err := s.lowers(chain)
 	if err != nil {
 		return nil, err

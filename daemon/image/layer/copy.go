@@ -39,7 +39,7 @@ func (c *Copy) Commit(ctx context.Context, parent digest.Digest) (Layer, error) 
 // CopyUpper copies upper, which may be in use, for a Commit. Nothing is lost: owners, modes, times, extended attributes
 // (those of overlayfs included), hard links, holes; blocks are shared where the file system can. Only sockets and what
 // is at a placeholder (see Changes) and empty are left out. While processes write, the files are of different moments.
-func (s *Store) CopyUpper(ctx context.Context, upper string, placeholders []string) (*Copy, error) {
+func CopyUpper(ctx context.Context, s *Store, upper string, placeholders []string) (*Copy, error) {
 	c := &Copy{store: s, dir: filepath.Join(s.root, tempDir, id.New())}
 	to := filepath.Join(c.dir, diffDir)
 	for _, dir := range []string{c.dir, to} {

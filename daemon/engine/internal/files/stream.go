@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"io"
+	"os"
 	"path"
 
 	"pier/kernel/fsroot"
@@ -34,6 +35,11 @@ func (v *View) Unpack(archive io.Reader, dir string, o UnpackOptions) error {
 		_ = w.CloseWithError(err)
 	}()
 	return Unpack(v.ctx, r, v.Root, dir, o)
+}
+
+// Export writes a tar of all that is in root, an open folder, with times as those of image layers.
+func Export(ctx context.Context, w io.Writer, root *os.File) error {
+	return Pack(ctx, w, fsroot.FromFile(root), PackOptions{Source: "/", Seconds: true})
 }
 
 // Folder finds the folder name, symbolic links followed, and tells whether nothing can be written to it. Invalid where
