@@ -9,9 +9,9 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/selection"
 	"pier/daemon/engine/internal/settings"
-	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 )
 
@@ -112,11 +112,7 @@ func stopTimeout(r *row) time.Duration {
 // youth is how long a process has to install its signal handlers.
 const youth = 500 * time.Millisecond
 
-// isDeaf reports whether a signal will not reach the container's first process. When in doubt it will.
-func isDeaf(r *row, sig int) bool {
-	deaf, err := pidfd.Deaf(r.Pid, r.StartTime, sig)
-	return err == nil && deaf
-}
+func isDeaf(r *row, sig int) bool { return process.Deaf(r.Pid, r.StartTime, sig) }
 
 // staysDeaf reports whether waiting for a container to end by a signal that its first process did not hear is in vain.
 // A young process may handle it soon: then it gets the signal once more.
