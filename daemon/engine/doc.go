@@ -1,7 +1,7 @@
 // Package engine runs containers: their records, their life cycle, their processes' streams and logs. It is the only
 // room that joins images, networks and volumes, and that speaks to the supervisor.
 //
-//	server, build                                Containers  Streams  Execs  Step        (the door)
+//	server, build                         Files  Containers  Streams  Execs  Step        (the door)
 //	                                                  |         |       |     |
 //	image  network  volume  <-- references, mounts -- ctr: row, worker  |     |
 //	                                                  |    lifecycle.Step     |

@@ -2,6 +2,7 @@ package copying
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -119,7 +120,7 @@ func (u *unpacker) regular(h *tar.Header, content io.Reader) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, content)
+	err = writeSparse(f, content)
 	if err == nil && u.owners {
 		err = f.Chown(h.Uid, h.Gid)
 	}
@@ -130,6 +131,35 @@ func (u *unpacker) regular(h *tar.Header, content io.Reader) (err error) {
 		return err
 	}
 	return u.root.Chtimes(h.Name, time.Time{}, h.ModTime)
+}
+
+// hole is how many zeros in a row are not written: archives hold the holes of a file as zeros.
+const hole = 32 << 10
+
+func writeSparse(f *os.File, content io.Reader) error {
+	var zeros [hole]byte
+	buf := make([]byte, hole)
+	at, end := int64(0), int64(0) // end of what came, end of what was written
+	for {
+		n, err := io.ReadFull(content, buf)
+		if n > 0 && (n < hole || !bytes.Equal(buf, zeros[:])) {
+			if _, err := f.WriteAt(buf[:n], at); err != nil {
+				return err
+			}
+			end = at + int64(n)
+		}
+		at += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // a cut archive is noticed at its next entry
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if at == end {
+		return nil
+	}
+	return f.Truncate(at)
 }
 
 func (u *unpacker) finish() error {
