@@ -88,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		o: o,
 		host: settings.Host{CPUs: runtime.NumCPU(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit(),
-			Throttle: throttle},
+			Throttle: throttle, Realtime: process.Realtime()},
 		index:    newIndex(),
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),

@@ -37,6 +37,7 @@ type Container struct {
 	cpusetCPUs, cpusetMems                                          string
 	pidsLimit                                                       int64
 	blkioWeight                                                     uint16
+	blockIO                                                         blockIO
 	oomKillDisable                                                  bool
 	oomScoreAdj                                                     int
 	ulimits, sysctls, storageOpts                                   []string
@@ -112,6 +113,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	word(&f.volumeDriver, "volume-driver", "", "", "Optional volume driver for the container")
 
 	f.limits(s)
+	f.blockIO.register(s)
 	s.Int64Var(&f.memorySwappiness, "memory-swappiness", -1, "Tune container memory swappiness (0 to 100)")
 	word(&f.shmSize, "shm-size", "", "", "Size of /dev/shm")
 	toggle(&f.oomKillDisable, "oom-kill-disable", "", "Disable OOM Killer")

@@ -66,6 +66,9 @@ func (f *Container) resources(host *container.HostConfig) error {
 		}
 		r.Ulimits = append(r.Ulimits, limit)
 	}
+	if err := f.blockIO.fill(r); err != nil {
+		return err
+	}
 	r.DeviceCgroupRules = f.deviceRules
 	for _, d := range f.devices {
 		mapping, err := parseDevice(d)

@@ -1,6 +1,8 @@
 package process
 
 import (
+	"os"
+
 	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -21,6 +23,12 @@ func resources(h *container.HostConfig) (*specs.LinuxResources, error) {
 	}
 	r.BlockIO = io
 	return r, nil
+}
+
+// Realtime reports whether the kernel can share out time of its real-time scheduler.
+func Realtime() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
+	return err == nil
 }
 
 // Limits is what the cgroup of a container that runs bounds from now on: all that may change.
@@ -77,6 +85,13 @@ func cpu(r *container.Resources) *specs.LinuxCPU {
 	}
 	if r.CPUQuota != 0 {
 		c.Quota = &r.CPUQuota
+	}
+	if r.CPURealtimePeriod != 0 {
+		v := uint64(r.CPURealtimePeriod)
+		c.RealtimePeriod = &v
+	}
+	if r.CPURealtimeRuntime != 0 {
+		c.RealtimeRuntime = &r.CPURealtimeRuntime
 	}
 	if c == (specs.LinuxCPU{}) {
 		return nil

@@ -23,6 +23,8 @@ type Host struct {
 	Throttle []string
 	// NoSwapLimit tells that the kernel cannot bound memory and swap together.
 	NoSwapLimit bool
+	// Realtime tells that the kernel can share out time of its real-time scheduler.
+	Realtime bool
 }
 
 // DefaultShmSize is the size of /dev/shm in bytes where nobody says another.

@@ -47,8 +47,10 @@ func checkResources(r *container.Resources, host Host) (warnings []string, err e
 		return nil, refuse("Invalid value: %d, the PIDs limit is a number of processes, or -1 for no limit", *r.PidsLimit)
 	case r.BlkioWeight != 0 && (r.BlkioWeight < 10 || r.BlkioWeight > 1000):
 		return nil, refuse("Range of blkio weight is from 10 to 1000")
-	case r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0:
-		return nil, refuse("Your kernel does not support CPU real-time scheduler: create the container without --cpu-rt-period and --cpu-rt-runtime")
+	case (r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0) && !host.Realtime:
+		return nil, refuse("Your kernel does not support CPU real-time scheduler: it needs cgroup v1 and CONFIG_RT_GROUP_SCHED; create the container without --cpu-rt-period and --cpu-rt-runtime")
+	case r.CPURealtimePeriod != 0 && r.CPURealtimeRuntime > r.CPURealtimePeriod:
+		return nil, refuse("cpu real-time runtime cannot be higher than cpu real-time period")
 	}
 	if r.OomKillDisable != nil && *r.OomKillDisable && r.Memory == 0 {
 		warnings = append(warnings, "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.")
