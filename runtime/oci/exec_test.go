@@ -113,21 +113,39 @@ func TestExec(t *testing.T) {
 func TestExecTerminal(t *testing.T) {
 	c := testContainer(t, "sleep", "1000")
 	p := running(t, c)
-	e := execConfig(c, p, "sh", "-c", "tty; stty size; sleep 0.2; stty size")
+	e := execConfig(c, p, "sh", "-c", "tty; stty size; read line; stty size")
 	e.Process.Terminal = true
 	e.Width, e.Height = 100, 40
 	x, err := Exec(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond)
-	if err := tty.SetSize(x.Master, 132, 50); err != nil {
-		t.Fatal(err)
-	}
-	out := readTerminal(x.Master)
-	if reapAll(t, x).Code != 0 || out != "/dev/pts/0\r\n40 100\r\n50 132\r\n" {
+	out := resizeAfter(t, x.Master, "40 100\r\n")
+	if reapAll(t, x).Code != 0 || out != "/dev/pts/0\r\n40 100\r\n\r\n50 132\r\n" {
 		t.Fatalf("output %q", out)
 	}
+}
+
+// resizeAfter waits for the output prompt, resizes the terminal, sends a line and returns all output. The line comes
+// back as the terminal's echo.
+func resizeAfter(t *testing.T, master *os.File, prompt string) string {
+	t.Helper()
+	var out strings.Builder
+	buf := make([]byte, 256)
+	for !strings.HasSuffix(out.String(), prompt) {
+		n, err := master.Read(buf)
+		if err != nil {
+			t.Fatalf("terminal: %v after %q", err, out.String())
+		}
+		out.Write(buf[:n])
+	}
+	if err := tty.SetSize(master, 132, 50); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := master.WriteString("\n"); err != nil {
+		t.Fatal(err)
+	}
+	return out.String() + readTerminal(master)
 }
 
 // readTerminal reads a master until its last slave is closed, which the kernel reports as EIO.

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pier/kernel/pidfd"
-	"pier/kernel/tty"
 	"pier/lib/errkind"
 )
 
@@ -61,19 +60,15 @@ echo fds $(ls /proc/self/fd); touch /proc/sys/x /sys/x /proc/acpi/x; echo x > /p
 }
 
 func TestStartTerminal(t *testing.T) {
-	c := testContainer(t, "sh", "-c", "tty; stty size; ls -l /dev/console; echo $$ > /dev/console; sleep 0.2; stty size")
+	c := testContainer(t, "sh", "-c", "tty; stty size; ls -l /dev/console; echo $$ > /dev/console; read line; stty size")
 	c.Spec.Process.Terminal = true
 	c.Width, c.Height = 100, 40
 	p, err := Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(80 * time.Millisecond)
-	if err := tty.SetSize(p.Master, 132, 50); err != nil {
-		t.Fatal(err)
-	}
-	out := readTerminal(p.Master)
-	if reapAll(t, p).Code != 0 || !strings.HasPrefix(out, "/dev/pts/0\r\n40 100\r\ncrw") || !strings.HasSuffix(out, "1\r\n50 132\r\n") {
+	out := resizeAfter(t, p.Master, "/dev/console\r\n1\r\n")
+	if reapAll(t, p).Code != 0 || !strings.HasPrefix(out, "/dev/pts/0\r\n40 100\r\ncrw") || !strings.HasSuffix(out, "1\r\n\r\n50 132\r\n") {
 		t.Fatalf("output %q", out)
 	}
 }

@@ -39,7 +39,7 @@ func TestLimits(t *testing.T) {
 			w.t.Errorf("a huge header: %d", status)
 		}
 		for _, path := range []string{"/containers/json?filters=" + strings.Repeat("%7B%22a%22:", 10000), "/containers/json?limit=99999999999999999999", "/containers/talks/logs?stdout=1&tail=99999999999999999999",
-			"/containers/talks/logs?stdout=1&tail=-5", "/events?since=x", "/containers/talks/top?ps_args=-o%20pid,$(id)", "/containers/talks/resize?h=-1&w=70000", "/containers/talks/stats?stream=x", "/images/json?filters=%7B%22before%22:%5B%22../x%22%5D%7D"} {
+			"/containers/talks/logs?stdout=1&tail=-5", "/events?since=x", "/containers/talks/top?ps_args=-o%20pid,$(id)", "/containers/talks/resize?h=-1&w=70000", "/containers/talks/stats?stream=0&one-shot=x", "/images/json?filters=%7B%22before%22:%5B%22../x%22%5D%7D"} {
 			if status, text := w.request("GET", path, nil); status >= 500 && status != 501 {
 				w.t.Errorf("GET %s: %d %s", path, status, text)
 			}

@@ -298,7 +298,7 @@ room() {
 	local which=.
 	[ "$1" != custody ] || which=SupervisorKilledWhileWriting
 	cd /tests
-	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which" -test.skip TestExecTerminal
+	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which"
 }
 
 if [ "$1" != all ]; then
