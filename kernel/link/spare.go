@@ -14,8 +14,9 @@ import (
 // are gone with the process, however it ends.
 const (
 	spares = 2
-	// spareDelay keeps the making of spares out of the way of what the last namespace was made for.
-	spareDelay = 20 * time.Millisecond
+	// spareDelay keeps the making of spares out of the way of what the last namespace was made for. It does not begin
+	// anew with every start, so that starts in a row find spares too.
+	spareDelay = 8 * time.Millisecond
 )
 
 // spareList holds namespaces as blank leaves them.
@@ -51,17 +52,19 @@ func (l *spareList) put(ns *os.File) (more bool) {
 	return len(l.list) < spares
 }
 
-// later calls f once, after spareDelay without another call of later.
+// later calls f once after spareDelay; calls until then are one with the first.
 func (l *spareList) later(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.closed:
-	case l.refill != nil:
-		l.refill.Reset(spareDelay)
-	default:
-		l.refill = time.AfterFunc(spareDelay, f)
+	if l.closed || l.refill != nil {
+		return
 	}
+	l.refill = time.AfterFunc(spareDelay, func() {
+		l.mu.Lock()
+		l.refill = nil
+		l.mu.Unlock()
+		f()
+	})
 }
 
 func (l *spareList) close() {
