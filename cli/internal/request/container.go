@@ -57,7 +57,7 @@ type Container struct {
 func (f *Container) Register(s *pflag.FlagSet) {
 	f.set = s
 	s.SetInterspersed(false)
-	list := func(p *[]string, name, short, text string) { s.StringArrayVarP(p, name, short, nil, text) }
+	list := func(p *[]string, name, short, text string) { s.VarP((*words)(p), name, short, text) }
 	word := func(p *string, name, short, value, text string) { s.StringVarP(p, name, short, value, text) }
 	toggle := func(p *bool, name, short, text string) { s.BoolVarP(p, name, short, false, text) }
 
