@@ -42,7 +42,7 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 		defer cancel()
 	}
 	reader := s.o.Events.Tail()
-	if !since.IsZero() || !until.IsZero() && until.Before(now) {
+	if r.arg("since") != "" || !until.IsZero() && until.Before(now) {
 		reader = s.o.Events.Head()
 	}
 	s.listeners.Add(1)
