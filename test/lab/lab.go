@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -103,12 +104,26 @@ func (d *Daemon) Run(flags ...string) {
 			d.t.Fatalf("pierd ended: %v\n%s", err, d.Log())
 		default:
 		}
-		conn, err := net.Dial("unix", d.Socket)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err
+		return d.ping()
 	})
+}
+
+// ping asks for an answer: pierd gives one once all its sockets are open and have their modes.
+func (d *Daemon) ping() error {
+	conn, err := net.Dial("unix", d.Socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.WriteString(conn, "GET /_ping HTTP/1.0\r\n\r\n"); err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(conn)
+	if err == nil && !bytes.Contains(answer, []byte("200 OK")) {
+		err = fmt.Errorf("answer %q", answer)
+	}
+	return err
 }
 
 // Flags are what every command about this daemon needs.
