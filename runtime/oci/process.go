@@ -14,6 +14,7 @@ import (
 
 	"pier/kernel/capability"
 	"pier/kernel/seccomp"
+	"pier/kernel/self"
 	"pier/kernel/spawn"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
@@ -57,6 +58,11 @@ func (t *task) compile(given []byte, profile *specs.LinuxSeccomp) error {
 // session adds a new session, its keyring, the terminal and the three standard streams.
 func (t *task) session() error {
 	t.Add("setsid", "", unix.SYS_SETSID)
+	// Handlers are gone since clone3, but what our own parent made us ignore would stay ignored for ever.
+	for _, n := range self.Ignored() {
+		const size = 8 // of the kernel's sigset_t; 32 zero bytes are a sigaction that says SIG_DFL
+		t.Add("rt_sigaction", "", unix.SYS_RT_SIGACTION, spawn.Int(n), t.Bytes(make([]byte, 32)), spawn.Int(0), spawn.Int(size))
+	}
 	// A session keyring of its own, or the container would read and change its parent's keys. A kernel without keys, or
 	// a full quota of them, is no reason to fail.
 	t.Add("keyctl", "", unix.SYS_KEYCTL, spawn.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), t.String("_ses."+t.id)).
