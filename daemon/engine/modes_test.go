@@ -193,9 +193,11 @@ func TestChurn(t *testing.T) {
 	for range 3 {
 		round()
 	}
+	// What is kept for the next start (spare namespaces, connections) comes and goes; 30 runs would leave 30 of anything.
+	const kept = 12
 	r.eventually("descriptors and goroutines are as before", func() bool {
 		f, g := counts(t)
-		return f <= fds+3 && g <= goroutines+3
+		return f <= fds+kept && g <= goroutines+kept
 	})
 }
 

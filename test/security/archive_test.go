@@ -77,9 +77,13 @@ func TestArchives(t *testing.T) {
 			w.refusedOr(w.request("POST", "/build?t=evil-add", bytes.NewReader(context)))
 		})
 	}
-	if after := len(w.files()); after > before+12 {
-		t.Errorf("pierd had %d descriptors and has %d", before, after) // CVE-2026-114236
-	}
+	// CVE-2026-114236. What was unpacked is removed in the background, with a descriptor for every level of a deep tree.
+	w.Eventually("descriptors as before", func() error {
+		if after := len(w.files()); after > before+12 {
+			return fmt.Errorf("pierd had %d descriptors and has %d", before, after)
+		}
+		return nil
+	})
 }
 
 func (w *world) files() []os.DirEntry {
