@@ -1,16 +1,14 @@
 package engine
 
 import (
-	"io"
-	"os"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/step"
 )
 
 // CreateRequest is what POST /containers/create asks for, decoded. Create copies what it keeps; the caller's structs are
@@ -88,26 +86,8 @@ type ExecStartOptions struct {
 	Width, Height uint16
 }
 
-// StepRequest is one RUN step of a build: a process in a root file system of the caller's, without record, log or name.
-type StepRequest struct {
-	ID     string   // names the step's cgroup and network endpoint; one path component; "" for a fresh identifier
-	Rootfs *os.File // detached mount; borrowed
-	Args   []string
-	Env    []string // complete; no image is consulted. PATH is added where missing
-	Cwd    string   // "" for "/"; created in Rootfs where missing
-	User   string   // user[:group], looked up in Rootfs
-	Mounts []specs.Mount
-	// Network is "bridge" (also ""), "host" or "none".
-	Network    string
-	Hostname   string   // "" for the short identifier
-	ExtraHosts []string // "name:address"
-	ShmSize    int64    // bytes; 0: 64 MiB
-	Stdout     io.Writer
-	Stderr     io.Writer // nil: Stdout
-	Privileged bool
-	ReadOnly   bool // root file system
-	Resources  container.Resources
-}
+// StepRequest is one RUN step of a build.
+type StepRequest = step.Request
 
 // Exit codes that Docker's clients know for a process that never ran.
 const (

@@ -14,6 +14,7 @@ import (
 	"pier/daemon/engine/internal/meter"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
+	"pier/daemon/engine/internal/step"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
@@ -58,7 +59,7 @@ type Engine struct {
 	bg     sync.WaitGroup // all goroutines that outlive a call
 
 	execs *execTable
-	steps *stepTable
+	steps *step.Steps
 	// filters keeps compiled seccomp programs: nearly all containers share one.
 	filters process.Filters
 	meter   *meter.Meter
@@ -93,10 +94,11 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),
 		execs:    newExecTable(),
-		steps:    newStepTable(),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.meter = meter.New(measured{e})
+	e.steps = step.New(step.Options{Root: o.Root, CgroupParent: o.CgroupParent, Host: e.host, Networks: o.Networks, Custody: o.Custody,
+		Filters: &e.filters, Life: e.ctx})
 	exits := o.Custody.Exits()
 	if err := e.reconcile(ctx); err != nil {
 		e.cancel()
@@ -129,6 +131,13 @@ func (e *Engine) Streams() *Streams { return &Streams{e} }
 
 // Execs returns the execs.
 func (e *Engine) Execs() *Execs { return &Execs{e} }
+
+// Step runs one step of a build and returns its exit code: the same process path as a container's, without record, name
+// or log. When ctx ends the process is killed. Whatever the outcome, everything the step had is gone when Step returns,
+// but for what it wrote to its root and mounts. A process that could not start is an error of kind Invalid.
+func (e *Engine) Step(ctx context.Context, r StepRequest) (exitCode int, err error) {
+	return e.steps.Run(ctx, r)
+}
 
 // Files returns the containers' files.
 func (e *Engine) Files() *Files { return &Files{e} }

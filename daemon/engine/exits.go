@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"context"
-	"sync"
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
@@ -37,7 +35,7 @@ func (e *Engine) exited(x shim.Exit) {
 			_ = e.apply(c, ended(x), c.id)
 		})
 	default:
-		e.steps.exited(x)
+		e.steps.Exited(x)
 	}
 }
 
@@ -56,55 +54,5 @@ func (e *Engine) catchUp() {
 		if t.Exit != nil {
 			e.exited(*t.Exit)
 		}
-	}
-}
-
-// stepTable holds the build steps that run.
-type stepTable struct {
-	mu   sync.Mutex // guards byID
-	byID map[string]chan shim.Exit
-}
-
-func newStepTable() *stepTable { return &stepTable{byID: map[string]chan shim.Exit{}} }
-
-func (t *stepTable) add(id string) <-chan shim.Exit {
-	ch := make(chan shim.Exit, 1)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.byID[id] = ch
-	return ch
-}
-
-func (t *stepTable) has(id string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, ok := t.byID[id]
-	return ok
-}
-
-func (t *stepTable) remove(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.byID, id)
-}
-
-func (t *stepTable) exited(x shim.Exit) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if ch := t.byID[x.ID]; ch != nil {
-		select {
-		case ch <- x:
-		default: // told twice
-		}
-	}
-}
-
-// wait returns how the step ended.
-func waitStep(ctx context.Context, ch <-chan shim.Exit) (shim.Exit, error) {
-	select {
-	case x := <-ch:
-		return x, nil
-	case <-ctx.Done():
-		return shim.Exit{}, ctx.Err()
 	}
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"os"
-	"strings"
 	"time"
 
 	"pier/api/shim"
@@ -188,7 +187,7 @@ func (e *Engine) lookAgain() {
 			continue
 		}
 		for _, t := range tasks {
-			if t.Exec != "" || t.Exit != nil || e.steps.has(t.ID) {
+			if t.Exec != "" || t.Exit != nil || e.steps.Has(t.ID) {
 				continue
 			}
 			c := e.index.get(t.ID)
@@ -213,8 +212,7 @@ func (e *Engine) sweepFiles() {
 	}
 	for _, d := range entries {
 		switch name := d.Name(); {
-		case strings.HasPrefix(name, stepPrefix):
-			_ = os.RemoveAll(e.stepDir(strings.TrimPrefix(name, stepPrefix)))
+		case e.steps.Sweep(name):
 		case len(name) == id.Len && id.Valid(name) && e.index.get(name) == nil:
 			e.sweep(name)
 		}
