@@ -42,7 +42,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root: it mounts overlays")
+		t.Fatal("these tests need root: they mount overlays")
 	}
 	w := &world{t: t, dir: t.TempDir(), steps: &chroot{}}
 	w.open()

@@ -39,7 +39,7 @@ type rig struct {
 func newRig(t testing.TB, change ...func(*network.Options)) *rig {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("these tests need root: they make network namespaces")
 	}
 	if err := link.Isolate(); err != nil {
 		t.Fatal(err)

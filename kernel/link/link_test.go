@@ -16,7 +16,7 @@ import (
 func hostNamespace(t testing.TB) *link.Manager {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("these tests need root: they make network namespaces")
 	}
 	if err := link.Isolate(); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -17,17 +16,7 @@ import (
 
 var bin string
 
-func TestMain(m *testing.M) {
-	dir, remove, err := lab.Programs()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	code := m.Run()
-	remove()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { lab.Main(m, &bin) }
 
 // TestScripts runs every script in testdata twice: with pier, and with the stock docker command against the same kind
 // of daemon. What stands in a script holds for both.

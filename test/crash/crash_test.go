@@ -14,17 +14,7 @@ import (
 
 var bin string
 
-func TestMain(m *testing.M) {
-	dir, remove, err := lab.Programs()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	code := m.Run()
-	remove()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { lab.Main(m, &bin) }
 
 func start(t *testing.T) *lab.Daemon {
 	t.Helper()

@@ -19,23 +19,27 @@ import (
 	"github.com/moby/sys/signal"
 )
 
-// Programs returns the folder that holds pier, pierd and pier-runtime: PIER_BIN, or one that is built on the spot,
-// which remove deletes. It is meant for TestMain.
-func Programs() (dir string, remove func(), err error) {
-	if dir = os.Getenv("PIER_BIN"); dir != "" {
-		return dir, func() {}, nil
-	}
-	if dir, err = os.MkdirTemp("", "pier-bin-"); err != nil {
-		return "", nil, err
-	}
-	remove = func() { _ = os.RemoveAll(dir) }
-	build := exec.Command("go", "build", "-o", dir+"/", "pier/cmd/pier", "pier/cmd/pierd", "pier/cmd/pier-runtime")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		remove()
-		return "", nil, fmt.Errorf("build the programs: %w\n%s", err, out)
-	}
-	return dir, remove, nil
+// Main is a package's TestMain: it stores the folder that holds pier, pierd and pier-runtime in *bin, runs the tests and
+// ends the process. The folder is that of PIER_BIN, or one that is built on the spot and removed afterwards.
+func Main(m *testing.M, bin *string) {
+	os.Exit(func() int {
+		if *bin = os.Getenv("PIER_BIN"); *bin == "" {
+			dir, err := os.MkdirTemp("", "pier-bin-")
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			defer os.RemoveAll(dir)
+			build := exec.Command("go", "build", "-o", dir+"/", "pier/cmd/pier", "pier/cmd/pierd", "pier/cmd/pier-runtime")
+			build.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := build.CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
+				return 1
+			}
+			*bin = dir
+		}
+		return m.Run()
+	}())
 }
 
 // Daemon is a running pierd. It belongs to one test.

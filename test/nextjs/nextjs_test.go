@@ -16,6 +16,10 @@ import (
 
 const repository = "../.."
 
+var bin string // folder of the programs under test
+
+func TestMain(m *testing.M) { lab.Main(m, &bin) }
+
 // nodeImage returns a root file system with Node.js and yarn, made once and kept in the repository's cache folder.
 func nodeImage(t *testing.T) string {
 	t.Helper()
@@ -51,11 +55,6 @@ func page(t *testing.T, url string) string {
 }
 
 func TestNextJS(t *testing.T) {
-	bin, remove, err := lab.Programs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(remove)
 	base := nodeImage(t)
 	d := lab.Start(t, bin)
 	d.Pier("import", "-c", "ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt NEXT_TELEMETRY_DISABLED=1", "-c", `CMD ["node"]`, base, "node")

@@ -19,14 +19,13 @@ var rooms = []string{
 	"pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
 }
 
+var bin string // folder of the programs under test
+
+func TestMain(m *testing.M) { lab.Main(m, &bin) }
+
 // TestDebian runs testdata/checks.sh on Debian's kernels, on both at once. PIER_VM_CHECKS, a shell pattern such as
 // room_*, picks some of the checks.
 func TestDebian(t *testing.T) {
-	bin, remove, err := lab.Programs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(remove)
 	tests := t.TempDir()
 	build := exec.Command("go", append([]string{"test", "-c", "-ldflags", "-s -w", "-o", tests + "/"}, rooms...)...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
