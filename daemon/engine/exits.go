@@ -1,7 +1,6 @@
 package engine
 
 import (
-
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/lib/feed"

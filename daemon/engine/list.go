@@ -1,21 +1,15 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
-	units "github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
-	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/describe"
 	"pier/daemon/engine/internal/selection"
-	"pier/daemon/engine/internal/settings"
 )
 
 // List describes the containers that the options select, newest first. It never waits for one of them. An unknown filter
@@ -43,7 +37,12 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 			break
 		}
 		if ok {
-			out = append(out, e.summary(c, r, o.Size, names))
+			s := c.describe(r).Summary(e.o.Clock.Now(), names)
+			if o.Size {
+				s.SizeRw = e.sizeRw(r)
+				s.SizeRootFs = s.SizeRw + e.imageSize(r)
+			}
+			out = append(out, s)
 		}
 	}
 	return out, nil
@@ -71,95 +70,8 @@ func (e *Engine) imageNames(ctx context.Context) map[string]string {
 	return names
 }
 
-func (e *Engine) summary(c *ctr, r *row, size bool, names map[string]string) container.Summary {
-	s := container.Summary{
-		ID: r.ID, Names: []string{"/" + r.Name}, Image: r.Config.Image, ImageID: r.Image.String(), Command: commandLine(r),
-		Created: r.Created.Unix(), Ports: portSummaries(r), Labels: r.Config.Labels, State: container.ContainerState(r.Life.State.String()),
-		Status: e.status(c, r), Mounts: points(r), NetworkSettings: &container.NetworkSettingsSummary{Networks: networkSettings(r).Networks},
-	}
-	if id, known := names[r.Config.Image]; known && id != r.Image.String() {
-		s.Image = r.Image.String()
-	}
-	if s.Labels == nil {
-		s.Labels = map[string]string{}
-	}
-	s.HostConfig.NetworkMode = string(r.Host.NetworkMode)
-	s.HostConfig.Annotations = r.Host.Annotations
-	s.Health = &container.HealthSummary{Status: container.NoHealthcheck}
-	if h := c.health.Load(); h != nil {
-		s.Health = &container.HealthSummary{Status: h.Status, FailingStreak: h.FailingStreak}
-	}
-	if size {
-		s.SizeRw = e.sizeRw(r)
-		s.SizeRootFs = s.SizeRw + e.imageSize(r)
-	}
-	return s
-}
-
-func commandLine(r *row) string {
-	words := settings.Command(r.Config)
-	out := make([]string, len(words))
-	for i, w := range words {
-		if strings.ContainsAny(w, " \t\n'") {
-			w = "'" + w + "'"
-		}
-		out[i] = w
-	}
-	return strings.Join(out, " ")
-}
-
-// status is the words of docker ps.
-func (e *Engine) status(c *ctr, r *row) string {
-	l, now := r.Life, e.o.Clock.Now()
-	since := func(t time.Time) string { return units.HumanDuration(now.Sub(t)) }
-	switch l.State {
-	case lifecycle.Created:
-		return "Created"
-	case lifecycle.Removing:
-		return "Removal In Progress"
-	case lifecycle.Dead:
-		return "Dead"
-	case lifecycle.Restarting:
-		return fmt.Sprintf("Restarting (%d) %s ago", l.ExitCode, since(l.FinishedAt))
-	case lifecycle.Exited:
-		return fmt.Sprintf("Exited (%d) %s ago", l.ExitCode, since(l.FinishedAt))
-	case lifecycle.Paused:
-		return fmt.Sprintf("Up %s (Paused)", since(l.StartedAt))
-	}
-	if h := c.health.Load(); h != nil {
-		status := string(h.Status)
-		if h.Status == container.Starting {
-			status = "health: " + status
-		}
-		return fmt.Sprintf("Up %s (%s)", since(l.StartedAt), status)
-	}
-	return "Up " + since(l.StartedAt)
-}
-
-func portSummaries(r *row) []container.PortSummary {
-	out := []container.PortSummary{}
-	if !r.Life.State.Alive() {
-		return out
-	}
-	add := func(ip netip.Addr, p network.Port, public uint16) {
-		out = append(out, container.PortSummary{IP: ip, PrivatePort: p.Num(), PublicPort: public, Type: string(p.Proto())})
-	}
-	for p, bindings := range r.Ports {
-		for _, b := range bindings {
-			var n uint16
-			if _, err := fmt.Sscanf(b.HostPort, "%d", &n); err == nil {
-				add(b.HostIP, p, n)
-			}
-		}
-	}
-	for p := range r.Config.ExposedPorts {
-		if _, published := r.Ports[p]; !published && !r.Host.NetworkMode.IsHost() {
-			add(netip.Addr{}, p, 0)
-		}
-	}
-	slices.SortFunc(out, func(a, b container.PortSummary) int {
-		return cmp.Or(cmp.Compare(a.PrivatePort, b.PrivatePort), cmp.Compare(a.PublicPort, b.PublicPort),
-			strings.Compare(a.Type, b.Type), a.IP.Compare(b.IP))
-	})
-	return out
+// describe is what there is to say of the container as r has it.
+func (c *ctr) describe(r *row) *describe.Container {
+	return &describe.Container{ID: r.ID, Name: r.Name, Image: r.Image.String(), Created: r.Created, Config: r.Config, Host: r.Host,
+		Life: r.Life, Health: c.health.Load(), Mounts: r.Mounts, Ports: r.Ports, Pid: r.Pid, Networks: r.networkNames}
 }

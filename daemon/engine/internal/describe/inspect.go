@@ -1,0 +1,73 @@
+package describe
+
+import (
+	"maps"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+
+	"pier/daemon/engine/internal/lifecycle"
+)
+
+// State is how the container fares.
+func (c *Container) State() *container.State {
+	l := c.Life
+	s := &container.State{
+		Status: container.ContainerState(l.State.String()), Running: l.State.Alive() || l.State == lifecycle.Restarting,
+		Paused: l.State == lifecycle.Paused, Restarting: l.State == lifecycle.Restarting, Dead: l.State == lifecycle.Dead,
+		OOMKilled: l.OOM, ExitCode: l.ExitCode, Error: l.Error,
+		StartedAt: l.StartedAt.Format(time.RFC3339Nano), FinishedAt: l.FinishedAt.Format(time.RFC3339Nano),
+		Health: c.Health,
+	}
+	if l.State.Alive() {
+		s.Pid = c.Pid
+	}
+	return s
+}
+
+// Points are its mounts.
+func (c *Container) Points() []container.MountPoint {
+	out := make([]container.MountPoint, 0, len(c.Mounts))
+	for _, m := range c.Mounts {
+		if m.Type == "tmpfs" && c.Host.Tmpfs[m.Destination] != "" || c.isTmpfs(m.Destination) {
+			continue // Docker shows those of --tmpfs in HostConfig alone
+		}
+		out = append(out, m.Point())
+	}
+	return out
+}
+
+func (c *Container) isTmpfs(dest string) bool {
+	_, ok := c.Host.Tmpfs[dest]
+	return ok
+}
+
+// Network is what it has of networks: addresses and ports while it runs, what was asked for otherwise.
+func (c *Container) Network() *container.NetworkSettings {
+	s := &container.NetworkSettings{Ports: network.PortMap{}, Networks: map[string]*network.EndpointSettings{}}
+	for name, ep := range c.Networks() {
+		if !c.Life.State.Alive() { // addresses are those of a run
+			ep = asked(ep)
+		}
+		s.Networks[name] = ep
+	}
+	if c.Life.State.Alive() {
+		s.SandboxID = c.ID
+		maps.Copy(s.Ports, c.Ports)
+		if !c.Host.NetworkMode.IsHost() {
+			for p := range c.Config.ExposedPorts {
+				if _, published := s.Ports[p]; !published {
+					s.Ports[p] = nil
+				}
+			}
+		}
+	}
+	return s
+}
+
+// asked is what remains of an endpoint's settings while nothing runs.
+func asked(ep *network.EndpointSettings) *network.EndpointSettings {
+	return &network.EndpointSettings{IPAMConfig: ep.IPAMConfig, Links: ep.Links, Aliases: ep.Aliases, DriverOpts: ep.DriverOpts,
+		GwPriority: ep.GwPriority, NetworkID: ep.NetworkID, DNSNames: ep.DNSNames}
+}
