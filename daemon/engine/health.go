@@ -2,27 +2,15 @@ package engine
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/clock"
-)
-
-// Docker's defaults for health checks.
-const (
-	probeInterval      = 30 * time.Second
-	probeTimeout       = 30 * time.Second
-	probeStartInterval = 5 * time.Second
-	probeRetries       = 3
-	probeOutput        = 4096 // bytes kept of a probe's output
-	probeLog           = 5    // results kept
 )
 
 // prober runs a container's health check. Between two probes it is a pending timer, no goroutine. Its fields belong to
@@ -33,21 +21,17 @@ type prober struct {
 	stopped atomic.Bool
 }
 
+func (r *row) check() health.Check { return health.Check{Config: r.Config, StartedAt: r.Life.StartedAt} }
+
 // startProbe begins the health check of a container that runs, where it has one. A new run starts anew.
 func (e *Engine) startProbe(c *ctr) {
 	r := c.row()
-	command := probeCommand(r.Config)
+	command := r.check().Command()
 	if command == nil || r.Life.State != lifecycle.Running {
 		return
 	}
 	c.stopProbe()
-	if h := c.health.Load(); h == nil || len(h.Log) == 0 || h.Log[len(h.Log)-1].Start.Before(r.Life.StartedAt) {
-		fresh := &container.Health{Status: container.Starting}
-		if h != nil {
-			fresh.Log = h.Log
-		}
-		c.health.Store(fresh)
-	}
+	c.health.Store(r.check().Begin(c.health.Load()))
 	ctx, cancel := context.WithCancel(e.ctx)
 	p := &prober{cancel: cancel}
 	c.probe = p
@@ -64,7 +48,7 @@ func (c *ctr) stopProbe() {
 }
 
 func (e *Engine) scheduleProbe(ctx context.Context, c *ctr, p *prober, command []string) {
-	p.timer = e.o.Clock.AfterFunc(e.probePause(c), func() {
+	p.timer = e.o.Clock.AfterFunc(c.row().check().Pause(c.health.Load().Status, e.o.Clock.Now()), func() {
 		if p.stopped.Load() || ctx.Err() != nil {
 			return
 		}
@@ -79,57 +63,17 @@ func (e *Engine) scheduleProbe(ctx context.Context, c *ctr, p *prober, command [
 	})
 }
 
-func (e *Engine) probePause(c *ctr) time.Duration {
-	r := c.row()
-	h := r.Config.Healthcheck
-	if h.StartPeriod > 0 && c.health.Load().Status == container.Starting && e.o.Clock.Now().Sub(r.Life.StartedAt) < h.StartPeriod {
-		return orDefault(h.StartInterval, probeStartInterval)
-	}
-	return orDefault(h.Interval, probeInterval)
-}
-
-func orDefault(d, def time.Duration) time.Duration {
-	if d > 0 {
-		return d
-	}
-	return def
-}
-
-// probeCommand is what the health check runs; nil for none.
-func probeCommand(c *container.Config) []string {
-	h := c.Healthcheck
-	if h == nil || len(h.Test) < 2 {
-		return nil
-	}
-	switch h.Test[0] {
-	case "CMD":
-		return h.Test[1:]
-	case "CMD-SHELL":
-		shell := c.Shell
-		if len(shell) == 0 {
-			shell = []string{"/bin/sh", "-c"}
-		}
-		return slices.Concat(shell, h.Test[1:])
-	}
-	return nil
-}
-
 func (e *Engine) runProbe(ctx context.Context, c *ctr, command []string) *container.HealthcheckResult {
+	check := c.row().check()
 	res := &container.HealthcheckResult{Start: e.o.Clock.Now()}
-	timeout := orDefault(c.row().Config.Healthcheck.Timeout, probeTimeout)
-	within, cancel := context.WithTimeout(ctx, timeout)
+	within, cancel := context.WithTimeout(ctx, check.Timeout())
 	defer cancel()
 	var err error
-	res.ExitCode, res.Output, err = e.probeRun(within, c, command, probeOutput)
+	res.ExitCode, res.Output, err = e.probeRun(within, c, command, health.Output)
 	res.End = e.o.Clock.Now()
 	switch {
 	case within.Err() == context.DeadlineExceeded:
-		res.ExitCode = -1
-		msg := fmt.Sprintf("Health check exceeded timeout (%v)", timeout)
-		if res.Output != "" {
-			msg += ": " + res.Output
-		}
-		res.Output = msg
+		check.Late(res)
 	case err != nil:
 		res.ExitCode, res.Output = -1, err.Error()
 	}
@@ -142,27 +86,8 @@ func (e *Engine) probed(c *ctr, res *container.HealthcheckResult) {
 	if old == nil {
 		return
 	}
-	r := c.row()
-	next := *old
-	next.Log = append(slices.Clone(old.Log), res)
-	if len(next.Log) > probeLog {
-		next.Log = next.Log[len(next.Log)-probeLog:]
-	}
-	retries := r.Config.Healthcheck.Retries
-	if retries <= 0 {
-		retries = probeRetries
-	}
-	switch {
-	case res.ExitCode == 0:
-		next.Status, next.FailingStreak = container.Healthy, 0
-	case old.Status == container.Starting && res.Start.Sub(r.Life.StartedAt) < r.Config.Healthcheck.StartPeriod:
-		// failures do not count before it can be expected to work
-	default:
-		if next.FailingStreak++; next.FailingStreak >= retries {
-			next.Status = container.Unhealthy
-		}
-	}
-	c.health.Store(&next)
+	next := c.row().check().Judge(old, res)
+	c.health.Store(next)
 	if next.Status != old.Status {
 		e.say(c, events.Action("health_status: "+string(next.Status)), nil)
 		switch next.Status {
