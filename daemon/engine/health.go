@@ -21,7 +21,9 @@ type prober struct {
 	stopped atomic.Bool
 }
 
-func (r *row) check() health.Check { return health.Check{Config: r.Config, StartedAt: r.Life.StartedAt} }
+func (r *row) check() health.Check {
+	return health.Check{Config: r.Config, StartedAt: r.Life.StartedAt}
+}
 
 // startProbe begins the health check of a container that runs, where it has one. A new run starts anew.
 func (e *Engine) startProbe(c *ctr) {
