@@ -126,8 +126,10 @@ type Start struct {
 	Seccomp   []byte `json:"seccomp,omitempty"`
 	HasRootfs bool   `json:"hasRootfs,omitempty"`
 	HasNetns  bool   `json:"hasNetns,omitempty"`
-	Stdio     Stdio  `json:"stdio"`
-	Log       Log    `json:"log"`
+	// Init runs the process as the child of a small init, which is the first process then.
+	Init  bool  `json:"init,omitempty"`
+	Stdio Stdio `json:"stdio"`
+	Log   Log   `json:"log"`
 	// Width and Height are the terminal's first size in cells, 0 for the kernel's default.
 	Width  uint16 `json:"width,omitempty"`
 	Height uint16 `json:"height,omitempty"`

@@ -121,7 +121,7 @@ func Create(ctx context.Context, c *Container) (*Prepared, error) {
 		return nil, s.fail("open", "pipe", err)
 	}
 	defer ready.Close()
-	g.ready = childReady
+	g.ready, s.init = childReady, nil
 	if err := s.build(g); err != nil {
 		childReady.Close()
 		g.remove()

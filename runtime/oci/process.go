@@ -32,7 +32,8 @@ type task struct {
 	preserve int
 	width    uint16
 	height   uint16
-	newUsers bool // the child is in a user namespace of its own
+	newUsers bool     // the child is in a user namespace of its own
+	init     *os.File // runs the program as its child, nil for none
 }
 
 // fail wraps err for what the parent did for path.
@@ -124,7 +125,16 @@ func (t *task) closeDescriptors(g *gate) {
 	if g != nil {
 		how = closeRangeCloexec
 	}
-	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(3+t.preserve), spawn.Int(^uint32(0)), spawn.Int(how))
+	from := 3 + t.preserve
+	if t.init != nil { // a memory file of our own, closed with its execution
+		if fd := fdOf(t.init); from <= fd {
+			if from < fd {
+				t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(fd-1), spawn.Int(how))
+			}
+			from = fd + 1
+		}
+	}
+	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(^uint32(0)), spawn.Int(how))
 }
 
 var rlimits = map[string]int{
@@ -359,35 +369,64 @@ func (t *task) attempts() {
 	}
 	argv, env := t.Strings(t.process.Args), t.Strings(t.process.Env)
 	name := t.process.Args[0]
-	exec := func(file string) spawn.Call {
-		call := t.Add("execve", file, unix.SYS_EXECVE, t.String(file), argv, env)
-		t.execs = append(t.execs, call)
-		return call
+	files := []string{name}
+	if !strings.Contains(name, "/") {
+		files = t.candidates(name)
 	}
-	if strings.Contains(name, "/") {
-		exec(name)
+	if t.init != nil {
+		t.initProgram(files)
 		return
 	}
 	search := defaultPath
 	for _, e := range t.process.Env {
 		if value, ok := strings.CutPrefix(e, "PATH="); ok {
 			search = value
+	for _, file := range files {
+		call := t.Add("execve", file, unix.SYS_EXECVE, t.String(file), argv, env)
+		t.execs = append(t.execs, call)
+		if file != name {
+			call.Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		}
+	}
+}
+
+// candidates are the files that a command without a slash may be.
+func (t *task) candidates(name string) (files []string) {
 		}
 	}
 	for dir := range strings.SplitSeq(search, ":") {
 		if dir != "" && name != "" {
-			exec(path.Join(dir, name)).Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+			files = append(files, path.Join(dir, name))
 		}
 	}
-	if len(t.execs) == 0 {
-		exec(name)
+	if len(files) == 0 {
+		files = []string{name}
 	}
 }
 
 // startError turns the error of Run into the caller's, in the words that Docker's clients know.
 func (t *task) startError(err error) error {
+	return files
 	failed, ok := err.(*spawn.Error)
 	if !ok {
+// initProgram executes the init with the first of files that may be executed. Which one that is must be known before,
+// for the init has no way to tell us what went wrong but its exit code.
+func (t *task) initProgram(files []string) {
+	argv := t.Strings(append([]string{initName, "--"}, t.process.Args...))
+	for _, file := range files {
+		look := t.Add("execve", file, unix.SYS_FACCESSAT, spawn.Int(unix.AT_FDCWD), t.String(file), spawn.Int(unix.X_OK)).
+			Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		t.execs = append(t.execs, look)
+		t.Add("execute the init for", file, unix.SYS_EXECVEAT, t.File(t.init), t.empty(), argv,
+			t.Strings(append([]string{file}, t.process.Env...)), spawn.Int(unix.AT_EMPTY_PATH))
+		look.OnError(t.Here())
+	}
+	t.Check("execve", t.process.Args[0], spawn.Pointer(t.List, new(uint64)), 1, 1, unix.ENOENT) // never true
+}
+
+// initName is what the init is called in lists of processes: what Docker's is called.
+const initName = "/sbin/docker-init"
+
 		return &StartError{Call: "clone", Err: err}
 	}
 	out := &StartError{Call: failed.Call, Path: failed.Path, Errno: failed.Errno}

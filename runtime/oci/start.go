@@ -52,7 +52,7 @@ func Start(ctx context.Context, c *Container) (*Process, error) {
 func prepare(c *Container) (*start, error) {
 	s := &start{c: c, spec: c.Spec, linux: c.Spec.Linux}
 	s.task = task{builder: newBuilder(), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
-		width: c.Width, height: c.Height}
+		width: c.Width, height: c.Height, init: c.Init}
 	if s.linux == nil {
 		s.linux = &specs.Linux{}
 	}
@@ -137,9 +137,10 @@ func (s *start) build(g *gate) error {
 	}
 	s.finishRoot()
 	s.names()
-	if err := s.session(); err != nil {
+	if err := s.streams(); err != nil {
 		return err
 	}
+	s.session()
 	s.closeDescriptors(g)
 	if err := s.resources(s.linux.Personality); err != nil {
 		return err

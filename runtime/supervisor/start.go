@@ -46,6 +46,12 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if r.HasNetns {
 		c.Netns = files[0]
 	}
+	if r.Init {
+		var err error
+		if c.Init, err = s.init(); err != nil {
+			return nil, err
+		}
+	}
 	uid, gid := owner(spec.Process.User, spec.Linux)
 	s.starting.RLock()
 	defer s.starting.RUnlock()

@@ -17,6 +17,7 @@ import (
 	"pier/kernel/filelock"
 	"pier/kernel/memory"
 	"pier/kernel/pidfd"
+	"pier/kernel/reaper"
 	"pier/kernel/self"
 	"pier/lib/errkind"
 )
@@ -58,6 +59,8 @@ type Supervisor struct {
 	waiting  map[shim.TaskRef][]*attacher // streams attached before their task began
 	watchers map[*watcher]struct{}
 	stopping bool
+
+	init func() (*os.File, error) // the program for containers that ask for an init, made with the first of them
 
 	stop context.CancelFunc
 	tidy *time.Timer // gives memory back some time after the last start
@@ -109,7 +112,8 @@ func tidyUp() {
 
 func open(c Config) (*Supervisor, error) {
 	s := &Supervisor{root: c.Root, socket: c.Socket, binary: c.Binary, log: c.Log, tools: make(toolBox, 4), generation: 1,
-		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{}}
+		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{},
+		init: sync.OnceValues(reaper.Open)}
 	if s.socket == "" {
 		s.socket = filepath.Join(s.root, "supervisor.sock")
 	}

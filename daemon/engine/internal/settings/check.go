@@ -321,8 +321,6 @@ func notYet(h *container.HostConfig) error {
 		return errkind.New(errkind.Unsupported, "%s is not supported: create the container without it", what)
 	}
 	switch {
-	case h.Init != nil && *h.Init:
-		return unsupported("--init")
 	case len(h.Links) > 0:
 		return unsupported("--link")
 	case len(h.DeviceRequests) > 0:
