@@ -103,6 +103,9 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 			return nil, nil, err
 		}
 		r.Asked = asked.EndpointsConfig
+		if err := settings.CheckEndpoints(r.Asked); err != nil {
+			return nil, nil, err
+		}
 	}
 	if w := foreignPlatform(req, img); w != "" {
 		warnings = append(warnings, w)
@@ -124,7 +127,7 @@ func foreignPlatform(req CreateRequest, img *image.Image) string {
 // foreignPlatform; if its programs are for another machine, starting says so.
 func checkPlatform(req CreateRequest, img *image.Image) error {
 	p := req.Platform
-	if p == nil || p.Architecture == "" || p.Architecture == img.Config.Architecture && (p.OS == "" || p.OS == img.Config.OS) {
+	if p == nil || (p.Architecture == "" || p.Architecture == img.Config.Architecture) && (p.OS == "" || p.OS == img.Config.OS) {
 		return nil
 	}
 	return errkind.New(errkind.NotFound, "image with reference %s was found but its platform (%s/%s) does not match the specified platform (%s/%s)",
@@ -167,8 +170,8 @@ func (e *Engine) resolveRefs(h *container.HostConfig) error {
 
 // nameIt reserves the name, or makes one up.
 func (e *Engine) nameIt(r *row, name string) error {
-	name = strings.TrimPrefix(name, "/")
 	if name != "" {
+		name = strings.TrimPrefix(name, "/")
 		r.Name = name
 		if err := settings.CheckName(name); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/settings"
 	"pier/daemon/engine/internal/streams"
 	"pier/lib/errkind"
 	"pier/lib/id"
@@ -150,14 +151,12 @@ func (xs *Execs) Create(ctx context.Context, ref string, r container.ExecCreateR
 }
 
 func (e *Engine) newExec(c *ctr, r container.ExecCreateRequest, keys []byte) (*execution, error) {
+	if err := settings.CheckExec(&r); err != nil {
+		return nil, err
+	}
 	if r.User != "" {
 		if err := process.CheckUser(c.row().Pid, r.User); err != nil {
 			return nil, err
-		}
-	}
-	for _, v := range append(r.Cmd, r.Env...) {
-		if strings.ContainsRune(v, 0) {
-			return nil, errkind.New(errkind.Invalid, "invalid exec: a word holds a zero byte")
 		}
 	}
 	x := &execution{id: id.New(), c: c, want: r, keys: keys, ended: make(chan struct{})}

@@ -32,7 +32,7 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 	for _, c := range all {
 		r := c.row()
 		ok, stop := f.Match(&selection.Subject{ID: r.ID, Name: r.Name, Created: r.Created, Life: r.Life, Image: r.Image, Config: r.Config,
-			Mounts: r.Mounts, Health: c.health.Load(), Ports: r.Ports, Networks: r.networkNames})
+			Mounts: r.Mounts, Annotations: r.Host.Annotations, Health: c.health.Load(), Ports: r.Ports, Networks: r.networkNames})
 		if stop || o.Limit > 0 && len(out) == o.Limit {
 			break
 		}

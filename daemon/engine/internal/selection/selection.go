@@ -27,10 +27,12 @@ type Subject struct {
 	Life     lifecycle.Container
 	Image    digest.Digest
 	Config   *container.Config
-	Mounts   []settings.Mount
-	Health   *container.Health // nil: no health check
-	Ports    network.PortMap   // of the present run
-	Networks func() map[string]*network.EndpointSettings
+	// Annotations are those of its host configuration.
+	Annotations map[string]string
+	Mounts      []settings.Mount
+	Health      *container.Health // nil: no health check
+	Ports       network.PortMap   // of the present run
+	Networks    func() map[string]*network.EndpointSettings
 }
 
 // Sources are the outside facts that filters need.
@@ -84,6 +86,9 @@ func Parse(filters map[string][]string, running bool, from Sources) (*Filter, er
 	return f, nil
 }
 
+// healths are the values of the filter health.
+var healths = [...]container.HealthStatus{container.NoHealthcheck, container.Starting, container.Healthy, container.Unhealthy}
+
 func anyOf(values []string, ok func(v string) bool) bool { return slices.ContainsFunc(values, ok) }
 
 func badFilter(name string, values []string) error {
@@ -100,6 +105,8 @@ func (f *Filter) one(name string, values []string, from Sources) (func(r *Subjec
 		return nameFilter(values)
 	case "label":
 		return func(r *Subject) bool { return hasLabels(r.Config.Labels, values) }, nil
+	case "annotation":
+		return func(r *Subject) bool { return hasLabels(r.Annotations, values) }, nil
 	case "status":
 		for _, v := range values {
 			if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {
@@ -109,6 +116,11 @@ func (f *Filter) one(name string, values []string, from Sources) (func(r *Subjec
 		f.running = false
 		return func(r *Subject) bool { return slices.Contains(values, r.Life.State.String()) }, nil
 	case "health":
+		for _, v := range values {
+			if !slices.Contains(healths[:], container.HealthStatus(v)) {
+				return nil, errkind.New(errkind.Invalid, "invalid filter 'health=%s': unrecognised filter value for health", v)
+			}
+		}
 		return func(r *Subject) bool {
 			status := container.NoHealthcheck
 			if h := r.Health; h != nil {
@@ -173,7 +185,10 @@ func (f *Filter) one(name string, values []string, from Sources) (func(r *Subjec
 		}
 		none := values[0] == "true" || values[0] == "1"
 		return func(*Subject) bool { return !none }, nil
-	case "isolation":
+	case "isolation": // a word of Windows; here there is only the default
+		if values[0] != "default" || len(values) != 1 {
+			return nil, badFilter(name, values)
+		}
 		return func(*Subject) bool { return true }, nil
 	}
 	return nil, errkind.New(errkind.Invalid, "invalid filter '%s'", name)
@@ -228,6 +243,9 @@ func portFilter(name string, values []string) (func(r *Subject) bool, error) {
 		pr, err := network.ParsePortRange(v)
 		if err != nil {
 			return nil, errkind.New(errkind.Invalid, "invalid filter '%s=%s': %w", name, v, err)
+		}
+		if p := pr.Proto(); p != network.TCP && p != network.UDP && p != network.SCTP {
+			return nil, errkind.New(errkind.Invalid, "invalid filter '%s=%s': invalid proto: %s", name, v, p)
 		}
 		spans = append(spans, span{pr.Start(), pr.End(), pr.Proto()})
 	}
@@ -293,11 +311,14 @@ func Prune(filters map[string][]string, now time.Time) (func(created time.Time, 
 	}, nil
 }
 
+// maxUnix is the last second, counted from 1970, whose nanoseconds fit an int64.
+const maxUnix = 1<<63/1e9 - 1
+
 func pointInTime(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(-d), nil
 	}
-	if n, err := strconv.ParseFloat(s, 64); err == nil {
+	if n, err := strconv.ParseFloat(s, 64); err == nil && n > -maxUnix && n < maxUnix {
 		return time.Unix(0, int64(n*1e9)), nil
 	}
 	for _, form := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -49,6 +50,9 @@ func Complete(c *container.Config, h *container.HostConfig, id string, host Host
 		return nil, err
 	}
 	if err := checkHostConfig(c, h); err != nil {
+		return nil, err
+	}
+	if err := checkStrict(c, h); err != nil {
 		return nil, err
 	}
 	if hc := c.Healthcheck; h.RestartPolicy.Name == RestartOnUnhealthy && (hc == nil || len(hc.Test) == 0 || hc.Test[0] == "NONE") {
@@ -266,6 +270,9 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 		}
 		if !ok || name == "" || strings.ContainsAny(host, " \t\r\n\x00") {
 			return refuse("bad format for add-host: %q", host)
+		}
+		if _, err := netip.ParseAddr(strings.Trim(host[len(name)+1:], "[]")); err != nil && host[len(name)+1:] != "host-gateway" {
+			return refuse("invalid IP address in add-host: %q", host[len(name)+1:])
 		}
 	}
 	for _, word := range slices.Concat(h.DNSSearch, h.DNSOptions) {

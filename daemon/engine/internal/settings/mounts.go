@@ -345,7 +345,7 @@ var (
 func checkTmpfs(options []string) error {
 	for _, o := range options {
 		name, value, given := strings.Cut(o, "=")
-		if given && value != "" && slices.Contains(tmpfsParams, name) && !strings.ContainsAny(value, "\n\x00") ||
+		if given && value != "" && slices.Contains(tmpfsParams, name) && !strings.ContainsAny(value, "\n\x00") && checkTmpfsParam(name, value) ||
 			!given && (slices.Contains(tmpfsFlags, name) || slices.Contains(mount.Propagations, mount.Propagation(name))) {
 			continue
 		}

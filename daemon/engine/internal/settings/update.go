@@ -69,6 +69,9 @@ func conflicts(have, want *container.Resources) error {
 
 // unchangeable refuses what a container keeps as it was created.
 func unchangeable(r *container.Resources) error {
+	if err := checkForWindows(r); err != nil {
+		return err
+	}
 	for _, f := range []struct {
 		name string
 		set  bool

@@ -1,0 +1,219 @@
+package settings
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	units "github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+)
+
+// What this file refuses, Docker takes at create and trips over, or passes over in silence, at start. A request that can
+// never work is answered when it is made.
+
+// maxID is the largest number of a user or a group.
+const maxID = 1<<31 - 1
+
+// maxCells bounds a terminal's width and height.
+const maxCells = 1<<16 - 1
+
+// checkUser refuses numbers that no user or group has. Names are looked up at the start, in the container's own files.
+func checkUser(user string) error {
+	who, group, grouped := strings.Cut(user, ":")
+	if strings.Contains(group, ":") || grouped && user == ":" {
+		return refuse("invalid user %q: want user[:group]", user)
+	}
+	for _, s := range []string{who, group} {
+		if err := checkID(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkID(s string) error {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && (n < 0 || n > maxID) || errorsRange(err) {
+		return refuse("user or group %s: uids and gids must be in range 0-%d", s, maxID)
+	}
+	return nil
+}
+
+// errorsRange reports a number that does not fit, as opposed to a name.
+func errorsRange(err error) bool {
+	e, ok := err.(*strconv.NumError)
+	return ok && e.Err == strconv.ErrRange
+}
+
+// checkPort refuses a protocol that does not exist: the published types take any word.
+func checkPort(p network.Port) error {
+	switch p.Proto() {
+	case network.TCP, network.UDP, network.SCTP:
+		return nil
+	}
+	return refuse("invalid port %s: invalid proto: %s: want tcp, udp or sctp", p, p.Proto())
+}
+
+// checkStrict looks at what the other checks leave to the kernel. It runs after them.
+func checkStrict(c *container.Config, h *container.HostConfig) error {
+	if err := checkUser(c.User); err != nil {
+		return err
+	}
+	for _, g := range h.GroupAdd {
+		if g == "" || strings.ContainsAny(g, ":\n\r\x00") {
+			return refuse("invalid group %q", g)
+		}
+		if err := checkID(g); err != nil {
+			return err
+		}
+	}
+	for p := range c.ExposedPorts {
+		if err := checkPort(p); err != nil {
+			return err
+		}
+	}
+	for p := range h.PortBindings {
+		if err := checkPort(p); err != nil {
+			return err
+		}
+	}
+	for _, list := range []struct {
+		name  string
+		paths []string
+	}{{"masked", h.MaskedPaths}, {"read-only", h.ReadonlyPaths}} {
+		for _, p := range list.paths {
+			if !path.IsAbs(p) || strings.ContainsRune(p, 0) {
+				return refuse("invalid %s path %q: want an absolute path", list.name, p)
+			}
+		}
+	}
+	if p := h.CgroupParent; strings.ContainsAny(p, "\n\r\x00") || slices.Contains(strings.Split(p, "/"), "..") {
+		return refuse("invalid cgroup-parent %q: want a path without '..'", p)
+	}
+	if h.Umask != nil && *h.Umask > 0o777 {
+		return refuse("invalid umask %#o: want 0 to 0777", *h.Umask)
+	}
+	if s := h.ConsoleSize; max(s[0], s[1]) > maxCells {
+		return refuse("invalid console size %dx%d: at most %d cells each way", s[1], s[0], maxCells)
+	}
+	if err := checkForWindows(&h.Resources); err != nil {
+		return err
+	}
+	if err := checkDevices(&h.Resources); err != nil {
+		return err
+	}
+	for _, m := range h.Mounts {
+		if !slices.Contains([]mount.Consistency{"", mount.ConsistencyDefault, mount.ConsistencyFull, mount.ConsistencyCached, mount.ConsistencyDelegated}, m.Consistency) {
+			return refuse("invalid mount config for type %q: invalid consistency: %s", m.Type, m.Consistency)
+		}
+	}
+	return nil
+}
+
+// checkForWindows refuses what only containers on Windows have.
+func checkForWindows(r *container.Resources) error {
+	for name, set := range map[string]bool{"CpuCount": r.CPUCount != 0, "CpuPercent": r.CPUPercent != 0,
+		"IOMaximumIOps": r.IOMaximumIOps != 0, "IOMaximumBandwidth": r.IOMaximumBandwidth != 0} {
+		if set {
+			return refuse("Invalid QoS settings: linux does not support %s", name)
+		}
+	}
+	return nil
+}
+
+// deviceRule is a line of the devices controller: kind, major:minor, access.
+var deviceRule = regexp.MustCompile(`^[acb] (\d{1,10}|\*):(\d{1,10}|\*) [rwm]{1,3}$`)
+
+func checkDevices(r *container.Resources) error {
+	for _, d := range r.Devices {
+		switch {
+		case d.PathOnHost == "" || strings.ContainsRune(d.PathOnHost+d.PathInContainer, 0):
+			return refuse("bad device specification %q: want the path of a device on the host", d.PathOnHost)
+		case d.PathInContainer != "" && !path.IsAbs(d.PathInContainer):
+			return refuse("bad device specification %q: its path in the container %q is not absolute", d.PathOnHost, d.PathInContainer)
+		case strings.Trim(d.CgroupPermissions, "rwm") != "" || len(d.CgroupPermissions) > 3:
+			return refuse("bad device specification %q: invalid device mode: %s: want letters of rwm", d.PathOnHost, d.CgroupPermissions)
+		}
+	}
+	for _, rule := range r.DeviceCgroupRules {
+		if !deviceRule.MatchString(rule) {
+			return refuse("invalid device cgroup rule format: '%s'", rule)
+		}
+	}
+	for _, w := range r.BlkioWeightDevice {
+		if w == nil || !path.IsAbs(w.Path) || w.Weight != 0 && (w.Weight < 10 || w.Weight > 1000) {
+			return refuse("invalid weight of a block device: want its absolute path and 10 to 1000")
+		}
+	}
+	for _, t := range slices.Concat(r.BlkioDeviceReadBps, r.BlkioDeviceWriteBps, r.BlkioDeviceReadIOps, r.BlkioDeviceWriteIOps) {
+		if t == nil || !path.IsAbs(t.Path) {
+			return refuse("invalid limit of a block device: want its absolute path")
+		}
+	}
+	return nil
+}
+
+// CheckEndpoints refuses addresses of the wrong family in what is asked for of networks.
+func CheckEndpoints(endpoints map[string]*network.EndpointSettings) error {
+	for name, e := range endpoints {
+		if e == nil || e.IPAMConfig == nil {
+			continue
+		}
+		if a := e.IPAMConfig.IPv4Address; a.IsValid() && !a.Is4() {
+			return refuse("invalid endpoint settings for network %s: invalid IPv4 address: %s", name, a)
+		}
+		if a := e.IPAMConfig.IPv6Address; a.IsValid() && (!a.Is6() || a.Is4In6()) {
+			return refuse("invalid endpoint settings for network %s: invalid IPv6 address: %s", name, a)
+		}
+	}
+	return nil
+}
+
+// checkTmpfsParam checks the value of one of tmpfs's parameters.
+func checkTmpfsParam(name, value string) bool {
+	switch name {
+	case "size":
+		if percent, ok := strings.CutSuffix(value, "%"); ok {
+			_, err := strconv.ParseUint(percent, 10, 16)
+			return err == nil
+		}
+		n, err := units.RAMInBytes(value)
+		return err == nil && n >= 0
+	case "mode":
+		_, err := strconv.ParseUint(value, 8, 12)
+		return err == nil
+	case "uid", "gid":
+		_, err := strconv.ParseUint(value, 10, 31)
+		return err == nil
+	case "nr_inodes", "nr_blocks":
+		_, err := units.RAMInBytes(value)
+		return err == nil
+	}
+	return true
+}
+
+// CheckExec refuses what no process can be started with: words with a zero byte, variables without a name, a relative
+// working directory, a user or a terminal beyond all bounds.
+func CheckExec(r *container.ExecCreateRequest) error {
+	for _, v := range slices.Concat(r.Cmd, r.Env, []string{r.WorkingDir}) {
+		if strings.ContainsRune(v, 0) {
+			return refuse("invalid exec: a word holds a zero byte")
+		}
+	}
+	for _, e := range r.Env {
+		if name, _, _ := strings.Cut(e, "="); name == "" {
+			return refuse("invalid environment variable: %s", e)
+		}
+	}
+	if r.WorkingDir != "" && !path.IsAbs(r.WorkingDir) {
+		return refuse("the working directory '%s' is invalid, it needs to be an absolute path", r.WorkingDir)
+	}
+	if s := r.ConsoleSize; s != nil && max(s[0], s[1]) > maxCells {
+		return refuse("invalid console size %dx%d: at most %d cells each way", s[1], s[0], maxCells)
+	}
+	return checkUser(r.User)
+}
