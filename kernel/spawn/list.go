@@ -19,7 +19,7 @@ type call struct {
 	result    int64   // what the kernel returned, -errno included
 	done      uint64  // 1 once the child began it
 	caught    *uint64 // where a tolerated errno goes
-	_         uint64
+	addresses uint64  // bit i: args[i] is an address in what the list keeps; for Split, the assembly does not know it
 }
 
 // List is a program of system calls for a child, in the order in which they were added. It is used for one Run, by
@@ -34,6 +34,7 @@ type List struct {
 
 	child  childIDs
 	cloned chan struct{} // closed when the clone has returned
+	split  bool          // Split was called
 }
 
 type name struct{ call, path string }
@@ -43,9 +44,11 @@ type Slot struct{ v *uint64 }
 
 // Arg is one argument of a call.
 type Arg struct {
-	v        uintptr
-	indirect bool
+	v                 uintptr
+	indirect, address bool
 }
+
+func addressOf(p unsafe.Pointer) Arg { return Arg{v: uintptr(p), address: true} }
 
 // Int is a number.
 func Int[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](n T) Arg {
@@ -53,7 +56,7 @@ func Int[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](n T) A
 }
 
 // From is the value that s holds when the call is made.
-func From(s Slot) Arg { return Arg{v: uintptr(unsafe.Pointer(s.v)), indirect: true} }
+func From(s Slot) Arg { return Arg{v: uintptr(unsafe.Pointer(s.v)), indirect: true, address: true} }
 
 // New returns an empty list.
 func New() *List {
@@ -83,7 +86,7 @@ func (l *List) String(s string) Arg {
 	}
 	at := len(l.text)
 	l.text = append(append(l.text, s...), 0) // never grows: an address once given stays good
-	return Arg{v: uintptr(unsafe.Pointer(&l.text[at]))}
+	return addressOf(unsafe.Pointer(&l.text[at]))
 }
 
 // Bytes returns the address of b, which stays in use until Run has returned.
@@ -92,14 +95,23 @@ func (l *List) Bytes(b []byte) Arg {
 		return Arg{}
 	}
 	l.keep = append(l.keep, b)
-	return Arg{v: uintptr(unsafe.Pointer(&b[0]))}
+	return addressOf(unsafe.Pointer(&b[0]))
 }
 
 // Pointer returns the address of *p, which stays in use until Run has returned. It must be on the heap, which
 // it is by being kept here.
 func Pointer[T any](l *List, p *T) Arg {
 	l.keep = append(l.keep, p)
-	return Arg{v: uintptr(unsafe.Pointer(p))}
+	return addressOf(unsafe.Pointer(p))
+}
+
+// Slice returns the address of the first element of s, which stays in use until Run has returned; 0 if it is empty.
+func Slice[T any](l *List, s []T) Arg {
+	if len(s) == 0 {
+		return Arg{}
+	}
+	l.keep = append(l.keep, s)
+	return addressOf(unsafe.Pointer(&s[0]))
 }
 
 // Strings returns the address of a zero-terminated array of addresses of strings, as execve takes it.
@@ -116,7 +128,7 @@ func (l *List) Strings(list []string) Arg {
 		array[i] = &text[at]
 	}
 	l.keep = append(l.keep, text, array)
-	return Arg{v: uintptr(unsafe.Pointer(&array[0]))}
+	return addressOf(unsafe.Pointer(&array[0]))
 }
 
 // File returns the descriptor number of f, which is kept open until Run has returned (unless its owner closes it).
@@ -143,16 +155,20 @@ func (l *List) Add(what, path string, nr uintptr, args ...Arg) Call {
 		if a.indirect {
 			c.indirect |= 1 << i
 		}
+		if a.address {
+			c.addresses |= 1 << i
+		}
 	}
 	l.calls = append(l.calls, c)
 	l.names = append(l.names, name{what, path})
 	return Call{l, len(l.calls) - 1}
 }
 
-// The numbers that the interpreter takes for Check and CheckNot.
+// The numbers that the interpreter takes for Check, CheckNot and Split.
 const (
 	checkNR    = ^uintptr(0)
 	checkNotNR = ^uintptr(1)
+	splitNR    = ^uintptr(2)
 )
 
 // Check appends a comparison: the eight bytes at p, masked, must be want; otherwise it fails like a call, with errno.
@@ -163,6 +179,15 @@ func (l *List) Check(what, path string, p Arg, mask, want uint64, errno syscall.
 // CheckNot is Check for a difference: the masked bytes at p must not be want.
 func (l *List) CheckNot(what, path string, p Arg, mask, want uint64, errno syscall.Errno) Call {
 	return l.Add(what, path, checkNotNR, p, Int(mask), Int(want), Int(uintptr(errno)))
+}
+
+// Split appends the child's division in two: a new process, born with the rights and descriptors that the child has by
+// then, goes on with the list and is what Run returns; the child ends. Neither has a look at our memory: a list with a
+// Split is run in a copy of what it keeps, and of that alone. It is for a child that others, in a pid namespace which the
+// list has entered by setns, might trace on its way. It costs about a millisecond. One Split in a list.
+func (l *List) Split() Call {
+	l.split = true
+	return l.Add("clone", "", splitNR)
 }
 
 // At returns the call that was added at place.
@@ -214,4 +239,4 @@ func (c Call) Result() (done bool, value int64, errno syscall.Errno) {
 }
 
 // Address is the place of s itself, for Check.
-func (l *List) Address(s Slot) Arg { return Arg{v: uintptr(unsafe.Pointer(s.v))} }
+func (l *List) Address(s Slot) Arg { return addressOf(unsafe.Pointer(s.v)) }

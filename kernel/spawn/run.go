@@ -87,11 +87,16 @@ func (l *List) Run(o Options) (*Child, error) {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(l.File(o.Cgroup).v)
 	}
+	defer runtime.KeepAlive(o.Cgroup)
+	if l.split {
+		return l.runSplit(o, args)
+	}
 	failed := new(*call)
+	first := &l.calls[0]
+	end := (*call)(unsafe.Add(unsafe.Pointer(first), uintptr(len(l.calls))*unsafe.Sizeof(call{})))
 	stop := l.killWith(o.Context)
-	r, err := l.onThread(o, args, failed)
+	r, err := l.onThread(o, args, first, end, failed)
 	stop()
-	runtime.KeepAlive(o.Cgroup)
 	if err != nil {
 		return nil, err
 	}
@@ -145,9 +150,7 @@ func (l *List) killWith(ctx context.Context) (stop func()) {
 
 // onThread runs the clone, in another pid namespace if the options ask for it. A thread that cannot come back from
 // there is never used again.
-func (l *List) onThread(o Options, args *cloneArgs, failed **call) (uintptr, error) {
-	first := &l.calls[0]
-	end := (*call)(unsafe.Add(unsafe.Pointer(first), uintptr(len(l.calls))*unsafe.Sizeof(call{})))
+func (l *List) onThread(o Options, args *cloneArgs, first, end *call, failed **call) (uintptr, error) {
 	if len(o.Enter) == 0 {
 		return vfork(args, first, end, failed, l), nil
 	}

@@ -240,3 +240,82 @@ func BenchmarkRun(b *testing.B) {
 		c.Pidfd.Close()
 	}
 }
+
+// A list with a Split runs in two processes; the second has what the first has come to, and is the caller's child.
+func TestSplit(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	l := spawn.New()
+	up := l.Slot()
+	l.Add("fcntl", "", unix.SYS_FCNTL, l.File(w), spawn.Int(unix.F_DUPFD), spawn.Int(100)).Into(up)
+	l.Add("dup3", "", unix.SYS_DUP3, spawn.From(up), spawn.Int(1), spawn.Int(0))
+	l.Add("chdir", "/tmp", unix.SYS_CHDIR, l.String("/tmp"))
+	l.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(3), spawn.Int(^uint32(0)), spawn.Int(0))
+	l.Split()
+	l.Add("setsid", "", unix.SYS_SETSID)
+	unblock(l)
+	execve(l, "/missing").Tolerate(unix.ENOENT)
+	execve(l, "/bin/busybox", "sh", "-c", "echo $PPID $PWD; exit 7")
+	c, err := l.Run(spawn.Options{})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := io.ReadAll(r)
+	if want := strconv.Itoa(os.Getpid()) + " /tmp\n"; string(out) != want {
+		t.Errorf("it says %q, want %q", out, want)
+	}
+	if s := wait(t, c); s.Code != 7 || s.Signaled {
+		t.Fatalf("status %+v", s)
+	}
+}
+
+func TestSplitErrors(t *testing.T) {
+	for name, where := range map[string]int{"before": 0, "split": 1, "after": 2, "execve": 3} {
+		l := spawn.New()
+		fail := func(at int) {
+			if at == where {
+				l.Add("chdir", name, unix.SYS_CHDIR, l.String("/missing"))
+			}
+		}
+		var caught uint64
+		l.Add("chdir", "", unix.SYS_CHDIR, l.String("/nowhere")).Tolerate(unix.ENOENT).Catch(&caught)
+		fail(0)
+		if where == 1 { // no process may be made
+			l.Add("setresuid", "", unix.SYS_SETRESUID, spawn.Int(4242), spawn.Int(4242), spawn.Int(4242))
+			l.Add("prlimit", "", unix.SYS_PRLIMIT64, spawn.Int(0), spawn.Int(unix.RLIMIT_NPROC), spawn.Pointer(l, &unix.Rlimit{}), spawn.Int(0))
+		}
+		l.Split()
+		fail(2)
+		unblock(l)
+		execve(l, "/missing")
+		_, err := l.Run(spawn.Options{})
+		var e *spawn.Error
+		want := map[string]string{"before": "chdir before", "split": "clone ", "after": "chdir after", "execve": "execve /missing"}[name]
+		if !errors.As(err, &e) || e.Call+" "+e.Path != want || e.Errno == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+		if caught != uint64(unix.ENOENT) {
+			t.Errorf("%s: caught %d", name, caught)
+		}
+	}
+}
+
+func BenchmarkSplit(b *testing.B) {
+	for b.Loop() {
+		l := spawn.New()
+		l.Split()
+		unblock(l)
+		execve(l, "/bin/busybox", "true")
+		c, err := l.Run(spawn.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = pidfd.Wait(b.Context(), c.Pidfd)
+		_, _ = pidfd.Reap(c.Pidfd)
+		c.Pidfd.Close()
+	}
+}

@@ -51,10 +51,16 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 		return nil, err
 	}
 	e.joinCgroup(join)
-	e.enterAll(c.Target, kinds)
+	// In the container's pid namespace the child can be seen, and traced by who has CAP_SYS_PTRACE over our memory: not
+	// by those who have it in a user namespace of their own. Then the one that is seen must have nothing to give.
+	split := kinds&unix.CLONE_NEWPID != 0 && kinds&unix.CLONE_NEWUSER == 0 && !c.NoTracers
+	e.enterAll(c.Target, kinds, split)
 	e.Add("chdir", "/", unix.SYS_CHDIR, e.String("/"))
-	if err := e.session(); err != nil {
+	if err := e.streams(); err != nil {
 		return nil, err
+	}
+	if !split {
+		e.session()
 	}
 	e.closeDescriptors(nil)
 	var personality *specs.LinuxPersonality
@@ -66,6 +72,10 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 	}
 	if err := e.identity(); err != nil {
 		return nil, err
+	}
+	if split {
+		e.Split()
+		e.session()
 	}
 	e.program(nil)
 	return e.run(ctx)
@@ -108,9 +118,9 @@ func gone(c *ExecConfig) error {
 
 // enterAll adds the entry of namespaces: all in one call, by the target's pidfd, which enters a user namespace first. The
 // child is a thread group of its own, so the kernel lets it. A pid namespace holds for children only: the thread
-// enters that before the clone.
-func (t *task) enterAll(target *os.File, kinds uintptr) {
-	if kinds&unix.CLONE_NEWPID != 0 {
+// enters that before the clone, unless the child itself will have one (split).
+func (t *task) enterAll(target *os.File, kinds uintptr, split bool) {
+	if kinds&unix.CLONE_NEWPID != 0 && !split {
 		t.opts.Enter = append(t.opts.Enter, spawn.Namespace{File: target, Kind: unix.CLONE_NEWPID})
 		kinds &^= unix.CLONE_NEWPID
 	}

@@ -130,11 +130,12 @@ func runHookIn(ctx context.Context, h *specs.Hook, state *specs.State, target *o
 	if err != nil {
 		return err
 	}
-	t.enterAll(target, kinds)
+	t.enterAll(target, kinds, false) // what the container runs so far is ours
 	t.Add("chdir", "/", unix.SYS_CHDIR, t.String("/"))
-	if err := t.session(); err != nil {
+	if err := t.streams(); err != nil {
 		return err
 	}
+	t.session()
 	t.closeDescriptors(nil)
 	t.program(nil)
 	p, err := t.run(ctx)

@@ -56,9 +56,8 @@ func (t *task) compile(given []byte, profile *specs.LinuxSeccomp) error {
 	return nil
 }
 
-// session adds a new session, its keyring, the terminal and the three standard streams.
-func (t *task) session() error {
-	t.Add("setsid", "", unix.SYS_SETSID)
+// streams adds a session keyring, and the three standard streams or the terminal in their place.
+func (t *task) streams() error {
 	// Handlers are gone since clone3, but what our own parent made us ignore would stay ignored for ever.
 	for _, n := range self.Ignored() {
 		const size = 8 // of the kernel's sigset_t; 32 zero bytes are a sigaction that says SIG_DFL
@@ -96,10 +95,15 @@ func (t *task) session() error {
 				Tolerate(unix.EINVAL, unix.EPERM, unix.EROFS, unix.ENOSYS)
 		}
 	}
+	return nil
+}
+
+// session adds a new session, with the terminal that standard input is.
+func (t *task) session() {
+	t.Add("setsid", "", unix.SYS_SETSID)
 	if t.terminal != nil {
 		t.Add("ioctl TIOCSCTTY", "", unix.SYS_IOCTL, spawn.Int(0), spawn.Int(unix.TIOCSCTTY), spawn.Int(0))
 	}
-	return nil
 }
 
 // chownable reports whether f is a pipe, socket, or our own terminal: never a file or device of the host.
@@ -288,7 +292,7 @@ func (t *task) user() {
 	if !slices.Contains(groups, u.GID) {
 		groups = append(groups, u.GID)
 	}
-	t.Add("setgroups", "", unix.SYS_SETGROUPS, spawn.Int(len(groups)), spawn.Pointer(t.List, &groups[0]))
+	t.Add("setgroups", "", unix.SYS_SETGROUPS, spawn.Int(len(groups)), spawn.Slice(t.List, groups))
 	t.Add("setresgid", fmt.Sprint(u.GID), unix.SYS_SETRESGID, spawn.Int(u.GID), spawn.Int(u.GID), spawn.Int(u.GID))
 	t.Add("setresuid", fmt.Sprint(u.UID), unix.SYS_SETRESUID, spawn.Int(u.UID), spawn.Int(u.UID), spawn.Int(u.UID))
 }
@@ -377,10 +381,6 @@ func (t *task) attempts() {
 		t.initProgram(files)
 		return
 	}
-	search := defaultPath
-	for _, e := range t.process.Env {
-		if value, ok := strings.CutPrefix(e, "PATH="); ok {
-			search = value
 	for _, file := range files {
 		call := t.Add("execve", file, unix.SYS_EXECVE, t.String(file), argv, env)
 		t.execs = append(t.execs, call)
@@ -392,6 +392,10 @@ func (t *task) attempts() {
 
 // candidates are the files that a command without a slash may be.
 func (t *task) candidates(name string) (files []string) {
+	search := defaultPath
+	for _, e := range t.process.Env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = value
 		}
 	}
 	for dir := range strings.SplitSeq(search, ":") {
@@ -402,13 +406,9 @@ func (t *task) candidates(name string) (files []string) {
 	if len(files) == 0 {
 		files = []string{name}
 	}
+	return files
 }
 
-// startError turns the error of Run into the caller's, in the words that Docker's clients know.
-func (t *task) startError(err error) error {
-	return files
-	failed, ok := err.(*spawn.Error)
-	if !ok {
 // initProgram executes the init with the first of files that may be executed. Which one that is must be known before,
 // for the init has no way to tell us what went wrong but its exit code.
 func (t *task) initProgram(files []string) {
@@ -427,6 +427,10 @@ func (t *task) initProgram(files []string) {
 // initName is what the init is called in lists of processes: what Docker's is called.
 const initName = "/sbin/docker-init"
 
+// startError turns the error of Run into the caller's, in the words that Docker's clients know.
+func (t *task) startError(err error) error {
+	failed, ok := err.(*spawn.Error)
+	if !ok {
 		return &StartError{Call: "clone", Err: err}
 	}
 	out := &StartError{Call: failed.Call, Path: failed.Path, Errno: failed.Errno}
