@@ -94,7 +94,7 @@ func (e *Engine) mountRoot(r *row) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.o.Layers.Mount(r.Chain, &w, layer.MountOptions{Volatile: r.Host.AutoRemove})
+	return e.o.Layers.Mount(r.Chain, &w, layer.MountOptions{Volatile: r.Host.AutoRemove, MountPoints: true})
 }
 
 // cgroup is the path of the container's cgroup. A parent given by the user is one below the hierarchies, never outside.

@@ -23,6 +23,7 @@ const (
 	tempDir     = "tmp"
 	trashDir    = "trash"
 	emptyDir    = "empty"
+	baseDir     = "base"
 
 	diffDir     = "diff"
 	shadowDir   = "shadow"
@@ -59,6 +60,23 @@ func makeDir(dir string, mode os.FileMode) error {
 	}
 	if err := os.Chmod(dir, mode); err != nil {
 		return diskError("make layer store", err)
+	}
+	return nil
+}
+
+// makeBase makes the folder of MountOptions.MountPoints. Nothing is mounted upon these themselves: they are the lowest
+// layer of mounts whose changes go elsewhere.
+func (s *Store) makeBase() error {
+	base := filepath.Join(s.root, baseDir)
+	for _, dir := range []string{"", "dev", "etc", "proc", "sys"} {
+		if err := makeDir(filepath.Join(base, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
+		if err := os.WriteFile(filepath.Join(base, "etc", name), nil, 0o644); err != nil {
+			return diskError("make layer store", err)
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@
 //	│   └── settled               there once the layer is known to be on the disk
 //	├── writable/<id>/{diff,work} a container's or build step's changes
 //	├── empty/                    what an image without layers shows
+//	├── base/                     empty files and folders to mount upon, see MountOptions.MountPoints
 //	├── tmp/<random>/             layers in the making
 //	└── trash/<random>            what is being deleted
 //

@@ -79,6 +79,9 @@ func Open(o Options) (*Store, error) {
 			return nil, err
 		}
 	}
+	if err := s.makeBase(); err != nil {
+		return nil, err
+	}
 	s.trash.dir = filepath.Join(s.root, trashDir)
 	if err := s.trash.sweep(filepath.Join(s.root, tempDir)); err != nil {
 		return nil, err

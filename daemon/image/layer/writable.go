@@ -28,6 +28,10 @@ type MountOptions struct {
 	ReadOnly bool
 	// ExtraLowers are folders put above the chain's layers, top first.
 	ExtraLowers []string
+	// MountPoints shows what every container mounts upon (/dev, /proc, /sys, /etc/hostname, /etc/hosts,
+	// /etc/resolv.conf) where the chain has none, empty: making them at each start, and removing them after it, costs
+	// more than all the mounts upon them.
+	MountPoints bool
 }
 
 // NewWritable makes an empty writable layer called id (one path component: letters, digits, '_', '.', '-').
@@ -119,6 +123,9 @@ func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.Fil
 		return nil, err
 	}
 	options := mount.OverlayOptions{Lower: append(append([]string(nil), o.ExtraLowers...), lowers...), ReadOnly: o.ReadOnly}
+	if o.MountPoints && len(options.Lower) < MaxDepth {
+		options.Lower = append(options.Lower, filepath.Join(s.root, baseDir))
+	}
 	if w != nil {
 		options.Upper, options.Work, options.Volatile = w.Upper, w.Work, o.Volatile
 		// After a volatile mount the kernel refuses the folder, for it cannot know whether the machine went down in
