@@ -35,6 +35,7 @@ const (
 
 	flagStdinClosed = 1
 	flagFrozen      = 2
+	flagTracers     = 4
 
 	exitSet     = 1 << 63
 	exitUnknown = 1 << 33

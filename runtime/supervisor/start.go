@@ -60,6 +60,11 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if err != nil {
 		return nil, err
 	}
+	if canTrace(spec.Process, spec.Linux) {
+		if err := s.admitTracer(ctx, t, joinsPids(spec.Linux)); err != nil {
+			return nil, s.fail(t, err)
+		}
+	}
 	if t.cgroup, err = cgroup.Create(spec.Linux.CgroupsPath, spec.Linux.Resources); err != nil {
 		return nil, s.fail(t, err)
 	}
@@ -107,10 +112,17 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 	if err != nil {
 		return nil, err
 	}
+	if canTrace(process, nil) {
+		if err := s.admitTracer(ctx, init, init.record.SharedPids); err != nil {
+			return nil, s.fail(t, err)
+		}
+	}
+	noTracers, done := s.hurry(init)
+	defer done()
 	t.cgroup = init.cgroup
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		return oci.Exec(ctx, &oci.ExecConfig{ID: r.ID, Target: init.pidfd, TargetPid: init.info.Pid, Process: process,
-			Seccomp: r.Seccomp, Cgroup: init.cgroup, Stdio: stdio, Width: r.Width, Height: r.Height})
+			Seccomp: r.Seccomp, Cgroup: init.cgroup, Stdio: stdio, Width: r.Width, Height: r.Height, NoTracers: noTracers})
 	})
 	if err != nil {
 		return nil, s.fail(t, err)

@@ -34,6 +34,8 @@ type task struct {
 	info  shim.Task
 	stdin *pipe.Held // the write end, nil once closed
 	child bool       // of pierd
+	// hurrying counts the execs in this container that are made on the faster way, see hurry.
+	hurrying int
 }
 
 // record is what was started. It is in the journal, or in task.json where it is too long for that.
