@@ -145,15 +145,6 @@ type Stdio struct {
 	StdinOnce bool `json:"stdinOnce,omitempty"`
 }
 
-// Log says where the supervisor writes output. Path empty: nowhere. The format is one JSON object a line,
-// {"log":..., "stream":"stdout"|"stderr", "time":RFC3339Nano}, as Docker's json-file driver.
-type Log struct {
-	Path     string            `json:"path,omitempty"`
-	MaxSize  int64             `json:"maxSize,omitempty"`  // bytes before the file is rotated to Path.1; 0: never
-	MaxFiles int               `json:"maxFiles,omitempty"` // files kept, the live one included; 0 means 1
-	Attrs    map[string]string `json:"attrs,omitempty"`    // "attrs" of every line (labels and env asked for by log options)
-}
-
 // Exec asks for one more process in a running container's namespaces and cgroup.
 type Exec struct {
 	TaskRef

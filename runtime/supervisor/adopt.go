@@ -10,6 +10,7 @@ import (
 	"pier/kernel/pidfd"
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
+	"pier/runtime/logging"
 )
 
 // given is what a predecessor's task comes with, as far as anybody kept it.
@@ -107,7 +108,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		t.made = true
 		return errkind.New(errkind.NotFound, "the machine was started anew since")
 	}
-	if t.log, err = openLog(t.record.Task.Log); err != nil {
+	if t.log, err = logging.Open(t.record.Task.Log, s.packer); err != nil {
 		return err
 	}
 	if t.cgroup, err = cgroup.Open(t.info.Cgroup); err != nil && !errkind.Is(err, errkind.NotFound) {

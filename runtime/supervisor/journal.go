@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"os"
+	"path/filepath"
 	"time"
 
 	"pier/api/shim"
@@ -17,7 +19,9 @@ import (
 //	6, 7     exit: 1 << 63 | unknown << 33 | OOM << 32 | code (0: none yet), wall clock of the exit in ns
 //	8..15    slot of standard output
 //	16..23   slot of standard error
-//	24..     the record (see record), JSON
+//	24..495  the record (see record), JSON
+//	496..503 note on the ring of standard output
+//	504..511 note on the ring of standard error
 const (
 	wordVersion   = 0
 	wordFlags     = 1
@@ -30,8 +34,10 @@ const (
 	wordSlots     = 8
 	slotWords     = 8
 	wordRecord    = 24
+	wordNotes     = 496
 
-	journalVersion = 1
+	journalVersion = 2
+	beforeRings    = 1 // a version whose slots had no word for what is logged, and no notes
 
 	flagStdinClosed = 1
 	flagFrozen      = 2
@@ -49,11 +55,35 @@ func openJournal(path string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Load(wordVersion) == 0 {
-		p.Store(wordVersion, journalVersion)
+	j := &journal{page: p}
+	if p.Load(wordVersion) == beforeRings {
+		if err := j.convert(filepath.Dir(path)); err != nil {
+			_ = p.Close()
+			return nil, err
+		}
 	}
-	return &journal{page: p}, nil
+	p.Store(wordVersion, journalVersion)
+	return j, nil
 }
+
+// convert makes a journal of the version beforeRings one of ours: no stream has anything in a ring.
+func (j *journal) convert(dir string) error {
+	if n := j.page.Load(wordRecordLen); n > uint64(len(j.room())) { // it reaches into the notes
+		if err := os.WriteFile(filepath.Join(dir, "task.json"), j.page.Bytes(wordRecord)[:n], 0o600); err != nil {
+			return err
+		}
+		j.page.Store(wordRecordLen, 0)
+		clear(j.page.Bytes(wordNotes))
+	}
+	for i := range 2 {
+		s := j.slot(i)
+		s.page.Store(s.first+7, s.done())
+	}
+	return nil
+}
+
+// room is where the record lies.
+func (j *journal) room() []byte { return j.page.Bytes(wordRecord)[:(wordNotes-wordRecord)*8] }
 
 func (j *journal) flag(f uint64) bool { return j.page.Load(wordFlags)&f != 0 }
 
@@ -79,10 +109,10 @@ func (j *journal) process() (pid int, startTime uint64, at time.Time) {
 
 // setRecord stores the record. It reports false if text is too long for the page.
 func (j *journal) setRecord(text []byte) bool {
-	if len(text) > len(j.page.Bytes(wordRecord)) {
+	if len(text) > len(j.room()) {
 		return false
 	}
-	copy(j.page.Bytes(wordRecord), text)
+	copy(j.room(), text)
 	j.page.Store(wordRecordLen, uint64(len(text)))
 	return true
 }
@@ -90,7 +120,7 @@ func (j *journal) setRecord(text []byte) bool {
 // record returns a copy of what setRecord stored, nil if nothing is there.
 func (j *journal) record() []byte {
 	n := j.page.Load(wordRecordLen)
-	if room := j.page.Bytes(wordRecord); n <= uint64(len(room)) {
+	if room := j.room(); n <= uint64(len(room)) {
 		return append([]byte(nil), room[:n]...)
 	}
 	return nil
@@ -126,36 +156,57 @@ func (j *journal) slot(stream int) *slot {
 
 // slot is the part of the journal that one output stream owns. Words:
 //
-//	0  bytes of the stream that are done with: sent, logged and out of the FIFO
+//	0  bytes of the stream that are done with: sent, out of the FIFO, and in the log or the ring
 //	1  the same at the time of the intent
-//	2  the intent: number of bytes that are about to be logged and taken out; 0: none. Above bit 32: 1 once logged
+//	2  the intent: number of bytes that are about to be logged and taken out; 0: none. Bit 32: set once they are logged.
+//	   Bit 33: they do not go to the log but to the ring
 //	3  size of the log before
 //	4  the time in the log lines, ns
 //	5  the last of the intent's bytes
 //	6  its complement, until the FIFO is emptied: then that very system call stores the last byte here
+//	7  bytes of the stream that are in the log, or lost. The ring holds what is between this and word 0
 type slot struct {
 	page  *page.Page
 	first int
 }
 
-const loggedBit = 1 << 32
+const (
+	loggedBit = 1 << 32
+	ringBit   = 1 << 33
+	bytesMask = loggedBit - 1
+)
 
 type intent struct {
 	bytes     int
 	logged    bool
+	ring      bool
 	logBefore int64
 	time      time.Time
 }
 
 func (s *slot) done() uint64 { return s.page.Load(s.first) }
 
+// inLog is word 7.
+func (s *slot) inLog() uint64 { return s.page.Load(s.first + 7) }
+
+// pass moves word 7 on to a later position.
+func (s *slot) pass(to uint64) { s.page.Store(s.first+7, max(to, s.inLog())) }
+
+// begin notes the intent to log the next bytes.
 func (s *slot) begin(bytes int, last byte, logBefore int64, at time.Time) {
-	s.page.Store(s.first+1, s.done())
 	s.page.Store(s.first+3, uint64(logBefore))
 	s.page.Store(s.first+4, uint64(at.UnixNano()))
+	s.intend(uint64(bytes), last)
+}
+
+// beginRing notes the intent to take out the next bytes, which are in the ring already.
+func (s *slot) beginRing(bytes int, last byte) { s.intend(uint64(bytes)|ringBit, last) }
+
+func (s *slot) intend(what uint64, last byte) {
+	s.page.Store(s.first+1, s.done())
 	s.page.Store(s.first+5, uint64(last))
 	s.page.Store(s.first+6, uint64(^last)*0x0101010101010101) // whichever byte of the word comes first in memory
-	s.page.Store(s.first+2, uint64(bytes))
+	s.page.Store(s.first+2, what)
 }
 
 // logged notes that the log holds the intent's bytes.
@@ -164,13 +215,18 @@ func (s *slot) logged() { s.page.Store(s.first+2, s.page.Load(s.first+2)|loggedB
 // marker is where the call that empties the FIFO stores the last byte.
 func (s *slot) marker() *byte { return s.page.Byte(s.first + 6) }
 
-// commit ends the intent after the FIFO was emptied.
+// commit ends the intent after the FIFO was emptied. Cut off in the middle it can be done again.
 func (s *slot) commit() {
-	s.page.Store(s.first, s.page.Load(s.first+1)+s.page.Load(s.first+2)&(loggedBit-1))
+	what, done := s.page.Load(s.first+2), s.page.Load(s.first+1)
+	done += what & bytesMask
+	s.page.Store(s.first, done)
+	if what&ringBit == 0 {
+		s.page.Store(s.first+7, done)
+	}
 	s.page.Store(s.first+2, 0)
 }
 
-// drop ends the intent without its bytes, which are lost.
+// drop ends the intent without having done it.
 func (s *slot) drop() { s.page.Store(s.first+2, 0) }
 
 // unfinished returns the intent that a predecessor left between begin and the emptying of the FIFO, nil if there is none.
@@ -183,6 +239,54 @@ func (s *slot) unfinished() *intent {
 		s.commit()
 		return nil
 	}
-	return &intent{bytes: int(n & (loggedBit - 1)), logged: n&loggedBit != 0, logBefore: int64(s.page.Load(s.first + 3)),
-		time: time.Unix(0, int64(s.page.Load(s.first+4)))}
+	return &intent{bytes: int(n & bytesMask), logged: n&loggedBit != 0, ring: n&ringBit != 0,
+		logBefore: int64(s.page.Load(s.first + 3)), time: time.Unix(0, int64(s.page.Load(s.first+4)))}
+}
+
+func (j *journal) note(stream int) *ringNote {
+	return &ringNote{page: j.page, first: wordNotes + stream*slotWords}
+}
+
+// ringNote is the part of the journal that says what is about to be taken from a stream's ring to the log. Words:
+//
+//	0  1 while that is under way, 2 once the log has it, 0 when slot word 7 says so too
+//	1  the position in the stream up to which it goes
+//	2  size of the log before
+//	3  the time in the log lines, ns
+type ringNote struct {
+	page  *page.Page
+	first int
+}
+
+const (
+	noteBegun   = 1
+	noteWritten = 2
+)
+
+type ringIntent struct {
+	to        uint64
+	logBefore int64
+	time      time.Time
+	written   bool
+}
+
+func (n *ringNote) begin(to uint64, logBefore int64, at time.Time) {
+	n.page.Store(n.first+1, to)
+	n.page.Store(n.first+2, uint64(logBefore))
+	n.page.Store(n.first+3, uint64(at.UnixNano()))
+	n.page.Store(n.first, noteBegun)
+}
+
+func (n *ringNote) written() { n.page.Store(n.first, noteWritten) }
+
+func (n *ringNote) end() { n.page.Store(n.first, 0) }
+
+// unfinished returns what a predecessor left between begin and end, nil if there is nothing.
+func (n *ringNote) unfinished() *ringIntent {
+	state := n.page.Load(n.first)
+	if state == 0 {
+		return nil
+	}
+	return &ringIntent{to: n.page.Load(n.first + 1), logBefore: int64(n.page.Load(n.first + 2)),
+		time: time.Unix(0, int64(n.page.Load(n.first+3))), written: state == noteWritten}
 }

@@ -1,13 +1,16 @@
 package supervisor
 
 import (
+	"bytes"
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"pier/api/shim"
 	"pier/kernel/pipe"
+	"pier/runtime/logging"
 )
 
 // stream carries one output of a task from its FIFO to the attached streams and the log. One goroutine runs it; all
@@ -19,11 +22,16 @@ type stream struct {
 	master *os.File // the terminal whose output passes through fifo, nil without one
 	slot   *slot
 
-	held  int     // bytes at the head of fifo that were sent already; they wait for the end of their line
-	redo  *intent // left by a predecessor
-	lossy bool    // a log error was reported
+	held  int         // bytes at the head of fifo that were sent already; they wait for the end of their line
+	redo  *intent     // left by a predecessor
+	lossy atomic.Bool // a log error was reported
 
-	repair chan struct{} // the log's, if redo is what it waits for; nil once closed
+	ringMu sync.Mutex    // guards what of the ring is to be logged, where there is an outlet
+	ring   *logging.Ring // nil until it is needed
+	note   *ringNote
+	outlet *outlet // nil: the stream writes its log itself, and the task waits for it
+
+	repair chan struct{} // the task's, if redo or note is what it waits for; nil once closed
 
 	passed time.Time     // when output was last passed on
 	looked time.Time     // what passed was at the last lookAgain
@@ -36,11 +44,21 @@ type stream struct {
 func newStream(t *task, kind byte, fifo, master *os.File) *stream {
 	s := &stream{task: t, kind: kind, fifo: fifo, master: master, ended: make(chan struct{})}
 	s.slot = t.journal.slot(int(kind) - shim.FrameStdout)
-	s.redo = s.slot.unfinished()
+	s.note = t.journal.note(int(kind) - shim.FrameStdout)
+	if s.redo = s.slot.unfinished(); s.redo != nil && s.redo.ring { // written to the ring again, to the same place
+		s.slot.drop()
+		s.redo = nil
+	}
 	t.hub.sent[kind] = s.slot.done()
-	if s.redo != nil && !s.redo.logged && t.log != nil {
+	if t.log == nil {
+		return s
+	}
+	if s.note.unfinished() != nil || s.redo != nil && !s.redo.logged {
 		s.repair = make(chan struct{})
-		t.log.repair = s.repair
+		t.repair = s.repair
+	}
+	if t.record.Task.Log.Buffer > 0 {
+		s.outlet = newOutlet(s)
 	}
 	return s
 }
@@ -57,9 +75,10 @@ func (s *stream) run() {
 	defer close(s.ended)
 	defer s.repaired()
 	s.task.hub.awaitResumed(func() bool { return !s.finishing.Load() && s.task.sup.watched() })
-	if log := s.task.log; log != nil && log.repair != nil && s.repair == nil {
-		<-log.repair
+	if repair := s.task.repair; repair != nil && s.repair == nil {
+		<-repair
 	}
+	s.takeUpRing()
 	var err error
 	for {
 		// The callback runs at once, and then each time something has arrived.
@@ -75,8 +94,34 @@ func (s *stream) run() {
 	}
 	if s.finishing.Load() {
 		s.work(s.drainLast)
+		if s.outlet != nil {
+			s.outlet.finish()
+		}
 	} else if err != nil {
 		s.task.sup.log.Warn("output of task is not read any more", "task", s.task.ref, "stream", s.name(), "err", err)
+	}
+}
+
+// takeUpRing continues with what a predecessor left in the ring.
+func (s *stream) takeUpRing() {
+	if s.task.log == nil || s.outlet == nil && s.inRing() == 0 && s.note.unfinished() == nil {
+		return
+	}
+	if err := s.openRing(); err != nil {
+		s.report(err)
+		s.slot.pass(s.slot.done())
+		if s.outlet != nil { // it has nothing to work with
+			close(s.outlet.ended)
+			s.outlet = nil
+		}
+		return
+	}
+	if s.redo == nil {
+		s.work(s.finishNote)
+		s.repaired()
+	}
+	if s.outlet != nil {
+		go s.outlet.run()
 	}
 }
 
@@ -137,6 +182,15 @@ func (s *stream) drain(w *tools) { s.move(w, false) }
 // drainLast is drain when no more will come: the rest of a line goes out too.
 func (s *stream) drainLast(w *tools) { s.move(w, true) }
 
+// flushing says what becomes of a line whose end is not there.
+type flushing int
+
+const (
+	stay  flushing = iota // it stays in the FIFO
+	leave                 // it goes to the ring
+	end                   // it goes to the log: there will be no more
+)
+
 func (s *stream) move(w *tools, last bool) {
 	var err error
 	for more := false; ; { // more: the last pass logged something, and whole lines may be left that did not fit
@@ -151,13 +205,16 @@ func (s *stream) move(w *tools, last bool) {
 			s.task.sup.log.Error("read output of task", "task", s.task.ref, "err", err)
 			return
 		}
-		// What cannot grow, because the FIFO is full or more pieces are in it than one look sees, does not wait for a newline.
-		flush := last && moved == 0
-		if s.held > 0 && len(text) <= s.held && !flush && !more {
+		// What cannot grow, because the FIFO is full or more pieces are in it than one look sees, does not stay in it.
+		flush := stay
+		if last && moved == 0 {
+			flush = end
+		}
+		if s.held > 0 && len(text) <= s.held && flush == stay && !more {
 			if pipe.Buffered(s.fifo) <= len(text) && !pipe.Full(s.fifo) {
 				return
 			}
-			flush = true
+			flush = leave
 		}
 		if len(text) == 0 {
 			if s.redo != nil {
@@ -165,6 +222,9 @@ func (s *stream) move(w *tools, last bool) {
 			}
 			if moved > 0 {
 				continue
+			}
+			if flush == end && s.outlet == nil && s.task.log != nil && s.inRing() > 0 {
+				s.logRing(w, true)
 			}
 			return
 		}
@@ -192,18 +252,21 @@ func (s *stream) rest(fresh int) {
 
 // pass sends what is new in text, the content of the FIFO, and then logs and consumes what need not wait for more. It
 // reports whether it consumed anything.
-func (s *stream) pass(w *tools, text []byte, flush bool) bool {
+func (s *stream) pass(w *tools, text []byte, flush flushing) bool {
 	hub := &s.task.hub
 	hub.send(s.kind, s.slot.done()+uint64(s.held), text[s.held:])
 	s.held = len(text)
 
 	n := len(text)
-	if s.redo != nil {
+	switch {
+	case s.redo != nil:
 		n = s.finishIntent(w, text)
-	} else if log := s.task.log; log != nil {
-		n = s.logPortion(w, log, text, flush)
-	} else {
+	case s.task.log == nil:
 		s.slot.begin(n, text[n-1], 0, time.Time{})
+	case s.outlet != nil:
+		s.outlet.take(text)
+	default:
+		n = s.logPortion(w, text, flush)
 	}
 	if n == 0 {
 		return false
@@ -213,32 +276,60 @@ func (s *stream) pass(w *tools, text []byte, flush bool) bool {
 	}
 	s.slot.commit()
 	s.held -= n
+	if s.outlet != nil {
+		s.outlet.more()
+	}
 	return true
 }
 
-// logPortion notes the intent and appends to the log. It returns how many bytes of text are in it.
-func (s *stream) logPortion(w *tools, log *logFile, text []byte, flush bool) int {
-	log.mu.Lock()
-	defer log.mu.Unlock()
-	size, limit, err := log.room()
-	if err != nil {
-		s.lost(log, err)
-		size, limit = 0, maxPortion
+// logPortion notes the intent and appends to the log, or puts a line without its end in the ring. It returns how many
+// bytes of text have found a place.
+func (s *stream) logPortion(w *tools, text []byte, flush flushing) int {
+	before := s.inRing()
+	if before > 0 && flush != end && before+len(text) <= longest && bytes.IndexByte(text, '\n') < 0 {
+		if n, ok := s.toRing(text); ok {
+			return n
+		}
+		flush = end
 	}
-	at := time.Now()
-	encoded, n := log.encode(w.encoded[:0], text, s.name(), at, flush, limit)
-	w.encoded = encoded
-	if n == 0 {
+	line, err := s.withRing(w, text)
+	if err != nil {
+		s.report(err)
+		before, line = 0, text
+	}
+	put := func(all bool) int {
+		n, err := s.task.log.Append(&w.encoded, line, s.name(), all, func(n int, size int64, at time.Time) {
+			s.slot.begin(n-before, text[n-before-1], size, at)
+		})
+		if n == 0 {
+			return 0
+		}
+		s.report(err) // a full disk must not stop the container
+		s.slot.logged()
+		return n - before
+	}
+	if n := put(flush == end); n > 0 {
+		return n
+	}
+	if flush == stay && len(text) < ringAt {
 		return 0
 	}
-	s.slot.begin(n, text[n-1], size, at)
-	if err == nil {
-		if err := log.append(encoded, size); err != nil {
-			s.lost(log, err) // a full disk must not stop the container
-		}
+	if n, ok := s.toRing(text); ok {
+		return n
 	}
-	s.slot.logged()
-	return n
+	return put(true)
+}
+
+// withRing returns text with what is before it in the ring.
+func (s *stream) withRing(w *tools, text []byte) (line []byte, err error) {
+	if s.inRing() == 0 {
+		return text, nil
+	}
+	if w.line, err = s.ring.Append(w.line[:0], s.slot.inLog(), s.slot.done()); err != nil {
+		return text, err
+	}
+	w.line = append(w.line, text...)
+	return w.line, nil
 }
 
 // finishIntent does what a predecessor had begun: the log gets what is missing in it. The encoding is the same again
@@ -252,13 +343,11 @@ func (s *stream) finishIntent(w *tools, text []byte) int {
 		return 0
 	}
 	if log := s.task.log; log != nil && !r.logged {
-		log.mu.Lock()
-		defer log.mu.Unlock()
-		encoded, _ := log.encode(w.encoded[:0], text[:r.bytes], s.name(), r.time, true, 1<<62)
-		w.encoded = encoded
-		if err := log.complete(encoded, r.logBefore); err != nil {
-			s.lost(log, err)
+		line, err := s.withRing(w, text[:r.bytes])
+		if err == nil {
+			err = log.Complete(&w.encoded, line, s.name(), r.time, r.logBefore)
 		}
+		s.report(err)
 		s.slot.logged()
 	}
 	return r.bytes
@@ -272,10 +361,13 @@ func (s *stream) repaired() {
 	}
 }
 
-func (s *stream) lost(log *logFile, err error) {
-	if !s.lossy {
-		s.lossy = true
-		s.task.sup.log.Error("log lines of task are lost", "task", s.task.ref, "log", log.spec.Path, "err", err)
+// report says once that lines are lost, and once that they are not any more.
+func (s *stream) report(err error) {
+	switch {
+	case err != nil && s.lossy.CompareAndSwap(false, true):
+		s.task.sup.log.Error("log lines of task are lost", "task", s.task.ref, "log", s.task.log.Path(), "err", err)
+	case err == nil && s.lossy.CompareAndSwap(true, false):
+		s.task.sup.log.Info("log of task is written again", "task", s.task.ref, "log", s.task.log.Path())
 	}
 }
 

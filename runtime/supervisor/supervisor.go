@@ -20,6 +20,7 @@ import (
 	"pier/kernel/reaper"
 	"pier/kernel/self"
 	"pier/lib/errkind"
+	"pier/runtime/logging"
 )
 
 // Config says where a supervisor works.
@@ -45,6 +46,7 @@ type Supervisor struct {
 	boot         string
 	log          *slog.Logger
 	tools        toolBox
+	packer       *logging.Packer
 	generation   int
 	listener     *net.UnixListener
 	duty         *os.File // the lock that makes this the only supervisor of root; held until the process ends
@@ -120,6 +122,7 @@ func open(c Config) (*Supervisor, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.packer = logging.NewPacker(s.log)
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, fmt.Errorf("open supervisor: %w", err)

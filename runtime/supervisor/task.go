@@ -9,6 +9,7 @@ import (
 	"pier/kernel/cgroup"
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
+	"pier/runtime/logging"
 )
 
 // task is one process and what belongs to it. Its fields do not change after start, but for those that Supervisor.mu
@@ -19,11 +20,14 @@ type task struct {
 	dir     string
 	record  record
 	journal *journal
-	log     *logFile // nil: output is not kept
+	log     *logging.File // nil: output is not kept
 	cgroup  *cgroup.Cgroup
 	hub     hub
 	streams []*stream
 	made    bool // the folder is this task's
+	// repair, if not nil, is closed when what a predecessor was appending to the log as it died is whole. Until then the
+	// end of the file belongs to the stream whose output that is. It is set before the streams run.
+	repair chan struct{}
 
 	pidfd  *os.File
 	master *os.File       // nil without a terminal
@@ -82,7 +86,7 @@ func (t *task) prepare() (err error) {
 			return err
 		}
 	}
-	t.log, err = openLog(t.record.Task.Log)
+	t.log, err = logging.Open(t.record.Task.Log, t.sup.packer)
 	return err
 }
 
@@ -208,7 +212,7 @@ func (t *task) release() {
 			s.fifo.Close()
 		}
 	}
-	t.log.close()
+	t.settled(t.closeLog)
 	t.sup.mu.Lock()
 	t.stdin.Close()
 	t.stdin = nil
@@ -221,12 +225,19 @@ func (t *task) release() {
 	}
 }
 
+func (t *task) closeLog() {
+	t.log.Close()
+	for _, s := range t.streams {
+		s.ring.Close()
+	}
+}
+
 // discard removes a task that never began.
 func (t *task) discard() {
 	for _, s := range t.streams {
 		s.fifo.Close()
 	}
-	t.log.close()
+	t.closeLog()
 	t.stdin.Close()
 	if t.journal != nil {
 		_ = t.journal.page.Close()
@@ -265,7 +276,7 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 	}
 	s.mu.Unlock()
 	for _, g := range gone {
-		_ = g.journal.page.Close()
+		g.settled(func() { _ = g.journal.page.Close() })
 		g.pidfd.Close()
 	}
 	if ref.Exec == "" && t.cgroup != nil {

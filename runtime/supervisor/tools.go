@@ -1,12 +1,16 @@
 package supervisor
 
-import "pier/kernel/pipe"
+import (
+	"pier/kernel/pipe"
+	"pier/runtime/logging"
+)
 
 // tools is what moving output needs while it moves: memory, a scratch pipe, and a goroutine with a stack that has grown.
 // An idle task has none of it; the goroutines that wait for its output stay as small as they were born.
 type tools struct {
 	scratch *pipe.Scratch
 	encoded []byte
+	line    []byte // from the ring
 	jobs    chan func(*tools)
 	done    chan struct{}
 }
@@ -50,8 +54,11 @@ func (t *tools) work() {
 }
 
 func (b toolBox) put(t *tools) {
-	if cap(t.encoded) > 2*maxPortion {
+	if cap(t.encoded) > 2*logging.MaxPortion {
 		t.encoded = nil
+	}
+	if cap(t.line) > 2*logging.MaxPortion {
+		t.line = nil
 	}
 	select {
 	case b <- t:

@@ -37,6 +37,7 @@ var floors = map[string]int{
 	"daemon":             6,
 	"daemon/command":     7, // pierd's flags and configuration file
 	"runtime/oci":        0,
+	"runtime/logging":    0,
 	"runtime/supervisor": 1,
 	"runtime/command":    1,
 }
