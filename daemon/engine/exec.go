@@ -245,8 +245,9 @@ func failedStream(tty bool, err error) *Stream {
 // execute starts the process. Whatever the result, the exec knows it.
 func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) error {
 	r := x.c.row()
+	p, err := process.Exec(process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
 	fail := func(err error) error {
-		code, err := process.Explain("OCI runtime exec failed: exec failed: unable to start container process", x.want.Cmd[0], err)
+		code, err := process.ExecError(r.Pid, x.want.Cmd[0], p, err)
 		if code == process.ExitUnstarted {
 			code = ExitNotExecutable
 		}
@@ -255,7 +256,6 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) 
 		}
 		return err
 	}
-	p, err := process.Exec(process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
 	if err != nil {
 		return fail(err)
 	}

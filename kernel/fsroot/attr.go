@@ -49,6 +49,7 @@ func Finish(f *os.File, uid, gid int, mode os.FileMode, mtime time.Time) error {
 // FS says what matters of the file system on which an open file lies.
 type FS struct {
 	ReadOnly bool // the file system, or the mount through which the file was opened, refuses writes
+	NoExec   bool // the same for the execution of programs
 	// Kernel is set for those whose files are no files but doors into the kernel: proc, sysfs, cgroup and the like. Their
 	// sizes are not true, and reading one may block or do something.
 	Kernel bool
@@ -60,7 +61,7 @@ func FSOf(f *os.File) (FS, error) {
 	if err := fd.With(f, func(n int) error { return unix.Fstatfs(n, &st) }); err != nil {
 		return FS{}, pathError("statfs", f.Name(), err)
 	}
-	out := FS{ReadOnly: st.Flags&unix.MS_RDONLY != 0}
+	out := FS{ReadOnly: st.Flags&unix.MS_RDONLY != 0, NoExec: st.Flags&unix.MS_NOEXEC != 0}
 	switch uint32(st.Type) {
 	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEVPTS_SUPER_MAGIC,
 		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC, unix.BPF_FS_MAGIC, unix.PSTOREFS_MAGIC,

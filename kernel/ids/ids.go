@@ -83,7 +83,7 @@ func Resolve(root *fsroot.Root, spec string, extra []string) (User, error) {
 		break
 	}
 	if !found && !numeric {
-		return User{}, errkind.New(errkind.NotFound, "unable to find user %s: no matching entries in passwd file", userPart)
+		return User{}, errkind.New(errkind.NotFound, "unable to find user %s: no matching entries in passwd file: add it to the image (RUN adduser), or give a numeric id", userPart)
 	}
 	if !hasGroup && user.Name == "" && len(extra) == 0 {
 		user.Groups = []int{user.GID}
@@ -148,7 +148,7 @@ func group(groups [][]string, name string) (int, error) {
 			return gid, nil
 		}
 	}
-	return 0, errkind.New(errkind.NotFound, "unable to find group %s: no matching entries in group file", name)
+	return 0, errkind.New(errkind.NotFound, "unable to find group %s: no matching entries in group file: add it to the image (RUN addgroup), or give a numeric id", name)
 }
 
 // parse sorts one part of a spec into number or name.

@@ -95,7 +95,7 @@ func process(in Input, sec settings.Security) (*specs.Process, error) {
 		Args:            in.Args,
 		Env:             withHome(Env(in.Config), home),
 		Cwd:             in.Config.WorkingDir,
-		Capabilities:    sets(caps),
+		Capabilities:    sets(user.UID, caps),
 		NoNewPrivileges: sec.NoNewPrivileges,
 	}
 	if p.Cwd == "" {
@@ -130,8 +130,12 @@ func Capabilities(h *container.HostConfig) ([]string, error) {
 }
 
 // sets never fills the inheritable set: a container's programs must not hand capabilities through execve to files that
-// merely allow inheriting them.
-func sets(caps []string) *specs.LinuxCapabilities {
+// merely allow inheriting them. A user other than root loses the others with execve; it must not have them before
+// either, or it could execute what its permissions keep from it.
+func sets(uid uint32, caps []string) *specs.LinuxCapabilities {
+	if uid != 0 {
+		return &specs.LinuxCapabilities{Bounding: caps}
+	}
 	return &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
 }
 

@@ -50,7 +50,7 @@ func Exec(in ExecInput) (*specs.Process, error) {
 		Args:            in.Want.Cmd,
 		Env:             withHome(Override(Env(&config), in.Want.Env), user.Home),
 		Cwd:             in.Want.WorkingDir,
-		Capabilities:    sets(caps),
+		Capabilities:    sets(uint32(user.UID), caps),
 		NoNewPrivileges: sec.NoNewPrivileges,
 	}
 	p.User.Umask = in.Host.Umask

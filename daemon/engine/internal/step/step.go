@@ -175,7 +175,7 @@ func (s *Steps) run(ctx context.Context, r Request, start *shim.Start, netns *os
 		return 0, err
 	}
 	if _, err := s.o.Custody.Start(background, start, r.Rootfs, netns); err != nil {
-		_, err := process.Explain("failed to create task for container: OCI runtime create failed: unable to start container process", r.Args[0], err)
+		_, err := process.StartError(&container.Config{User: r.User, WorkingDir: r.Cwd, Env: r.Env, Cmd: r.Args}, r.Rootfs, nil, err)
 		return 0, err
 	}
 	defer func() { _ = s.o.Custody.Delete(background, task) }()
