@@ -106,7 +106,7 @@ func (e *Engine) start(c *ctr, ref string) error {
 	c.released.Wait()
 	task, err := e.launch(c)
 	if err != nil {
-		code, err := process.StartError(c.row().Config, err)
+		code, err := process.StartError(c.row().Config, c.root, c.row().Mounts, err)
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.StartFailed, Code: code, Error: err.Error()}, ref)
 		c.closeStreams(false)
 		return err
