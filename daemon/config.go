@@ -23,7 +23,7 @@ type Config struct {
 	TLSCert      string       // tlscert
 	TLSKey       string       // tlskey
 	Pidfile      string       // pidfile; "" for pierd.pid in the exec root
-	Bridge       string       // bridge of the network "bridge"
+	Bridge       string       // bridge of the network "bridge"; "none" for no such network
 	BIP          string       // bip: its address and prefix; "" for a free range
 	MTU          int          // mtu of container networks; 0 for the kernel's default
 	DNS          []netip.Addr // dns: name servers instead of the host's
@@ -39,6 +39,9 @@ type Config struct {
 func Default() Config {
 	return Config{DataRoot: "/var/lib/pier", ExecRoot: "/run/pier", Bridge: "pier0", CgroupParent: "/pier", LogLevel: "info"}
 }
+
+// minMTU is the least that IPv4 works with (RFC 791).
+const minMTU = 68
 
 // Level is the least important message to log.
 func (c Config) Level() slog.Level {
@@ -76,16 +79,19 @@ func (c Config) Validate() error {
 	default:
 		return errkind.New(errkind.Invalid, "invalid logging level: %q: want debug, info, warn, error or fatal", c.LogLevel)
 	}
-	if len(c.Bridge) > 15 || strings.ContainsAny(c.Bridge, "/ \t\n") || c.Bridge == "" || c.Bridge == "none" {
-		return errkind.New(errkind.Invalid, "bridge %q: want the name of an interface, at most 15 characters", c.Bridge)
+	if len(c.Bridge) > 15 || strings.ContainsAny(c.Bridge, "/ \t\n") || c.Bridge == "" {
+		return errkind.New(errkind.Invalid, "bridge %q: want the name of an interface, at most 15 characters, or none", c.Bridge)
+	}
+	if c.Bridge == "none" && c.BIP != "" {
+		return errkind.New(errkind.Invalid, "bip and bridge=none: without a bridge there is nothing that could have the address")
 	}
 	if c.BIP != "" {
 		if p, err := netip.ParsePrefix(c.BIP); err != nil || !p.Addr().Is4() || p.Masked().Addr() == p.Addr() {
 			return errkind.New(errkind.Invalid, "bip %q: want an address with its prefix length such as 172.30.0.1/16", c.BIP)
 		}
 	}
-	if c.MTU < 0 || c.MTU > 65535 {
-		return errkind.New(errkind.Invalid, "mtu %d: want 0 to 65535", c.MTU)
+	if c.MTU != 0 && (c.MTU < minMTU || c.MTU > 65535) {
+		return errkind.New(errkind.Invalid, "mtu %d: want %d to 65535, or 0 for the kernel's default", c.MTU, minMTU)
 	}
 	for _, l := range c.Labels {
 		if key, _, ok := strings.Cut(l, "="); !ok || key == "" || strings.ContainsAny(key, " \t\n") {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -80,7 +81,26 @@ func parse(args []string) (*invocation, error) {
 		}
 		in.config.DNS = append(in.config.DNS, addr)
 	}
+	if err := in.absolute(); err != nil {
+		return nil, err
+	}
 	return in, in.config.Validate()
+}
+
+// absolute makes the paths of files and folders whole: relative ones count from the folder pierd was started in.
+func (in *invocation) absolute() error {
+	c := &in.config
+	for _, p := range []*string{&c.DataRoot, &c.ExecRoot, &c.Pidfile, &c.Runtime, &c.TLSCACert, &c.TLSCert, &c.TLSKey} {
+		if *p == "" {
+			continue
+		}
+		whole, err := filepath.Abs(*p)
+		if err != nil {
+			return errkind.New(errkind.Invalid, "path %q: %w", *p, err)
+		}
+		*p = whole
+	}
+	return nil
 }
 
 // define names all flags. Their meaning and, but for the list types, their names are those of the file's keys.
@@ -120,7 +140,7 @@ func (in *invocation) define() {
 
 	heading("Containers")
 	text(&c.CgroupParent, "cgroup-parent", "", "`path` of the cgroup that holds all containers")
-	text(&c.Bridge, "bridge", "b", "`name` of the bridge of the network \"bridge\"")
+	text(&c.Bridge, "bridge", "b", "`name` of the bridge of the network \"bridge\", or none for no such network")
 	text(&c.BIP, "bip", "", "its `address`, such as 172.30.0.1/16 (default a free range)")
 	f.IntVar(&c.MTU, "mtu", c.MTU, "`bytes` in a packet of container networks (default the kernel's)")
 	last("mtu")

@@ -50,7 +50,9 @@ func TestParseRefuses(t *testing.T) {
 		"--odd":                            "unknown flag",
 		"run":                              "unknown command \"run\"",
 		"--data":                           "belongs to pierd cleanup",
-		"--data-root x":                    "clean absolute path",
+		"--data-root /":                    "clean absolute path",
+		"--mtu 3":                          "want 68 to 65535",
+		"--bridge none --bip 10.1.0.1/16":  "without a bridge",
 		"--exec-root /":                    "below /",
 		"--bip 10.0.0.0/8":                 "want an address",
 		"--bridge a-name-that-is-too-long": "at most 15",
@@ -67,7 +69,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
 	}
-	for _, args := range []string{"-H tcp://127.0.0.1:0 --tls=false", "stop", "cleanup --data", "-D -l warn"} {
+	for _, args := range []string{"-H tcp://127.0.0.1:0 --tls=false", "stop", "cleanup --data", "-D -l warn", "--data-root x --mtu 68 --bridge none"} {
 		all := append([]string{"--config-file", none}, strings.Fields(args)...)
 		if _, err := parse(all); err != nil {
 			t.Errorf("%s: %v", args, err)

@@ -88,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	throttle, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
 	e := &Engine{
 		o: o,
-		host: settings.Host{CPUs: runtime.NumCPU(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit(),
+		host: settings.Host{CPUs: runtime.NumCPU(), MemNodes: process.MemoryNodes(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit(),
 			Throttle: throttle, Realtime: process.Realtime()},
 		index:    newIndex(),
 		durable:  record.NewTable[row](o.Durable, "containers"),

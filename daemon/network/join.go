@@ -104,6 +104,9 @@ func (s *state) attach(b *box, o *JoinOptions) error {
 		return errkind.New(errkind.Conflict, "container %s has joined its network already", id.Short(o.ContainerID))
 	}
 	mode := cmp.Or(o.Mode, api.NetworkBridge)
+	if s.bridge == noBridge && (mode == api.NetworkBridge || mode == api.NetworkDefault) && len(o.Endpoints) == 0 {
+		mode = api.NetworkNone
+	}
 	first, err := s.find(mode)
 	if err != nil {
 		return err

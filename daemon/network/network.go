@@ -21,7 +21,8 @@ type Options struct {
 	// Events gets network create, connect, disconnect and destroy; nil: nobody is told.
 	Events *feed.Feed[events.Message]
 	// Bridge names the bridge of the predefined network "bridge", "" for "pier0". At most 15 characters. It also names
-	// the daemon's nftables table, so that several daemons live side by side.
+	// the daemon's nftables table, so that several daemons live side by side. "none": there is no network "bridge", and
+	// containers that are on no other have none.
 	Bridge string
 	// BIP is the address of that bridge with its prefix length ("172.30.0.1/16"); "": a free private range is chosen
 	// once and kept.
@@ -118,7 +119,7 @@ func (n *Networks) Create(ctx context.Context, r api.CreateRequest) (api.CreateR
 func (n *Networks) Remove(ctx context.Context, ref string) error { return n.remove(ctx, ref) }
 
 // Join makes the network namespace of a container, its interfaces, addresses and published ports. On an error nothing
-// stays. A port in use is a Conflict in Docker's words ("port is already allocated", "address already in use").
+// stays. A port in use is Exhausted in Docker's words ("port is already allocated", "address already in use").
 func (n *Networks) Join(ctx context.Context, o JoinOptions) (*Sandbox, error) { return n.join(ctx, o) }
 
 // Leave gives back what Join or Adopt took. It never waits for the kernel: the interfaces go when the last process and

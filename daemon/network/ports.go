@@ -158,12 +158,12 @@ func (s *state) bind(b *box, port api.Port, binding api.PortBinding, v4, v6 neti
 			}
 			return bound, nil
 		}
-		if !errkind.Is(err, errkind.Conflict) {
+		if !errkind.Is(err, errkind.Exhausted) {
 			return nil, err
 		}
 	}
 	if count > 1 {
-		return nil, errkind.New(errkind.Conflict, "all ports of %s are allocated: %w", cmp.Or(binding.HostPort, "the ephemeral range"), err)
+		return nil, errkind.New(errkind.Exhausted, "all ports of %s are allocated: %w", cmp.Or(binding.HostPort, "the ephemeral range"), err)
 	}
 	return nil, err
 }
@@ -193,7 +193,7 @@ func (s *state) reserve(b *box, port api.Port, hosts []netip.Addr, number uint16
 				continue
 			}
 			if errkind.Is(err, errkind.Conflict) {
-				return got, errkind.New(errkind.Conflict, "failed to bind host port for %s:%s/%s: address already in use", p.from, p.to, p.proto)
+				return got, errkind.New(errkind.Exhausted, "failed to bind host port for %s:%s/%s: address already in use", p.from, p.to, p.proto)
 			}
 			return got, err
 		}
@@ -233,7 +233,7 @@ func (s *state) claimPort(b *box, k portKey) error {
 		taken = exact || all
 	}
 	if taken {
-		return errkind.New(errkind.Conflict, "Bind for %s failed: port is already allocated", k.at)
+		return errkind.New(errkind.Exhausted, "Bind for %s failed: port is already allocated", k.at)
 	}
 	s.ports[k] = b.id
 	return nil

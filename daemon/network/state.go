@@ -114,6 +114,9 @@ func open(ctx context.Context, o Options) (_ *Networks, err error) {
 	return n, nil
 }
 
+// noBridge is the bridge's name that asks for none.
+const noBridge = "none"
+
 // tableName names the nftables table of the daemon that owns bridge.
 func tableName(bridge string) string {
 	if bridge == "pier0" {
@@ -152,14 +155,16 @@ func (s *state) load(ctx context.Context, bip string) error {
 		s.nets[r.Network.ID] = &network{row: r}
 		delete(byName, name)
 	}
-	r, err := s.defaultRow(ctx, byName[api.NetworkBridge], byName, bip)
-	if err != nil {
-		return err
+	if s.bridge != noBridge {
+		r, err := s.defaultRow(ctx, byName[api.NetworkBridge], byName, bip)
+		if err != nil {
+			return err
+		}
+		if err := s.raise(r); err != nil {
+			return err
+		}
 	}
-	if err := s.raise(r); err != nil {
-		return err
-	}
-	delete(byName, api.NetworkBridge)
+	delete(byName, api.NetworkBridge) // its record stays for the day when it is wanted again
 	for _, r := range byName {
 		// A range that the host has meanwhile taken for itself must not keep the daemon from starting.
 		if err := s.raise(r); err != nil {

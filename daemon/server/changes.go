@@ -7,6 +7,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/network"
 
 	"pier/lib/errkind"
 )
@@ -53,10 +54,13 @@ func applyChange(c *dockerspec.DockerOCIImageConfig, instruction any) error {
 		}
 	case *instructions.ExposeCommand:
 		for _, port := range i.Ports {
-			if !strings.Contains(port, "/") {
-				port += "/tcp"
+			ports, err := network.ParsePortRange(port)
+			if err != nil {
+				return errkind.New(errkind.Invalid, "change \"EXPOSE %s\": %w", port, err)
 			}
-			c.ExposedPorts = with(c.ExposedPorts, port)
+			for p := range ports.All() {
+				c.ExposedPorts = with(c.ExposedPorts, p.String())
+			}
 		}
 	case *instructions.VolumeCommand:
 		for _, path := range i.Volumes {

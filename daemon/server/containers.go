@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -55,13 +54,13 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	created, err := s.o.Engine.Containers().Create(r.Context(), engine.CreateRequest{
-		Name: r.arg("name"), Config: body.Config, HostConfig: body.HostConfig, NetworkingConfig: body.NetworkingConfig,
+		Name: r.arg("name"), Config: body.Config, HostConfig: body.CreateRequest.HostConfig, NetworkingConfig: body.NetworkingConfig,
 		Platform: platform,
 	})
 	if err != nil {
 		return err
 	}
-	created.Warnings = list(created.Warnings)
+	created.Warnings = list(append(created.Warnings, r.ignoredWarnings()...))
 	return writeJSON(w, http.StatusCreated, created)
 }
 
@@ -219,8 +218,12 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *request) error {
 	if o.Until, err = r.timestamp("until", now); err != nil {
 		return err
 	}
-	if n, err := strconv.Atoi(r.arg("tail")); err == nil && n >= 0 { // "all", and anything else, means all
-		o.Tail = n
+	if tail := r.arg("tail"); tail != "" && tail != "all" {
+		n, err := r.int("tail", -1)
+		if err != nil {
+			return err
+		}
+		o.Tail = int(max(n, -1))
 	}
 	logs, err := s.o.Engine.Streams().Logs(r.Context(), r.PathValue("id"), o)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,11 +13,30 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"pier/api/docker"
+	"pier/lib/errkind"
 )
 
 // eventFilters are the filters of GET /events.
 var eventFilters = []string{"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin",
 	"scope", "secret", "service", "type", "volume", "builder"}
+
+// checkEventFilters refuses values that no event has.
+func checkEventFilters(f docker.Filters) error {
+	types := []events.Type{events.BuilderEventType, events.ConfigEventType, events.ContainerEventType, events.DaemonEventType,
+		events.ImageEventType, events.NetworkEventType, events.NodeEventType, events.PluginEventType, events.SecretEventType,
+		events.ServiceEventType, events.VolumeEventType}
+	for _, v := range f["type"] {
+		if !slices.Contains(types, events.Type(v)) {
+			return errkind.New(errkind.Invalid, "invalid filter 'type=%s'", v)
+		}
+	}
+	for _, v := range f["scope"] {
+		if v != "local" && v != "swarm" {
+			return errkind.New(errkind.Invalid, "invalid filter 'scope=%s'", v)
+		}
+	}
+	return nil
+}
 
 // events serves GET /events: what the feed still remembers since an instant, then what comes, until another one or
 // until the client goes.
@@ -30,8 +50,14 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if !until.IsZero() && since.After(until) {
+		return errkind.New(errkind.Invalid, "`since` time (%s) cannot be after `until` time (%s)", r.arg("since"), r.arg("until"))
+	}
 	f, err := r.filters(eventFilters...)
 	if err != nil {
+		return err
+	}
+	if err := checkEventFilters(f); err != nil {
 		return err
 	}
 	ctx, stop := s.following(r)

@@ -17,16 +17,67 @@ import (
 // legacyCreate is the body of POST /containers/create in all versions.
 type legacyCreate struct {
 	container.CreateRequest
+	HostConfig *legacyHostConfig
 	MacAddress string // until 1.51: of the container, not of one endpoint
 }
 
-// upgrade moves what an older version puts elsewhere to its place.
-func (c *legacyCreate) upgrade(v docker.Version) error {
-	if c.HostConfig == nil {
-		c.HostConfig = &container.HostConfig{}
+// legacyHostConfig has what HostConfig had once.
+type legacyHostConfig struct {
+	*container.HostConfig
+	legacyLimits
+	Capabilities []string // 1.40: all of the container's
+}
+
+// legacyLimits were limits until 1.41 and 1.51. The kernel no longer has them.
+type legacyLimits struct {
+	KernelMemory    int64
+	KernelMemoryTCP int64
+}
+
+// check refuses what is not to be had. -1 asks for no limit, which is what there is.
+func (l legacyLimits) check() error {
+	for name, value := range map[string]int64{"KernelMemory": l.KernelMemory, "KernelMemoryTCP": l.KernelMemoryTCP} {
+		if value != 0 && value != -1 {
+			return errkind.New(errkind.Unsupported, "%s is not supported: kernels since 5.16 have no limit of kernel memory; create the container without it", name)
+		}
 	}
-	if c.MacAddress == "" || !v.Before(52) {
+	return nil
+}
+
+// legacyUpdate is the body of POST /containers/{id}/update in all versions.
+type legacyUpdate struct {
+	container.UpdateConfig
+	legacyLimits
+	Init *bool // documented with the other resources, and nothing that a container can change
+}
+
+func (u *legacyUpdate) check() error {
+	if u.Init != nil {
+		return errkind.New(errkind.Unsupported, "Init cannot be updated: create the container anew with it")
+	}
+	return u.legacyLimits.check()
+}
+
+// upgrade checks what older versions have and moves what they put elsewhere to its place.
+func (c *legacyCreate) upgrade(v docker.Version) error {
+	h := &container.HostConfig{}
+	if old := c.HostConfig; old != nil {
+		if old.HostConfig != nil {
+			h = old.HostConfig
+		}
+		if len(old.Capabilities) > 0 {
+			return errkind.New(errkind.Unsupported, "Capabilities is not supported: use CapAdd and CapDrop")
+		}
+		if err := old.legacyLimits.check(); err != nil {
+			return err
+		}
+	}
+	c.CreateRequest.HostConfig = h
+	if c.MacAddress == "" {
 		return nil
+	}
+	if !v.Before(52) {
+		return errkind.New(errkind.Invalid, "MacAddress of a container is gone since API 1.52: set that of its endpoint in NetworkingConfig")
 	}
 	var mac network.HardwareAddr
 	if err := mac.UnmarshalText([]byte(c.MacAddress)); err != nil {
@@ -38,8 +89,8 @@ func (c *legacyCreate) upgrade(v docker.Version) error {
 	if c.NetworkingConfig.EndpointsConfig == nil {
 		c.NetworkingConfig.EndpointsConfig = map[string]*network.EndpointSettings{}
 	}
-	name := c.HostConfig.NetworkMode.NetworkName()
-	if c.HostConfig.NetworkMode.IsDefault() || name == "" {
+	name := h.NetworkMode.NetworkName()
+	if h.NetworkMode.IsDefault() || name == "" {
 		name = network.NetworkBridge
 	}
 	e := c.NetworkingConfig.EndpointsConfig[name]
@@ -122,20 +173,44 @@ func legacyInfo(v docker.Version, i system.Info) any {
 	return i
 }
 
-// legacyDiskUsage is the answer of GET /system/df: lists of everything before 1.52, sums from then on, both in 1.52.
+// legacyDiskUsage is the answer of GET /system/df: lists of everything before 1.52, sums from then on, both in 1.52. Of
+// what was not asked for u has nothing.
 func legacyDiskUsage(v docker.Version, u system.DiskUsage, verbose bool) any {
-	out := docker.LegacyDiskUsage{}
-	if v.Before(53) && !verbose {
-		out.LayersSize = &u.ImageUsage.TotalSize
-		out.Images, out.Containers = legacyImageSummaries(v, list(u.ImageUsage.Items)), list(u.ContainerUsage.Items)
-		out.Volumes, out.BuildCache = list(u.VolumeUsage.Items), list(u.BuildCacheUsage.Items)
+	out := docker.LegacyDiskUsage{DiskUsage: u}
+	old := v.Before(53) && !verbose
+	if u.ImageUsage != nil {
+		if old {
+			out.LayersSize, out.Images = &u.ImageUsage.TotalSize, legacyImageSummaries(v, list(u.ImageUsage.Items))
+		}
+		u.ImageUsage.Items = listIf(verbose, u.ImageUsage.Items)
+	}
+	if u.ContainerUsage != nil {
+		if old {
+			out.Containers = list(u.ContainerUsage.Items)
+		}
+		u.ContainerUsage.Items = listIf(verbose, u.ContainerUsage.Items)
+	}
+	if u.VolumeUsage != nil {
+		if old {
+			out.Volumes = list(u.VolumeUsage.Items)
+		}
+		u.VolumeUsage.Items = listIf(verbose, u.VolumeUsage.Items)
+	}
+	if u.BuildCacheUsage != nil {
+		if old {
+			out.BuildCache = list(u.BuildCacheUsage.Items)
+		}
+		u.BuildCacheUsage.Items = listIf(verbose, u.BuildCacheUsage.Items)
 	}
 	if v.Before(52) {
-		return out
+		out.DiskUsage = system.DiskUsage{}
 	}
-	if !verbose {
-		u.ImageUsage.Items, u.ContainerUsage.Items, u.VolumeUsage.Items, u.BuildCacheUsage.Items = nil, nil, nil, nil
-	}
-	out.DiskUsage = u
 	return out
+}
+
+func listIf[T any](wanted bool, s []T) []T {
+	if !wanted {
+		return nil
+	}
+	return s
 }

@@ -1,11 +1,15 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +30,8 @@ type request struct {
 	query   map[string][]string
 	// name is the object in the path of the resources whose names may hold slashes; others use PathValue.
 	name string
+	// ignored are the fields of the body that decode found no place for.
+	ignored []string
 }
 
 // arg returns the first value of a query argument, "" if there is none.
@@ -130,8 +136,8 @@ func (r *request) platform() (*ocispec.Platform, error) {
 	return &ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}, nil
 }
 
-// decode reads a JSON body into v. Exactly one value is accepted; unknown fields are ignored, since every version of
-// the API has its own. An empty body is an error unless optional.
+// decode reads a JSON body into v. Exactly one value is accepted. An empty body is an error unless optional. Fields that
+// v does not have are passed over, as Docker does, since every version of the API has its own; see ignored.
 func (r *request) decode(w http.ResponseWriter, v any, optional bool) error {
 	if r.Body == nil || r.ContentLength == 0 {
 		if optional {
@@ -143,19 +149,67 @@ func (r *request) decode(w http.ResponseWriter, v any, optional bool) error {
 	if mt, _, err := mime.ParseMediaType(ct); ct != "" && (err != nil || mt != "application/json") {
 		return errkind.New(errkind.Invalid, "unsupported Content-Type header (%s): must be 'application/json'", ct)
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJSON))
-	switch err := dec.Decode(v); {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJSON))
+	if err != nil {
+		return errkind.New(errkind.Invalid, "read the request's body: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	err = dec.Decode(v)
+	if err != nil && strings.HasPrefix(err.Error(), "json: unknown field ") {
+		r.ignored = unknownFields(data, reflect.TypeOf(v))
+		dec = json.NewDecoder(bytes.NewReader(data))
+		err = dec.Decode(v)
+	}
+	switch {
 	case errors.Is(err, io.EOF) && optional:
 		return nil
 	case errors.Is(err, io.EOF):
 		return errkind.New(errkind.Invalid, "invalid JSON: got EOF while reading request body")
 	case err != nil:
-		return errkind.New(errkind.Invalid, "invalid JSON: %w", err)
+		return badJSON(err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return errkind.New(errkind.Invalid, "unexpected content after JSON")
 	}
 	return nil
+}
+
+// ignoredWarnings says by name what of the body was passed over. What stands in the query too is no mistake: some
+// clients send their arguments in both places.
+func (r *request) ignoredWarnings() []string {
+	var out []string
+	for _, name := range r.ignored {
+		if !r.has(name) {
+			out = append(out, fmt.Sprintf("unknown field %q was ignored", name))
+		}
+	}
+	return out
+}
+
+// badJSON names the field of a wrong type as the API knows it: without the structs that pierd's types are made of.
+func badJSON(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return errkind.New(errkind.Invalid, "invalid JSON: %w", err)
+	}
+	field := strings.Split(wrong.Field, ".")
+	field = slices.DeleteFunc(field, func(part string) bool { return part == "CreateRequest" || part == "Resources" || part == "" })
+	switch {
+	case len(field) > 1 && field[0] == "Config":
+		field = field[1:]
+	case len(field) > 1 && field[0] == "HostConfig" && field[1] == "HostConfig":
+		field = field[1:]
+	}
+	want := map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "a list", reflect.Array: "a list",
+		reflect.Map: "an object", reflect.Struct: "an object"}[wrong.Type.Kind()]
+	if want == "" {
+		want = "a number that fits " + wrong.Type.Kind().String()
+	}
+	if len(field) == 0 {
+		return errkind.New(errkind.Invalid, "invalid JSON: the body is a JSON %s, want %s", wrong.Value, want)
+	}
+	return errkind.New(errkind.Invalid, "invalid JSON: field %s is a JSON %s, want %s", strings.Join(field, "."), wrong.Value, want)
 }
 
 // timestamp reads an instant as since and until take it: seconds since 1970 with an optional fraction, RFC 3339, the

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -106,6 +107,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		path = strings.ReplaceAll(path, "//", "/")
 	}
 	version, path, err := splitVersion(path)
+	if err == nil && strings.Contains(path, "/.") && slices.ContainsFunc(strings.Split(path, "/"), isDots) {
+		err = errkind.New(errkind.Invalid, "invalid path %q: '.' and '..' name nothing here", path) // the mux would redirect here too
+	}
 	if err != nil {
 		writeError(w, err)
 		return
@@ -116,6 +120,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.URL = &target
 	s.mux.ServeHTTP(w, r)
 }
+
+func isDots(segment string) bool { return segment == "." || segment == ".." }
 
 // versionKey carries the version from ServeHTTP through the mux to handle.
 type versionKey struct{}

@@ -54,13 +54,16 @@ func oneSample(ctx context.Context, stats *engine.Stats, oneShot bool) (containe
 
 // containerUpdate serves POST /containers/{id}/update.
 func (s *Server) containerUpdate(w http.ResponseWriter, r *request) error {
-	var body container.UpdateConfig
+	var body legacyUpdate
 	if err := r.decode(w, &body, false); err != nil {
 		return err
 	}
-	warnings, err := s.o.Engine.Resources().Update(r.Context(), r.PathValue("id"), body)
+	if err := body.check(); err != nil {
+		return err
+	}
+	warnings, err := s.o.Engine.Resources().Update(r.Context(), r.PathValue("id"), body.UpdateConfig)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, container.UpdateResponse{Warnings: list(warnings)})
+	return writeJSON(w, http.StatusOK, container.UpdateResponse{Warnings: list(append(warnings, r.ignoredWarnings()...))})
 }

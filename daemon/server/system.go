@@ -13,16 +13,14 @@ import (
 
 	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/plugin"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
-	"github.com/moby/moby/api/types/volume"
-	"github.com/opencontainers/go-digest"
 
 	"pier/api/docker"
 	"pier/daemon/engine"
+	"pier/kernel/fsinfo"
 	"pier/lib/errkind"
 )
 
@@ -102,10 +100,14 @@ func (s *Server) hostInfo() system.Info {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		cgroups = "2"
 	}
+	backing, err := fsinfo.Type(s.o.Root)
+	if err != nil {
+		backing = "unknown"
+	}
 	system := system.Info{
 		ID:                 s.o.ID,
 		Driver:             "overlay2",
-		DriverStatus:       [][2]string{{"Backing Filesystem", "overlayfs"}, {"Native Overlay Diff", "true"}},
+		DriverStatus:       [][2]string{{"Backing Filesystem", backing}, {"Native Overlay Diff", "true"}},
 		Plugins:            system.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file"}},
 		MemoryLimit:        true,
 		SwapLimit:          true,
@@ -170,63 +172,6 @@ func (s *Server) auth(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return errkind.New(errkind.Unsupported, "pierd does not check credentials yet; they are used as they are when an image is pulled: write them to the client's config.json")
-}
-
-// diskUsage serves GET /system/df.
-func (s *Server) diskUsage(w http.ResponseWriter, r *request) error {
-	ctx := r.Context()
-	containers, err := s.o.Engine.Containers().List(ctx, engine.ListOptions{All: true, Size: true})
-	if err != nil {
-		return err
-	}
-	all := s.o.Images.List(ctx)
-	images := s.summaries(ctx, all, imageListing{containers: containers, shared: true})
-	volumes := s.volumeUsage()
-	u := system.DiskUsage{
-		ImageUsage:      &image.DiskUsage{TotalCount: int64(len(images)), Items: images},
-		ContainerUsage:  &container.DiskUsage{TotalCount: int64(len(containers)), Items: containers},
-		VolumeUsage:     &volume.DiskUsage{TotalCount: int64(len(volumes)), Items: volumes},
-		BuildCacheUsage: s.buildCacheUsage(),
-	}
-	// A layer counts once, however many images stand on it; it can be reclaimed if no container's image does.
-	layers, needed := map[digest.Digest]bool{}, map[digest.Digest]bool{}
-	for i, image := range images {
-		if image.Containers > 0 {
-			u.ImageUsage.ActiveCount++
-		}
-		for _, chain := range all[i].Layers {
-			layers[chain] = true
-			needed[chain] = needed[chain] || image.Containers > 0
-		}
-	}
-	for chain := range layers {
-		if l, err := s.o.Layers.Get(chain); err == nil {
-			u.ImageUsage.TotalSize += l.Size
-			if !needed[chain] {
-				u.ImageUsage.Reclaimable += l.Size
-			}
-		}
-	}
-	for _, c := range containers {
-		u.ContainerUsage.TotalSize += c.SizeRw
-		if c.State == container.StateRunning || c.State == container.StatePaused {
-			u.ContainerUsage.ActiveCount++
-		} else {
-			u.ContainerUsage.Reclaimable += c.SizeRw
-		}
-	}
-	for _, v := range volumes {
-		if v.UsageData == nil {
-			continue
-		}
-		u.VolumeUsage.TotalSize += v.UsageData.Size
-		if v.UsageData.RefCount > 0 {
-			u.VolumeUsage.ActiveCount++
-		} else {
-			u.VolumeUsage.Reclaimable += v.UsageData.Size
-		}
-	}
-	return writeJSON(w, http.StatusOK, legacyDiskUsage(r.version, u, r.flag("verbose")))
 }
 
 // plugins serves GET /plugins: there are none.

@@ -151,10 +151,10 @@ func checkName(name string) error {
 }
 
 // Create makes a volume, or returns the one that has the name already, whatever its labels and options. An empty name
-// is an anonymous volume. Invalid for a bad name or bad options, Unsupported for another driver than local.
+// is an anonymous volume. Invalid for a bad name or bad options, NotFound for another driver than local.
 func (v *Volumes) Create(ctx context.Context, r api.CreateRequest) (api.Volume, error) {
 	if r.Driver != "" && r.Driver != "local" {
-		return api.Volume{}, errkind.New(errkind.Unsupported, "create %s: no volume driver %q; use local", r.Name, r.Driver)
+		return api.Volume{}, errkind.New(errkind.NotFound, "create %s: error looking up volume plugin %s: plugin %q not found: use the driver local", r.Name, r.Driver, r.Driver)
 	}
 	if r.ClusterVolumeSpec != nil {
 		return api.Volume{}, errkind.New(errkind.Unsupported, "create %s: cluster volumes are not supported", r.Name)

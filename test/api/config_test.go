@@ -33,7 +33,11 @@ func TestConfiguration(t *testing.T) {
 		{`{}`, []string{"-H", "nonsense"}, `invalid host "nonsense"`},
 		{`{}`, []string{"-H", "tcp://0.0.0.0:1"}, `gives root on this machine to everyone`},
 		{`{}`, []string{"-l", "odd"}, `invalid logging level: "odd"`},
-		{`{}`, []string{"--data-root", "relative"}, `data-root "relative"`},
+		{`{}`, []string{"--data-root", "relative"}, ``},
+		{`{}`, []string{"--data-root", "/"}, `data-root "/"`},
+		{`{}`, []string{"--bridge", "none"}, ``},
+		{`{}`, []string{"--bridge", "none", "--bip", "10.1.1.1/24"}, `without a bridge`},
+		{`{}`, []string{"--mtu", "3"}, `mtu 3: want 68 to 65535`},
 		{`{}`, []string{"--cgroup-parent", "/../x"}, `cgroup-parent`},
 		{`{}`, []string{"--nosuch"}, `unknown flag: --nosuch`},
 	} {

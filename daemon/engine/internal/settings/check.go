@@ -17,6 +17,7 @@ import (
 // Host is what checks need to know of the machine.
 type Host struct {
 	CPUs     int
+	MemNodes int    // of memory; 0: not known
 	Hostname string // of the host, for containers in its UTS or network namespace
 	// CgroupV2 tells the default cgroup namespace mode: private there, the host's on v1.
 	CgroupV2 bool
@@ -337,7 +338,7 @@ func notYet(h *container.HostConfig) error {
 	case h.Cgroup != "":
 		return unsupported("joining another container's cgroup")
 	case h.VolumeDriver != "" && h.VolumeDriver != "local":
-		return errkind.New(errkind.NotFound, "error looking up volume plugin %s: plugin %q not found", h.VolumeDriver, h.VolumeDriver)
+		return noVolumeDriver(h.VolumeDriver)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -39,7 +40,7 @@ func checkResources(r *container.Resources, host Host) (warnings []string, err e
 		return nil, refuse("range of CPUs is from 0.01 to %[1]d.00, as there are only %[1]d CPUs available", host.CPUs)
 	case r.CPUPeriod != 0 && (r.CPUPeriod < 1000 || r.CPUPeriod > 1000000):
 		return nil, refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
-	case r.CPUQuota > 0 && r.CPUQuota < 1000:
+	case r.CPUQuota < -1, r.CPUQuota > 0 && r.CPUQuota < 1000:
 		return nil, refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)")
 	case r.CPUShares < 0:
 		return nil, refuse("Invalid value: %d, CPU shares cannot be negative", r.CPUShares)
@@ -58,7 +59,7 @@ func checkResources(r *container.Resources, host Host) (warnings []string, err e
 	if err := checkCPUSet("cpus", r.CpusetCpus, host.CPUs); err != nil {
 		return nil, err
 	}
-	if err := checkCPUSet("mems", r.CpusetMems, 1<<10); err != nil {
+	if err := checkCPUSet("mems", r.CpusetMems, cmp.Or(host.MemNodes, 1<<10)); err != nil {
 		return nil, err
 	}
 	for _, u := range r.Ulimits {

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"encoding/json"
 	"path"
 	"regexp"
 	"slices"
@@ -58,6 +59,9 @@ func checkPort(p network.Port) error {
 	return refuse("invalid port %s: invalid proto: %s: want tcp, udp or sctp", p, p.Proto())
 }
 
+// labelKinds are the parts of an SELinux label.
+var labelKinds = [...]string{"disable", "user", "role", "level", "type", "filetype", "nested"}
+
 // checkStrict looks at what the other checks leave to the kernel. It runs after them.
 func checkStrict(c *container.Config, h *container.HostConfig) error {
 	if err := checkUser(c.User); err != nil {
@@ -106,12 +110,30 @@ func checkStrict(c *container.Config, h *container.HostConfig) error {
 	if err := checkDevices(&h.Resources); err != nil {
 		return err
 	}
+	if s, err := ParseSecurity(h.SecurityOpt); err == nil && s.Seccomp != "" && s.Seccomp != SeccompUnconfined && !json.Valid([]byte(s.Seccomp)) {
+		return refuse("Decoding seccomp profile failed: it is no JSON: clients send what is in the file, not its name")
+	}
+	for _, o := range h.SecurityOpt {
+		if label, ok := strings.CutPrefix(o, "label"); ok && len(label) > 1 {
+			if kind, _, _ := strings.Cut(label[1:], ":"); !slices.Contains(labelKinds[:], kind) {
+				return refuse("bad label option %q, valid options 'disable' or 'user, role, level, type, filetype' followed by ':' and a value", label[1:])
+			}
+		}
+	}
 	for _, m := range h.Mounts {
 		if !slices.Contains([]mount.Consistency{"", mount.ConsistencyDefault, mount.ConsistencyFull, mount.ConsistencyCached, mount.ConsistencyDelegated}, m.Consistency) {
 			return refuse("invalid mount config for type %q: invalid consistency: %s", m.Type, m.Consistency)
 		}
+		if o := m.VolumeOptions; o != nil && o.DriverConfig != nil && o.DriverConfig.Name != "" && o.DriverConfig.Name != "local" {
+			return noVolumeDriver(o.DriverConfig.Name)
+		}
 	}
 	return nil
+}
+
+// noVolumeDriver is in Docker's words and not of kind NotFound: clients take that for a missing image, and pull.
+func noVolumeDriver(name string) error {
+	return refuse("error looking up volume plugin %s: plugin %q not found: use the driver local", name, name)
 }
 
 // checkForWindows refuses what only containers on Windows have.
