@@ -101,7 +101,7 @@ func TestPortRangesAndEphemeral(t *testing.T) {
 			t.Errorf("container %d got port %s", i, got)
 		}
 	}
-	if _, err := r.tryJoin(o("c3")); !errkind.Is(err, errkind.Conflict) {
+	if _, err := r.tryJoin(o("c3")); !errkind.Is(err, errkind.Exhausted) {
 		t.Errorf("the range is full: %v", err)
 	}
 	c := r.join(network.JoinOptions{Name: "e", PublishAll: true, Exposed: api.PortSet{port: {}, api.MustParsePort("9/udp"): {}}})
