@@ -91,7 +91,7 @@ func TestWorkingDirectoryIsMadeInside(t *testing.T) {
 }
 
 func TestUnknownUser(t *testing.T) {
-	for user, want := range map[string]string{"nosuch": "unable to find user nosuch", "4294967296": "", "-1": "", "app:nosuch": "nosuch"} {
+	for user, want := range map[string]string{"nosuch": "unable to find user nosuch", "app:nosuch": "nosuch"} {
 		if _, err := build(t, &container.Config{User: user}, &container.HostConfig{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("user %q: %v", user, err)
 		}

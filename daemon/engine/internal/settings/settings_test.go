@@ -101,7 +101,18 @@ func TestRefusals(t *testing.T) {
 		{func(b both) { b.h.ExtraHosts = []string{"nohost"} }, "bad format for add-host"},
 		{func(b both) { b.h.Tmpfs = map[string]string{"rel": ""} }, "mount path must be absolute"},
 		{func(b both) { b.h.Annotations = map[string]string{"": "x"} }, "invalid Annotations"},
-		{func(b both) { yes := true; b.h.Init = &yes }, "--init is not supported"},
+		{func(b both) { b.c.User = "2147483648" }, "uids and gids must be in range 0-2147483647"},
+		{func(b both) { b.c.User = "99999999999999999999" }, "uids and gids must be in range"},
+		{func(b both) { b.c.User = "1:2:3" }, "want user[:group]"},
+		{func(b both) { b.h.GroupAdd = []string{"-1"} }, "uids and gids must be in range"},
+		{func(b both) { b.h.CgroupParent = "/a/../b" }, "want a path without '..'"},
+		{func(b both) { b.h.MaskedPaths = []string{"rel"} }, "want an absolute path"},
+		{func(b both) { b.h.CPUCount = 1 }, "linux does not support CpuCount"},
+		{func(b both) { b.h.DeviceCgroupRules = []string{"c 1:3 x"} }, "invalid device cgroup rule format"},
+		{func(b both) { b.h.Tmpfs = map[string]string{"/x": "size=1e"} }, "invalid tmpfs option"},
+		{func(b both) { b.h.Tmpfs = map[string]string{"/x": "mode=9"} }, "invalid tmpfs option"},
+		{func(b both) { b.h.SecurityOpt = []string{"seccomp=profile.json"} }, "Decoding seccomp profile failed"},
+		{func(b both) { b.h.SecurityOpt = []string{"label=colour:red"} }, "bad label option"},
 	}
 	for _, tt := range tests {
 		b := both{&container.Config{Cmd: []string{"true"}}, &container.HostConfig{}}
