@@ -20,8 +20,12 @@ import (
 	"pier/kernel/internal/fd"
 )
 
-// Size is how much a FIFO of the kernel's default size holds, and so the most that one Peek returns.
-const Size = 64 << 10
+const (
+	// Size is how much a FIFO of the kernel's default size holds, in bytes.
+	Size = 64 << 10
+	// WideSize is how much one holds after Widen, and so the most that one Peek returns.
+	WideSize = 4 * Size
+)
 
 // Create makes a FIFO at path for owner uid:gid, mode 0600, and opens it for reading and writing. A FIFO that is there
 // already is taken over. Path is trusted.
@@ -94,15 +98,15 @@ type Scratch struct {
 	buf     []byte
 }
 
-// NewScratch makes a Scratch: two descriptors and Size bytes.
+// NewScratch makes a Scratch: two descriptors, and memory as it is needed.
 func NewScratch() (*Scratch, error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("make scratch pipe: %w", err)
 	}
-	// As many pieces as a widened FIFO has; the bytes are bounded by Size all the same.
-	_, _ = unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, 4*Size)
-	return &Scratch{in: p[1], out: p[0], buf: make([]byte, Size)}, nil
+	// As much as a widened FIFO holds.
+	_, _ = unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, WideSize)
+	return &Scratch{in: p[1], out: p[0]}, nil
 }
 
 // Release closes the descriptors.
@@ -111,7 +115,15 @@ func (s *Scratch) Release() {
 	unix.Close(s.out)
 }
 
-// Peek returns what f holds, up to Size bytes from its beginning, and leaves it there. Nothing there: no bytes, nil. The
+// memory returns n bytes to work with.
+func (s *Scratch) memory(n int) []byte {
+	if n > len(s.buf) {
+		s.buf = make([]byte, max(n, Size))
+	}
+	return s.buf[:n]
+}
+
+// Peek returns what f holds, up to WideSize bytes from its beginning, and leaves it there. Nothing there: no bytes, nil. The
 // bytes are valid until the next call of s.
 func (s *Scratch) Peek(f *os.File) ([]byte, error) {
 	got := 0
@@ -119,7 +131,7 @@ func (s *Scratch) Peek(f *os.File) ([]byte, error) {
 		var want int64
 		for {
 			var err error
-			want, err = unix.Tee(n, s.in, Size, unix.SPLICE_F_NONBLOCK)
+			want, err = unix.Tee(n, s.in, WideSize, unix.SPLICE_F_NONBLOCK)
 			if err == unix.EINTR {
 				continue
 			}
@@ -131,8 +143,9 @@ func (s *Scratch) Peek(f *os.File) ([]byte, error) {
 			}
 			break
 		}
+		buf := s.memory(int(want))
 		for int64(got) < want {
-			k, err := unix.Read(s.out, s.buf[got:])
+			k, err := unix.Read(s.out, buf[got:])
 			if err == unix.EINTR {
 				continue
 			}
@@ -151,13 +164,13 @@ func (s *Scratch) Peek(f *os.File) ([]byte, error) {
 
 // Consume takes the first n bytes out of f, which holds at least so many. The last of them is stored at *last by the
 // same system call: a process killed meanwhile either took all or nothing, and *last shows which. (A writer that put its
-// end into packet mode forfeits that.) n is at most Size; bytes that Peek returned are overwritten.
+// end into packet mode forfeits that.) n is at most WideSize; bytes that Peek returned are overwritten.
 func (s *Scratch) Consume(f *os.File, n int, last *byte) error {
 	tail := []byte{0}
 	for n > 0 {
 		var k int
 		err := fd.With(f, func(fdn int) (err error) {
-			iov := [][]byte{s.buf[:n-1], tail}
+			iov := [][]byte{s.memory(n)[:n-1], tail}
 			if n == 1 {
 				iov = iov[1:]
 			}
@@ -225,10 +238,11 @@ func Full(f *os.File) bool {
 	return full
 }
 
-// Widen lets FIFO f hold more pieces, so that many small writes fit. It is best effort: the kernel's limits decide.
+// Widen lets FIFO f hold WideSize bytes, in more pieces too, so that many small writes fit. It is best effort: the
+// kernel's limits decide.
 func Widen(f *os.File) {
 	_ = fd.With(f, func(n int) error {
-		_, err := unix.FcntlInt(uintptr(n), unix.F_SETPIPE_SZ, 4*Size)
+		_, err := unix.FcntlInt(uintptr(n), unix.F_SETPIPE_SZ, WideSize)
 		return err
 	})
 }

@@ -27,7 +27,7 @@ const (
 // ringSize is the capacity of the stream's ring.
 func (s *stream) ringSize() int {
 	if n := s.task.record.Task.Log.Buffer; n > 0 {
-		return int(max(n, 2*pipe.Size))
+		return int(max(n, 2*pipe.WideSize))
 	}
 	return logging.MaxLine
 }

@@ -22,6 +22,7 @@ type stream struct {
 	master *os.File // the terminal whose output passes through fifo, nil without one
 	slot   *slot
 
+	wide  bool        // the FIFO was full once, and has been widened
 	held  int         // bytes at the head of fifo that were sent already; they wait for the end of their line
 	redo  *intent     // left by a predecessor
 	lossy atomic.Bool // a log error was reported
@@ -227,6 +228,10 @@ func (s *stream) move(w *tools, last bool) {
 				s.logRing(w, true)
 			}
 			return
+		}
+		if len(text) >= pipe.Size && !s.wide { // for one that is busy it saves switches to and fro
+			s.wide = true
+			pipe.Widen(s.fifo)
 		}
 		fresh := len(text) - s.held
 		more = s.pass(w, text, flush)
