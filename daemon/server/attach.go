@@ -22,6 +22,9 @@ func attachOptions(r *request) engine.AttachOptions {
 
 // containerAttach serves POST /containers/{id}/attach.
 func (s *Server) containerAttach(w http.ResponseWriter, r *request) error {
+	if err := checkUpgrade(r); err != nil {
+		return err
+	}
 	o := attachOptions(r)
 	// The request's context ends when the connection is taken over; the stream lives on until pump closes it.
 	stream, err := s.o.Engine.Streams().Attach(context.WithoutCancel(r.Context()), r.PathValue("id"), o)
@@ -79,6 +82,9 @@ func (s *Server) execCreate(w http.ResponseWriter, r *request) error {
 func (s *Server) execStart(w http.ResponseWriter, r *request) error {
 	var body container.ExecStartRequest
 	if err := r.decode(w, &body, true); err != nil {
+		return err
+	}
+	if err := checkUpgrade(r); err != nil {
 		return err
 	}
 	o := engine.ExecStartOptions{Detach: body.Detach, Tty: body.Tty}

@@ -33,6 +33,14 @@ func streamType(r *request, terminal bool) string {
 	return types.MediaTypeMultiplexedStream
 }
 
+// checkUpgrade refuses a request for another protocol than the one there is: the raw stream, which Docker calls tcp.
+func checkUpgrade(r *request) error {
+	if to := r.Header.Get("Upgrade"); to != "" && !strings.EqualFold(to, "tcp") {
+		return errkind.New(errkind.Invalid, "invalid Upgrade header %q: a stream is upgraded to tcp, or to nothing", to)
+	}
+	return nil
+}
+
 // hijack turns the connection into the raw two-way stream of attach and exec, and returns it after the answer's head
 // is sent. The reader may hold bytes that the client sent ahead.
 func hijack(w http.ResponseWriter, r *request, contentType string) (net.Conn, io.Reader, error) {

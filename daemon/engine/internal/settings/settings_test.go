@@ -109,8 +109,6 @@ func TestRefusals(t *testing.T) {
 		{func(b both) { b.h.MaskedPaths = []string{"rel"} }, "want an absolute path"},
 		{func(b both) { b.h.CPUCount = 1 }, "linux does not support CpuCount"},
 		{func(b both) { b.h.DeviceCgroupRules = []string{"c 1:3 x"} }, "invalid device cgroup rule format"},
-		{func(b both) { b.h.Tmpfs = map[string]string{"/x": "size=1e"} }, "invalid tmpfs option"},
-		{func(b both) { b.h.Tmpfs = map[string]string{"/x": "mode=9"} }, "invalid tmpfs option"},
 		{func(b both) { b.h.SecurityOpt = []string{"seccomp=profile.json"} }, "Decoding seccomp profile failed"},
 		{func(b both) { b.h.SecurityOpt = []string{"label=colour:red"} }, "bad label option"},
 	}
