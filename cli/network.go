@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/request"
+	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/id"
@@ -46,7 +47,7 @@ func newNetworkLs(a *app) *cobra.Command {
 			}
 			rows := make([]networkRow, len(list))
 			for i, n := range list {
-				rows[i] = networkRow{ID: n.ID, Name: n.Name, Driver: n.Driver, Scope: n.Scope, Labels: joinLabels(n.Labels), CreatedAt: n.Created.String(),
+				rows[i] = networkRow{ID: n.ID, Name: n.Name, Driver: n.Driver, Scope: n.Scope, Labels: row.Labels(n.Labels), CreatedAt: n.Created.String(),
 					IPv4: strconv.FormatBool(n.EnableIPv4), IPv6: strconv.FormatBool(n.EnableIPv6), Internal: strconv.FormatBool(n.Internal)}
 				if !noTrunc {
 					rows[i].ID = id.Short(n.ID)

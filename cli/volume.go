@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/request"
+	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/errkind"
@@ -46,7 +47,7 @@ func newVolumeLs(a *app) *cobra.Command {
 			}
 			rows := make([]volumeRow, len(list))
 			for i, v := range list {
-				rows[i] = volumeRow{Name: v.Name, Driver: v.Driver, Scope: v.Scope, Mountpoint: v.Mountpoint, Labels: joinLabels(v.Labels), Size: "N/A", Links: "N/A"}
+				rows[i] = volumeRow{Name: v.Name, Driver: v.Driver, Scope: v.Scope, Mountpoint: v.Mountpoint, Labels: row.Labels(v.Labels), Size: "N/A", Links: "N/A"}
 			}
 			head := volumeRow{Name: "VOLUME NAME", Driver: "DRIVER", Scope: "SCOPE", Mountpoint: "MOUNTPOINT", Labels: "LABELS", Size: "SIZE", Links: "LINKS"}
 			return table.Render(a.Out, format, "{{.Driver}}\t{{.Name}}", head, rows)
