@@ -153,14 +153,18 @@ func newNetworkRm(a *app) *cobra.Command {
 }
 
 func newNetworkConnect(a *app) *cobra.Command {
-	var aliases []string
+	var endpoint request.Endpoint
 	cmd := &cobra.Command{
 		Use: "connect [OPTIONS] NETWORK CONTAINER", Short: "Connect a container to a network", Args: exactArgs(2),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			return c.Networks().Connect(ctx, args[0], network.ConnectRequest{Container: args[1], EndpointConfig: &network.EndpointSettings{Aliases: aliases}})
+			settings, err := endpoint.Request()
+			if err != nil {
+				return err
+			}
+			return c.Networks().Connect(ctx, args[0], network.ConnectRequest{Container: args[1], EndpointConfig: settings})
 		}),
 	}
-	cmd.Flags().StringArrayVar(&aliases, "alias", nil, "Add network-scoped alias for the container")
+	endpoint.Register(cmd.Flags())
 	return cmd
 }
 

@@ -30,6 +30,7 @@ type row struct {
 	Host     *container.HostConfig
 	Mounts   []settings.Mount                     `json:",omitempty"`
 	Asked    map[string]*network.EndpointSettings `json:",omitempty"` // NetworkingConfig
+	Only     bool                                 `json:",omitempty"` // Asked lists all networks, that of NetworkMode is not implied
 	Life     lifecycle.Container
 	// Pid and StartTime name the process of a running container, or of one that runs no more.
 	Pid       int    `json:",omitempty"`

@@ -258,7 +258,7 @@ func (r *row) networkNames() map[string]*network.EndpointSettings {
 	for name, ep := range r.Asked {
 		out[name] = ep
 	}
-	if len(out) == 0 {
+	if len(out) == 0 && !r.Only {
 		out[string(r.Host.NetworkMode)] = &network.EndpointSettings{}
 	}
 	return out

@@ -109,7 +109,7 @@ func (e *Engine) cgroup(r *row) string {
 func joinOptions(r *row) network.JoinOptions {
 	return network.JoinOptions{
 		ContainerID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Domainname: r.Config.Domainname,
-		Mode: string(r.Host.NetworkMode), Endpoints: r.Asked, Ports: r.Host.PortBindings, Exposed: r.Config.ExposedPorts,
+		Mode: string(r.Host.NetworkMode), Endpoints: r.Asked, Only: r.Only, Ports: r.Host.PortBindings, Exposed: r.Config.ExposedPorts,
 		PublishAll: r.Host.PublishAllPorts, Sysctls: process.NetworkSysctls(r.Host), ExtraHosts: r.Host.ExtraHosts,
 		DNS: r.Host.DNS, DNSSearch: r.Host.DNSSearch, DNSOptions: r.Host.DNSOptions,
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -108,10 +107,15 @@ func (s *state) attach(b *box, o *JoinOptions) error {
 		mode = api.NetworkNone
 	}
 	first, err := s.find(mode)
-	if err != nil {
+	if err != nil && !o.Only {
 		return err
 	}
-	asked := map[*network]*api.EndpointSettings{first: nil}
+	asked := map[*network]*api.EndpointSettings{}
+	if !o.Only {
+		asked[first] = nil
+	} else if len(o.Endpoints) == 0 {
+		return nil
+	}
 	for ref, e := range o.Endpoints {
 		n, err := s.find(ref)
 		if err != nil {
@@ -157,6 +161,14 @@ func (e *endpoint) fill(o *JoinOptions) error {
 	var want api.EndpointIPAMConfig
 	if set.IPAMConfig != nil {
 		want = *set.IPAMConfig
+	}
+	for _, a := range want.LinkLocalIPs {
+		if !a.IsLinkLocalUnicast() {
+			return errkind.New(errkind.Invalid, "invalid link local IP address: %s", a)
+		}
+	}
+	for option := range set.DriverOpts {
+		return errkind.New(errkind.Unsupported, "endpoint option %q is not supported: connect the container without it", option)
 	}
 	if predefined(n.Network.Name) {
 		if want.IPv4Address.IsValid() || want.IPv6Address.IsValid() {
@@ -232,22 +244,13 @@ func (s *state) sandbox(b *box, o *JoinOptions) link.Sandbox {
 	}}
 	maps.Copy(l.Sysctls, o.Sysctls)
 	gateway4, gateway6 := b.gateways()
-	hairpin := false
-	if len(b.published) > 0 {
-		filtered, err := s.links.Sysctl(nil, "net.bridge.bridge-nf-call-iptables")
-		hairpin = err == nil && filtered != "0"
-	}
+	hairpin := len(b.published) > 0 && s.filtered()
 	for i, e := range b.endpoints {
 		if e.net.Bridge == "" {
 			continue
 		}
-		f := link.Interface{
-			Name: fmt.Sprintf("eth%d", i), Bridge: e.net.Bridge, MAC: net.HardwareAddr(e.settings.MacAddress), MTU: s.mtu, Hairpin: hairpin,
-			Addresses: []netip.Prefix{prefix(e.settings.IPAddress, e.settings.IPPrefixLen)},
-		}
-		if e.settings.GlobalIPv6Address.IsValid() {
-			f.Addresses = append(f.Addresses, prefix(e.settings.GlobalIPv6Address, e.settings.GlobalIPv6PrefixLen))
-		}
+		f := s.interfaceOf(e, false)
+		f.Name, f.Hairpin = fmt.Sprintf("eth%d", i), hairpin
 		l.Interfaces = append(l.Interfaces, f)
 	}
 	for _, g := range []netip.Addr{gateway4, gateway6} {
@@ -335,10 +338,7 @@ func (s *state) undo(b *box) {
 		}
 	}
 	for _, e := range b.endpoints {
-		for _, p := range e.net.pools {
-			p.give(e.settings.IPAddress)
-			p.give(e.settings.GlobalIPv6Address)
-		}
+		e.release()
 	}
 }
 

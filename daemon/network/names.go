@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -60,7 +61,7 @@ func (n *nameService) retire(net *network) {
 // listener is one address at which the service answers, by UDP and TCP.
 type listener struct {
 	n    *nameService
-	box  *box // the container that asks; nil: one of many on a bridge
+	box  atomic.Pointer[box] // the container that asks; nil: one of many on a bridge
 	udp  *dns.Server
 	tcp  *dns.Server
 	busy chan struct{}
@@ -77,7 +78,8 @@ func (l *listener) close() {
 
 // listen opens both sockets in ns (nil: home) and calls then, if any, with their ports, while still inside.
 func (n *nameService) listen(ns *os.File, at netip.AddrPort, b *box, then func(udp, tcp uint16) error) (*listener, error) {
-	l := &listener{n: n, box: b, busy: make(chan struct{}, queriesAtOnce)}
+	l := &listener{n: n, busy: make(chan struct{}, queriesAtOnce)}
+	l.box.Store(b)
 	err := n.s.links.Do(ns, func() error {
 		udp, err := net.ListenPacket("udp4", at.String())
 		if err != nil {
@@ -177,16 +179,17 @@ func (l *listener) answer(q *dns.Msg, kind string) *dns.Msg {
 	if len(q.Question) != 1 || q.Opcode != dns.OpcodeQuery {
 		return new(dns.Msg).SetRcode(q, dns.RcodeNotImplemented)
 	}
-	if l.box != nil {
-		if a := l.local(q); a != nil {
+	b := l.box.Load()
+	if b != nil {
+		if a := l.local(b, q); a != nil {
 			return a
 		}
-		if !l.box.outward() {
+		if !b.outward() {
 			// Nothing leaves an internal network, questions included.
 			return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
 		}
 	}
-	return l.upstream(q, kind)
+	return l.upstream(b, q, kind)
 }
 
 // outward reports whether b is on a network with a way out.
@@ -195,7 +198,7 @@ func (b *box) outward() bool {
 }
 
 // local answers from memory, or returns nil.
-func (l *listener) local(q *dns.Msg) *dns.Msg {
+func (l *listener) local(b *box, q *dns.Msg) *dns.Msg {
 	question := q.Question[0]
 	if question.Qclass != dns.ClassINET {
 		return nil
@@ -205,13 +208,13 @@ func (l *listener) local(q *dns.Msg) *dns.Msg {
 	a.RecursionAvailable = true
 	head := dns.RR_Header{Name: question.Name, Rrtype: question.Qtype, Class: dns.ClassINET, Ttl: nameTTL}
 	if question.Qtype == dns.TypePTR {
-		if host := l.n.reverse(l.box, name); host != "" {
+		if host := l.n.reverse(b, name); host != "" {
 			a.Answer = []dns.RR{&dns.PTR{Hdr: head, Ptr: dns.Fqdn(host)}}
 			return a
 		}
 		return nil
 	}
-	v4, v6 := l.n.lookup(l.box, name)
+	v4, v6 := l.n.lookup(b, name)
 	if len(v4)+len(v6) == 0 {
 		return nil
 	}
@@ -238,6 +241,7 @@ func (n *nameService) lookup(b *box, name string) (v4, v6 []netip.Addr) {
 		if predefined(mine.net.Network.Name) {
 			continue
 		}
+		name := linked(mine.settings.Links, name)
 		short, qualified := strings.CutSuffix(name, "."+strings.ToLower(mine.net.Network.Name))
 		for _, other := range n.s.boxes {
 			for _, e := range other.endpoints {
@@ -255,6 +259,16 @@ func (n *nameService) lookup(b *box, name string) (v4, v6 []netip.Addr) {
 		}
 	}
 	return v4, v6
+}
+
+// linked is the name of the container that name stands for among links "CONTAINER:ALIAS", or name itself.
+func linked(links []string, name string) string {
+	for _, l := range links {
+		if target, alias, ok := strings.Cut(l, ":"); ok && strings.ToLower(alias) == name {
+			return strings.ToLower(target)
+		}
+	}
+	return name
 }
 
 // reverse finds the name of a neighbour's address ("2.0.18.172.in-addr.arpa").
@@ -282,10 +296,10 @@ func (n *nameService) reverse(b *box, name string) string {
 }
 
 // upstream asks the container's own servers, or the host's, one after the other.
-func (l *listener) upstream(q *dns.Msg, kind string) *dns.Msg {
+func (l *listener) upstream(b *box, q *dns.Msg, kind string) *dns.Msg {
 	servers := l.n.s.hostResolver().servers
-	if l.box != nil && len(l.box.dns) > 0 {
-		servers = l.box.dns
+	if b != nil && len(b.dns) > 0 {
+		servers = b.dns
 	}
 	for _, server := range servers[:min(len(servers), 3)] {
 		a, err := l.n.exchange(q, kind, netip.AddrPortFrom(server, 53))

@@ -54,6 +54,8 @@ type JoinOptions struct {
 	// Endpoints holds what was asked for by network name or ID (NetworkingConfig). More than Mode's network may be
 	// named; each becomes one interface. It is not modified.
 	Endpoints map[string]*api.EndpointSettings
+	// Only says that Endpoints are all there are: Mode's network is not added. Without any the container has none.
+	Only bool
 	// Ports are the bindings to publish; HostPort is "", "0", a number or a range "8000-8010". Exposed matters only
 	// with PublishAll.
 	Ports      api.PortMap
@@ -125,6 +127,17 @@ func (n *Networks) Join(ctx context.Context, o JoinOptions) (*Sandbox, error) { 
 // Leave gives back what Join or Adopt took. It never waits for the kernel: the interfaces go when the last process and
 // the last open reference of the namespace are gone. An unknown container is no error.
 func (n *Networks) Leave(containerID string) { n.leave(containerID) }
+
+// Connect puts a running container on one more network, with the settings asked for (nil for none). o is as for Join.
+// Forbidden, in Docker's words, where it is there already or cannot be on two networks.
+func (n *Networks) Connect(ctx context.Context, o JoinOptions, ref string, asked *api.EndpointSettings) (*Change, error) {
+	return n.connect(ctx, o, ref, asked)
+}
+
+// Disconnect takes a running container off a network. Forbidden where it is not on it.
+func (n *Networks) Disconnect(ctx context.Context, o JoinOptions, ref string) (*Change, error) {
+	return n.disconnect(ctx, o, ref)
+}
 
 // Adopt takes up a container that runs since before this daemon started: addresses, ports, name service. Call it for
 // all of them before the first Join, then call Settle.

@@ -130,6 +130,13 @@ func hostsFile(o *JoinOptions, own []netip.Addr, gateway netip.Addr) []byte {
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n" +
 		"ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
 	extraHosts(&b, o.ExtraHosts, gateway)
+	b.Write(nameLines(o, own))
+	return b.Bytes()
+}
+
+// nameLines are the lines of /etc/hosts for a container's own addresses.
+func nameLines(o *JoinOptions, own []netip.Addr) []byte {
+	var b bytes.Buffer
 	names := o.Hostname
 	if o.Domainname != "" && o.Hostname != "" {
 		names = o.Hostname + "." + o.Domainname + " " + o.Hostname
@@ -140,6 +147,17 @@ func hostsFile(o *JoinOptions, own []netip.Addr, gateway netip.Addr) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// ownLines are those of one endpoint.
+func ownLines(o *JoinOptions, e *endpoint) []byte {
+	var own []netip.Addr
+	for _, a := range []netip.Addr{e.settings.IPAddress, e.settings.GlobalIPv6Address} {
+		if a.IsValid() {
+			own = append(own, a)
+		}
+	}
+	return nameLines(o, own)
 }
 
 func extraHosts(b *bytes.Buffer, lines []string, gateway netip.Addr) {

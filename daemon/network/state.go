@@ -42,7 +42,8 @@ type network struct {
 // state is what Networks hides.
 //
 // Locks: mu guards nets, boxes and all that hangs on them, and is never held while the kernel works; managing
-// serialises what creates and removes networks, and is taken before mu.
+// serialises what creates and removes networks, and is taken before mu; connecting does so for containers that change
+// networks while they run.
 type state struct {
 	records    *record.Table[row]
 	feed       *feed.Feed[events.Message]
@@ -57,6 +58,8 @@ type state struct {
 	names      *nameService
 
 	settled atomic.Bool // adoption is over; set under managing
+
+	connecting sync.Mutex // one change of a running container's networks at a time; taken before mu
 
 	managing sync.Mutex
 	mu       sync.Mutex

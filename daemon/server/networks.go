@@ -96,6 +96,32 @@ func (s *Server) networkRemove(w http.ResponseWriter, r *request) error {
 	return noContent(w, s.o.Networks.Remove(r.Context(), r.PathValue("id")))
 }
 
+// networkConnect serves POST /networks/{id}/connect.
+func (s *Server) networkConnect(w http.ResponseWriter, r *request) error {
+	var body api.ConnectRequest
+	if err := r.decode(w, &body, false); err != nil {
+		return err
+	}
+	if err := s.o.Engine.Endpoints().Connect(r.Context(), body.Container, r.PathValue("id"), body.EndpointConfig); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// networkDisconnect serves POST /networks/{id}/disconnect.
+func (s *Server) networkDisconnect(w http.ResponseWriter, r *request) error {
+	var body api.DisconnectRequest
+	if err := r.decode(w, &body, false); err != nil {
+		return err
+	}
+	if err := s.o.Engine.Endpoints().Disconnect(r.Context(), body.Container, r.PathValue("id"), body.Force); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
 // networkPrune serves POST /networks/prune: networks made by users that nobody is on.
 func (s *Server) networkPrune(w http.ResponseWriter, r *request) error {
 	f, err := r.filters("label", "label!", "until")

@@ -73,8 +73,8 @@ func (s *Server) routes() map[string]handler {
 		"POST /networks/prune":           s.networkPrune,
 		"GET /networks/{id}":             s.networkInspect,
 		"DELETE /networks/{id}":          s.networkRemove,
-		"POST /networks/{id}/connect":    notServed("NetworkConnect"),
-		"POST /networks/{id}/disconnect": notServed("NetworkDisconnect"),
+		"POST /networks/{id}/connect":    s.networkConnect,
+		"POST /networks/{id}/disconnect": s.networkDisconnect,
 
 		"GET /volumes":           s.volumeList,
 		"POST /volumes/create":   s.volumeCreate,

@@ -15,6 +15,7 @@ GLOBL ·start(SB), NOPTR, $8
 #define SYS_kill            62
 #define SYS_setpgid         109
 #define SYS_rt_sigtimedwait 128
+#define SYS_prctl           157
 #define SYS_exit_group      231
 
 // Where the stack holds what system calls point at.
@@ -25,7 +26,8 @@ GLOBL ·start(SB), NOPTR, $8
 #define info   32 // siginfo_t, 128 bytes
 #define room   160
 
-#define complaint       0x400078 // base + headers
+#define name            0x400078 // base + headers
+#define complaint       0x400084 // after the name
 #define complaintLength 52
 
 // The program. It runs in a process of its own, entered by the kernel, with no Go around it: registers and its own
@@ -44,6 +46,11 @@ TEXT ·code(SB), NOSPLIT|NOFRAME, $0
 	XORL DX, DX
 	MOVQ $8, R10
 	MOVQ $SYS_rt_sigprocmask, AX
+	SYSCALL
+
+	MOVQ $15, DI // PR_SET_NAME
+	MOVQ $name, SI
+	MOVQ $SYS_prctl, AX
 	SYSCALL
 
 	// The child shares our memory until its execve, while we wait: nothing is copied.

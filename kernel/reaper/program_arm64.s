@@ -12,6 +12,7 @@ GLOBL ·start(SB), NOPTR, $8
 #define SYS_rt_sigprocmask  135
 #define SYS_rt_sigtimedwait 137
 #define SYS_setpgid         154
+#define SYS_prctl           167
 #define SYS_getpid          172
 #define SYS_clone           220
 #define SYS_execve          221
@@ -25,7 +26,8 @@ GLOBL ·start(SB), NOPTR, $8
 #define info   32 // siginfo_t, 128 bytes
 #define room   160
 
-#define complaint       0x400078 // base + headers
+#define name            0x400078 // base + headers
+#define complaint       0x400084 // after the name
 #define complaintLength 52
 
 // The program, see program_amd64.s. R19 is argv, R20 envp, R21 the command's pid, R22 its failed errno; the kernel keeps
@@ -48,6 +50,11 @@ TEXT ·code(SB), NOSPLIT|NOFRAME, $0
 	MOVD ZR, R2
 	MOVD $8, R3
 	MOVD $SYS_rt_sigprocmask, R8
+	SVC
+
+	MOVD $15, R0 // PR_SET_NAME
+	MOVD $name, R1
+	MOVD $SYS_prctl, R8
 	SVC
 
 	MOVD $(0x100|0x4000|17), R0 // CLONE_VM, CLONE_VFORK, SIGCHLD

@@ -20,11 +20,12 @@ var start uintptr
 // code is the assembly. It is never called, only copied.
 func code()
 
-// The program's memory: one page that is read and executed, at an address of its own. The assembly knows the place and
-// the length of the complaint.
+// The program's memory: one page that is read and executed, at an address of its own. The assembly knows the places
+// of the two texts, and the length of the second.
 const (
 	base      = 0x400000
 	headers   = 64 + 56 // ELF header and one program header
+	name      = "docker-init\x00"
 	complaint = "docker-init: cannot execute the container's command\n"
 )
 
@@ -58,11 +59,11 @@ func Open() (*os.File, error) {
 	return f, nil
 }
 
-// program is the ELF file: headers, complaint, code.
+// program is the ELF file: headers, texts, code.
 func program() []byte {
 	text := unsafe.Slice(*(**byte)(unsafe.Pointer(&start)), maxCode)
 	text = text[:bytes.Index(text, end)]
-	size := uint64(headers + len(complaint) + len(text))
+	size := uint64(headers + len(name) + len(complaint) + len(text))
 	var b bytes.Buffer
 	word := func(fields ...any) {
 		for _, f := range fields {
@@ -72,11 +73,11 @@ func program() []byte {
 	b.WriteString("\x7fELF\x02\x01\x01")
 	b.Write(make([]byte, 9))
 	// type (executable), machine, version, entry, program headers, section headers, flags, sizes and counts
-	word(uint16(2), uint16(machine), uint32(1), uint64(base+headers+len(complaint)), uint64(64), uint64(0), uint32(0),
+	word(uint16(2), uint16(machine), uint32(1), uint64(base+headers+len(name)+len(complaint)), uint64(64), uint64(0), uint32(0),
 		uint16(64), uint16(56), uint16(1), uint16(64), uint16(0), uint16(0))
 	// PT_LOAD, read and execute, offset, addresses, sizes, alignment
 	word(uint32(1), uint32(5), uint64(0), uint64(base), uint64(base), size, size, uint64(0x10000))
-	b.WriteString(complaint)
+	b.WriteString(name + complaint)
 	b.Write(text)
 	return b.Bytes()
 }

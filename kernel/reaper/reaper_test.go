@@ -74,6 +74,9 @@ func TestReapAndForward(t *testing.T) {
 	for zombies(c.Process.Pid) > 0 { // its end may be a moment away
 		time.Sleep(time.Millisecond)
 	}
+	if comm, _ := os.ReadFile("/proc/" + strconv.Itoa(c.Process.Pid) + "/comm"); string(comm) != "docker-init\n" {
+		t.Errorf("it is called %q", comm)
+	}
 	if err := c.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

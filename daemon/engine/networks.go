@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/moby/moby/api/types/network"
+
+	netroom "pier/daemon/network"
+	"pier/lib/errkind"
+)
+
+// Endpoints are the containers' places on networks.
+type Endpoints struct{ e *Engine }
+
+// Endpoints returns the containers' places on networks.
+func (e *Engine) Endpoints() *Endpoints { return &Endpoints{e} }
+
+// Connect puts a container on one more network, at once where it runs. Forbidden, in Docker's words, where it is there
+// already or its mode allows no second one.
+func (p *Endpoints) Connect(ctx context.Context, ref, net string, asked *network.EndpointSettings) error {
+	e := p.e
+	c, err := e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	found, err := e.o.Networks.Get(net)
+	if err != nil {
+		return err
+	}
+	if asked == nil {
+		asked = &network.EndpointSettings{}
+	}
+	return c.do(ctx, func() error {
+		r := c.row()
+		next, all := e.listed(r)
+		if mode := r.Host.NetworkMode; mode.IsContainer() || mode.IsHost() || found.Driver == "host" || found.Driver == "null" {
+			return errkind.New(errkind.Forbidden, "container sharing network namespace with another container or host cannot be connected to any other network")
+		}
+		if _, none := all[network.NetworkNone]; none {
+			return errkind.New(errkind.Forbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
+		}
+		if _, there := all[found.Name]; there {
+			return errkind.New(errkind.Forbidden, "endpoint with name %s already exists in network %s", r.Name, found.Name)
+		}
+		if !r.Life.State.Alive() {
+			all[found.Name] = asked
+			if len(r.Settings) > 0 {
+				next.Settings[found.Name] = &network.EndpointSettings{IPAMConfig: asked.IPAMConfig, Links: asked.Links, Aliases: asked.Aliases,
+					DriverOpts: asked.DriverOpts, NetworkID: found.ID}
+			}
+			return e.rewrite(c, next)
+		}
+		change, err := e.o.Networks.Connect(ctx, joinOptions(r), net, asked)
+		if err != nil {
+			return err
+		}
+		all[found.Name] = asked
+		next.Settings[found.Name], next.Ports = change.Settings, change.Ports
+		if err := e.rewrite(c, next); err != nil {
+			_, _ = e.o.Networks.Disconnect(context.WithoutCancel(ctx), joinOptions(r), found.ID)
+			return err
+		}
+		e.renew(r, change, true)
+		return nil
+	})
+}
+
+// Disconnect takes a container off a network, at once where it runs. Forbidden where it is not on it, unless forced: then
+// that is no error.
+func (p *Endpoints) Disconnect(ctx context.Context, ref, net string, force bool) error {
+	e := p.e
+	c, err := e.index.find(ref)
+	if err != nil {
+		return err
+	}
+	name := net
+	found, err := e.o.Networks.Get(net)
+	if err == nil {
+		name = found.Name
+	} else if !force {
+		return err
+	}
+	return c.do(ctx, func() error {
+		r := c.row()
+		next, all := e.listed(r)
+		if r.Host.NetworkMode.IsHost() || r.Host.NetworkMode.IsContainer() {
+			return errkind.New(errkind.Forbidden, "container cannot be disconnected from host network or connected to host network")
+		}
+		if _, there := all[name]; !there {
+			if force {
+				return nil
+			}
+			return errkind.New(errkind.Forbidden, "container %s is not connected to network %s", r.ID, name)
+		}
+		delete(all, name)
+		delete(next.Settings, name)
+		if !r.Life.State.Alive() {
+			return e.rewrite(c, next)
+		}
+		change, err := e.o.Networks.Disconnect(ctx, joinOptions(r), name)
+		if err != nil {
+			return err
+		}
+		next.Ports = change.Ports
+		e.renew(r, change, false)
+		return e.rewrite(c, next)
+	})
+}
+
+// listed copies a row in which Asked lists all networks, by name; all is that list.
+func (e *Engine) listed(r *row) (next *row, all map[string]*network.EndpointSettings) {
+	copied := *r
+	all = e.o.Networks.Resolved(r.Asked)
+	if all == nil {
+		all = map[string]*network.EndpointSettings{}
+	}
+	mode := string(r.Host.NetworkMode)
+	if found, err := e.o.Networks.Get(mode); err == nil {
+		mode = found.Name
+	}
+	if _, there := all[mode]; !there && !r.Only {
+		all[mode] = &network.EndpointSettings{}
+	}
+	copied.Asked, copied.Only, copied.Settings = all, true, maps.Clone(r.Settings)
+	if copied.Settings == nil {
+		copied.Settings = map[string]*network.EndpointSettings{}
+	}
+	return &copied, all
+}
+
+// rewrite saves a row in the place of the container's present one. Only the worker calls it.
+func (e *Engine) rewrite(c *ctr, next *row) error {
+	if err := e.save(next); err != nil {
+		return err
+	}
+	c.change(func(r *row) { *r = *next })
+	return nil
+}
+
+// maxHosts bounds what is read of a container's /etc/hosts, which it may write to.
+const maxHosts = 1 << 20
+
+// renew brings the container's own files up to date: lines of /etc/hosts come or go, the rest of the file is the
+// container's. The files are bound into the container, so they are written in place.
+func (e *Engine) renew(r *row, change *netroom.Change, came bool) {
+	warn := func(name string, err error) {
+		if err != nil {
+			e.o.Log.Warn("container's file not renewed", "container", r.ID, "file", name, "error", err)
+		}
+	}
+	hosts := filepath.Join(e.dir(r.ID), "hosts")
+	old, err := readBounded(hosts, maxHosts)
+	if warn(hosts, err); err == nil {
+		text := bytes.Replace(old, change.Hosts, nil, 1)
+		if came {
+			text = append(old, change.Hosts...)
+		}
+		warn(hosts, os.WriteFile(hosts, text, 0o644))
+	}
+	if change.ResolvConf != nil {
+		warn("resolv.conf", os.WriteFile(filepath.Join(e.dir(r.ID), "resolv.conf"), change.ResolvConf, 0o644))
+	}
+}
+
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(text)) > limit {
+		return nil, errkind.New(errkind.Exhausted, "%s is larger than %d bytes", name, limit)
+	}
+	return text, err
+}

@@ -1,0 +1,142 @@
+package link
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"pier/lib/errkind"
+)
+
+// maxNamed bounds the numbers that AddInterface tries.
+const maxNamed = 1024
+
+// AddInterface adds one interface to a namespace that is in use, under the first free name of eth0, eth1 and so on, which
+// it returns; f.Name is not looked at. On an error nothing stays.
+func (m *Manager) AddInterface(ns *os.File, f Interface) (name string, err error) {
+	err = m.run(ns, func(t *thread) error {
+		master, err := t.index(f.Bridge)
+		if err != nil {
+			return err
+		}
+		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open a netlink socket: %w", err)
+		}
+		defer inside.Close()
+		if f.Name, err = freeName(inside); err != nil {
+			return err
+		}
+		name = f.Name
+		if err := t.addInterface(ns, inside, master, f); err != nil {
+			if l, found := inside.LinkByName(f.Name); found == nil {
+				_ = inside.LinkDel(l)
+			}
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("add an interface on %s: %w", f.Bridge, err)
+	}
+	return name, nil
+}
+
+func freeName(inside *netlink.Handle) (string, error) {
+	for i := range maxNamed {
+		name := fmt.Sprintf("eth%d", i)
+		var missing netlink.LinkNotFoundError
+		if _, err := inside.LinkByName(name); errors.As(err, &missing) {
+			return name, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+	return "", errkind.New(errkind.Exhausted, "the namespace has %d interfaces", maxNamed)
+}
+
+// RemoveInterface removes the interface of a namespace that has the hardware address or, where the container has changed
+// that, the IP address. One that is not there is no error.
+func (m *Manager) RemoveInterface(ns *os.File, mac net.HardwareAddr, a netip.Addr) error {
+	err := m.run(ns, func(*thread) error {
+		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open a netlink socket: %w", err)
+		}
+		defer inside.Close()
+		links, err := inside.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if l.Type() == "veth" && bytes.Equal(l.Attrs().HardwareAddr, mac) {
+				return inside.LinkDel(l)
+			}
+		}
+		for _, l := range links {
+			if l.Type() != "veth" {
+				continue
+			}
+			addresses, err := inside.AddrList(l, unix.AF_UNSPEC)
+			if err != nil {
+				return err
+			}
+			for _, own := range addresses {
+				if own.IP.Equal(a.AsSlice()) {
+					return inside.LinkDel(l)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove the interface of %s: %w", a, err)
+	}
+	return nil
+}
+
+// SetGateways makes the default routes of a namespace lead to these addresses, one for each family; an invalid one: no
+// way out.
+func (m *Manager) SetGateways(ns *os.File, v4, v6 netip.Addr) error {
+	err := m.run(ns, func(*thread) error {
+		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open a netlink socket: %w", err)
+		}
+		defer inside.Close()
+		for _, family := range []struct {
+			number int
+			way    netip.Addr
+		}{{unix.AF_INET, v4}, {unix.AF_INET6, v6}} {
+			routes, err := inside.RouteList(nil, family.number)
+			if err != nil {
+				return err
+			}
+			for _, r := range routes {
+				if r.Gw == nil || r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+					continue
+				}
+				if err := inside.RouteDel(&r); err != nil {
+					return fmt.Errorf("default route by %s: %w", r.Gw, err)
+				}
+			}
+			if !family.way.IsValid() {
+				continue
+			}
+			if err := inside.RouteAdd(&netlink.Route{Gw: family.way.AsSlice(), Dst: everything(family.way)}); err != nil {
+				return fmt.Errorf("default route by %s: %w", family.way, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("change the way out: %w", err)
+	}
+	return nil
+}
