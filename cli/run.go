@@ -169,10 +169,10 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 		if err != nil {
 			a.warnf("%v", err)
 		}
-		return <-exited
+		return a.noteMemory(ctx, c, f.id, <-exited)
 	case err = <-exited:
 		<-copied // the output that is still on its way
-		return err
+		return a.noteMemory(ctx, c, f.id, err)
 	}
 }
 

@@ -1,9 +1,11 @@
 package describe
 
 import (
+	"fmt"
 	"maps"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
@@ -23,7 +25,20 @@ func (c *Container) State() *container.State {
 	if l.State.Alive() {
 		s.Pid = c.Pid
 	}
+	if l.OOM && s.Error == "" {
+		s.Error = outOfMemory(c.Host.Memory)
+	}
 	return s
+}
+
+// outOfMemory is what became of a container that needed more than limit bytes; 0 where it had no limit of its own.
+func outOfMemory(limit int64) string {
+	if limit == 0 {
+		return "the kernel killed a process of the container for memory, though it has no limit of its own: the host, or the parent of its cgroup, " +
+			"ran out of memory: give them more, or let the program use less"
+	}
+	return fmt.Sprintf("the kernel killed a process of the container for memory: it reached its limit of %s: raise it with --memory, or let the program use less",
+		units.BytesSize(float64(limit)))
 }
 
 // Points are its mounts.

@@ -46,7 +46,7 @@ func (s Subject) explain() string {
 		if s.Tree.exists(name) {
 			return s.inspect(path.Clean(name), maxInterpreters)
 		}
-		if why := s.closed(path.Clean(name)); why != "" {
+		if why := s.unreachable(path.Clean(name)); why != "" {
 			return why
 		}
 		return s.missing()
@@ -56,10 +56,16 @@ func (s Subject) explain() string {
 		search = usualPath
 	}
 	for dir := range strings.SplitSeq(search, ":") {
-		if name := path.Join(dir, s.Name); path.IsAbs(name) && s.Tree.exists(name) {
-			if why := s.inspect(name, maxInterpreters); why != "" {
-				return why
-			}
+		name := path.Join(dir, s.Name)
+		if !path.IsAbs(name) {
+			continue
+		}
+		why := s.unreachable(name)
+		if why == "" && s.Tree.exists(name) {
+			why = s.inspect(name, maxInterpreters)
+		}
+		if why != "" {
+			return why
 		}
 	}
 	return s.missing()
@@ -119,6 +125,14 @@ func (s Subject) inspect(name string, more int) string {
 	default:
 		return foreign(name, head)
 	}
+}
+
+// unreachable explains why name cannot even be found out about.
+func (s Subject) unreachable(name string) string {
+	if target, ok := s.Tree.dangling(name); ok {
+		return fmt.Sprintf("%s is a symbolic link to %s, which leads to nothing or in a circle: point it at the program", name, clip(target))
+	}
+	return s.closed(name)
 }
 
 // closed explains why the folders above name keep the user out.

@@ -68,6 +68,25 @@ func (t Tree) exists(name string) bool {
 	return err == nil
 }
 
+// dangling returns where the link name leads to, if it is one that leads to nothing.
+func (t Tree) dangling(name string) (target string, ok bool) {
+	root, rest, done, err := t.in(name)
+	if err != nil {
+		return "", false
+	}
+	defer done()
+	if _, err := root.Stat(rest); err == nil {
+		return "", false
+	}
+	n, err := root.At(rest)
+	if err != nil {
+		return "", false
+	}
+	defer n.Close()
+	target, err = n.Readlink()
+	return target, err == nil
+}
+
 // open opens name, links followed. What is neither file nor folder has no head.
 func (t Tree) open(name string) (*file, error) {
 	root, rest, done, err := t.in(name)

@@ -22,9 +22,17 @@ import (
 const (
 	enoent  = 2
 	enoexec = 8
+	eagain  = 11
+	enomem  = 12
 	eacces  = 13
 	enotdir = 20
 	eisdir  = 21
+)
+
+// What shim.Error.Call is where no call of the child's own failed (kernel/spawn).
+const (
+	callClone  = "clone3"
+	callKilled = "child killed before execve"
 )
 
 // Exit codes that Docker's clients know for a process that never ran.
@@ -96,6 +104,9 @@ func Explain(prefix, command string, err error, why func() string) (code int, _ 
 	wrap := func(code int, what string) (int, error) {
 		return code, errkind.New(errkind.Invalid, "%s: %s: unknown", prefix, what)
 	}
+	if cause := tooLittle(failed); cause != "" {
+		return ExitUnstarted, errkind.New(errkind.Invalid, "%s: %s: unknown: %s", prefix, failed.Message, cause)
+	}
 	if failed.Call == "chdir" || failed.Call == "cwd" {
 		return wrap(ExitNotFound, failed.Message)
 	}
@@ -127,6 +138,19 @@ func Explain(prefix, command string, err error, why func() string) (code int, _ 
 		return code, errkind.New(errkind.Invalid, "%s: %s: unknown: %s", prefix, what, cause)
 	}
 	return wrap(code, what)
+}
+
+// tooLittle says which limit keeps a process from being made, if one does.
+func tooLittle(failed *shim.Error) string {
+	switch {
+	case failed.Errno == enomem:
+		return "a memory limit is too low for the process to start: raise it (--memory, or the limit of the cgroup parent)"
+	case failed.Call == callKilled:
+		return "something killed the process before its program began, most likely the kernel because a memory limit is too low for it to start: raise it (--memory)"
+	case failed.Errno == eagain && failed.Call == callClone:
+		return "there are as many processes as a limit allows: raise it (--pids-limit, or the host's kernel.pid_max), or end some"
+	}
+	return ""
 }
 
 // diagnosisLimit is how long a failed start waits for its explanation: what was mounted may hang.
