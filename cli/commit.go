@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/client"
 )
 
@@ -28,7 +29,7 @@ func newCommit(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.Author, "author", "a", "", "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")")
-	f.StringArrayVarP(&o.Changes, "change", "c", nil, "Apply Dockerfile instruction to the created image")
+	f.VarP(request.List(&o.Changes), "change", "c", "Apply Dockerfile instruction to the created image")
 	f.StringVarP(&o.Comment, "message", "m", "", "Commit message")
 	f.BoolVarP(&o.Pause, "pause", "p", true, "Pause container during commit")
 	return cmd

@@ -48,35 +48,52 @@ func (a *app) create(ctx context.Context, c *client.Client, f *request.Container
 			return none, invalid("container ID file found, make sure the other container isn't running or delete %s", f.CIDFile)
 		}
 	}
-	switch f.Pull {
-	case "always":
-		if err := a.pull(ctx, c, args[0], f.Platform, f.Quiet, a.Err); err != nil {
-			return none, err
-		}
-	case "missing", "never", "":
-	default:
-		return none, invalid("invalid pull option: %q: must be one of \"always\", \"missing\" or \"never\"", f.Pull)
-	}
-	created, err := c.Containers().Create(ctx, f.Name, f.Platform, request)
-	if errkind.Is(err, errkind.NotFound) && f.Pull != "never" && strings.Contains(strings.ToLower(err.Error()), "no such image") {
-		if !f.Quiet {
-			a.warnf("Unable to find image '%s' locally", withTag(args[0]))
-		}
-		if err := a.pull(ctx, c, args[0], f.Platform, f.Quiet, a.Err); err != nil {
-			return none, err
-		}
-		created, err = c.Containers().Create(ctx, f.Name, f.Platform, request)
-	}
+	created, err := a.createPulling(ctx, c, pulling{f.Name, f.Platform, f.Pull, f.Quiet}, request)
 	if err != nil {
 		return none, err
-	}
-	for _, w := range created.Warnings {
-		a.warnf("WARNING: %s", w)
 	}
 	if f.CIDFile != "" {
 		if err := os.WriteFile(f.CIDFile, []byte(created.ID), 0o644); err != nil {
 			return created, fmt.Errorf("write the container ID file: %w", err)
 		}
+	}
+	return created, nil
+}
+
+// pulling says how a container is made whose image may have to be fetched first.
+type pulling struct {
+	name, platform string
+	when           string // always, missing ("") or never
+	quiet          bool
+}
+
+// createPulling makes a container, fetching its image where that is missing, and shows the daemon's warnings.
+func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r container.CreateRequest) (container.CreateResponse, error) {
+	var created container.CreateResponse
+	switch p.when {
+	case "always":
+		if err := a.pull(ctx, c, r.Image, p.platform, p.quiet, a.Err); err != nil {
+			return created, err
+		}
+	case "missing", "never", "":
+	default:
+		return created, invalid("invalid pull option: %q: must be one of \"always\", \"missing\" or \"never\"", p.when)
+	}
+	created, err := c.Containers().Create(ctx, p.name, p.platform, r)
+	if errkind.Is(err, errkind.NotFound) && p.when != "never" && strings.Contains(strings.ToLower(err.Error()), "no such image") {
+		if !p.quiet {
+			a.warnf("Unable to find image '%s' locally", withTag(r.Image))
+		}
+		if err := a.pull(ctx, c, r.Image, p.platform, p.quiet, a.Err); err != nil {
+			return created, err
+		}
+		created, err = c.Containers().Create(ctx, p.name, p.platform, r)
+	}
+	if err != nil {
+		return created, err
+	}
+	for _, w := range created.Warnings {
+		a.warnf("WARNING: %s", w)
 	}
 	return created, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/cli/internal/table"
 	"pier/client"
 )
@@ -48,7 +49,7 @@ func newEvents(a *app) *cobra.Command {
 	f.StringVar(&since, "since", "", "Show all events created since timestamp")
 	f.StringVar(&until, "until", "", "Stream events until this timestamp")
 	f.StringVar(&format, "format", "", `Format output: "json" or a Go template`)
-	f.StringArrayVarP(&filters, "filter", "f", nil, "Filter output based on conditions provided")
+	f.VarP(request.ListOf("filter", &filters), "filter", "f", "Filter output based on conditions provided")
 	return cmd
 }
 

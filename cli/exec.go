@@ -46,8 +46,8 @@ func newExec(a *app) *cobra.Command {
 	f.StringVarP(&r.User, "user", "u", "", `Username or UID (format: "<name|uid>[:<group|gid>]")`)
 	f.StringVarP(&r.WorkingDir, "workdir", "w", "", "Working directory inside the container")
 	f.BoolVar(&r.Privileged, "privileged", false, "Give extended privileges to the command")
-	f.StringArrayVarP(&env, "env", "e", nil, "Set environment variables")
-	f.StringArrayVar(&envFiles, "env-file", nil, "Read in a file of environment variables")
+	f.VarP(request.List(&env), "env", "e", "Set environment variables")
+	f.VarP(request.List(&envFiles), "env-file", "", "Read in a file of environment variables")
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/client"
@@ -48,6 +49,6 @@ func newImages(a *app) *cobra.Command {
 	f.BoolVar(&noTrunc, "no-trunc", false, "Don't truncate output")
 	f.BoolVarP(&quiet, "quiet", "q", false, "Only show image IDs")
 	f.StringVar(&format, "format", "", formatHelp)
-	f.StringArrayVarP(&filters, "filter", "f", nil, "Filter output based on conditions provided")
+	f.VarP(request.ListOf("filter", &filters), "filter", "f", "Filter output based on conditions provided")
 	return cmd
 }

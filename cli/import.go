@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/client"
 )
 
@@ -41,7 +42,7 @@ func newImport(a *app) *cobra.Command {
 			return showProgress(body, a.Out, nil)
 		}),
 	}
-	cmd.Flags().StringArrayVarP(&o.Changes, "change", "c", nil, "Apply Dockerfile instruction to the created image")
+	cmd.Flags().VarP(request.List(&o.Changes), "change", "c", "Apply Dockerfile instruction to the created image")
 	cmd.Flags().StringVarP(&o.Message, "message", "m", "", "Set commit message for imported image")
 	cmd.Flags().StringVar(&o.Platform, "platform", "", "Set platform if server is multi-platform capable")
 	return cmd

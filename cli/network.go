@@ -60,7 +60,7 @@ func newNetworkLs(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "Do not truncate the output")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display network IDs")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
-	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, `Provide filter values (e.g. "driver=bridge")`)
+	cmd.Flags().VarP(request.ListOf("filter", &filters), "filter", "f", `Provide filter values (e.g. "driver=bridge")`)
 	return cmd
 }
 
@@ -95,11 +95,11 @@ func newNetworkCreate(a *app) *cobra.Command {
 	f.BoolVar(&r.Internal, "internal", false, "Restrict external access to the network")
 	f.BoolVar(&r.Attachable, "attachable", false, "Enable manual container attachment")
 	f.BoolVar(&ipv6, "ipv6", false, "Enable IPv6 networking")
-	f.StringArrayVar(&subnets, "subnet", nil, "Subnet in CIDR format that represents a network segment")
-	f.StringArrayVar(&gateways, "gateway", nil, "IPv4 or IPv6 Gateway for the master subnet")
-	f.StringArrayVar(&ranges, "ip-range", nil, "Allocate container ip from a sub-range")
-	f.StringArrayVar(&labels, "label", nil, "Set metadata on a network")
-	f.StringArrayVarP(&options, "opt", "o", nil, "Set driver specific options")
+	f.VarP(request.List(&subnets), "subnet", "", "Subnet in CIDR format that represents a network segment")
+	f.VarP(request.List(&gateways), "gateway", "", "IPv4 or IPv6 Gateway for the master subnet")
+	f.VarP(request.List(&ranges), "ip-range", "", "Allocate container ip from a sub-range")
+	f.VarP(request.List(&labels), "label", "", "Set metadata on a network")
+	f.VarP(request.List(&options), "opt", "o", "Set driver specific options")
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/client"
 )
 
@@ -55,7 +56,7 @@ func (a *app) pruning(path, short, victims string, do pruner) *cobra.Command {
 		return nil
 	})
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not prompt for confirmation")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, `Provide filter values (e.g. "label=<key>=<value>")`)
+	cmd.Flags().VarP(request.ListOf("filter", &filters), "filter", "", `Provide filter values (e.g. "label=<key>=<value>")`)
 	return cmd
 }
 
@@ -149,6 +150,6 @@ func newSystemPrune(a *app) *cobra.Command {
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not prompt for confirmation")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "Remove all unused images not just dangling ones")
 	cmd.Flags().BoolVar(&volumes, "volumes", false, "Prune anonymous volumes")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, `Provide filter values (e.g. "label=<key>=<value>")`)
+	cmd.Flags().VarP(request.ListOf("filter", &filters), "filter", "", `Provide filter values (e.g. "label=<key>=<value>")`)
 	return cmd
 }

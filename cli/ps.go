@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/client"
@@ -54,7 +55,7 @@ func newPs(a *app) *cobra.Command {
 	f.BoolVarP(&quiet, "quiet", "q", false, "Only display container IDs")
 	f.BoolVarP(&size, "size", "s", false, "Display total file sizes")
 	f.StringVar(&format, "format", "", formatHelp)
-	f.StringArrayVarP(&filters, "filter", "f", nil, "Filter output based on conditions provided")
+	f.VarP(request.ListOf("filter", &filters), "filter", "f", "Filter output based on conditions provided")
 	return cmd
 }
 

@@ -36,7 +36,7 @@ func commands() []command {
 		{"env", groupCommon, newEnv},
 
 		{"attach", groupMore, newAttach}, {"commit", groupMore, newCommit}, {"cp", groupMore, newCp},
-		{"create", groupMore, newCreate}, {"diff", groupMore, newDiff}, {"events", groupMore, newEvents},
+		{"create", groupMore, newCreate}, {"debug", groupMore, newDebug}, {"diff", groupMore, newDiff}, {"events", groupMore, newEvents},
 		{"export", groupMore, newExport}, {"history", groupMore, newHistory}, {"import", groupMore, newImport}, {"inspect", groupMore, newInspect},
 		{"kill", groupMore, newKill}, {"load", groupMore, newLoad}, {"pause", groupMore, newPause},
 		{"port", groupMore, newPort}, {"rename", groupMore, newRename}, {"restart", groupMore, newRestart},
@@ -59,7 +59,7 @@ func Main(args []string, streams Streams, env func(string) string) int {
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if a.current != nil {
 		a.current.Close()
 	}
@@ -77,7 +77,7 @@ func Main(args []string, streams Streams, env func(string) string) int {
 	case errors.As(exit.err, new(*usageError)):
 		a.warnf("%s", exit.err)
 	case exit.code == 125, errors.As(exit.err, new(*startError)):
-		a.warnf("pier: %s\n\nRun 'pier run --help' for more information", message(exit.err))
+		a.warnf("pier: %s\n\nRun '%s --help' for more information", message(exit.err), cmd.CommandPath())
 	default:
 		a.report(exit.err)
 	}
@@ -216,7 +216,7 @@ func newContainerGroup(a *app) *cobra.Command {
 	rm := newRm(a)
 	rm.Aliases = []string{"remove"}
 	inspect := newInspectOf(a, "container")
-	return group("container", "Manage containers", newAttach(a), newCommit(a), newCp(a), newCreate(a), newDiff(a), newExec(a), newExport(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
+	return group("container", "Manage containers", newAttach(a), newCommit(a), newCp(a), newCreate(a), newDebug(a), newDiff(a), newExec(a), newExport(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
 		newPort(a), a.pruning("container prune", "Remove all stopped containers", "all stopped containers", pruneContainers), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStats(a), newStop(a), newTop(a), newUnpause(a), newUpdate(a), newWait(a))
 }
 

@@ -55,7 +55,7 @@ func newVolumeLs(a *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display volume names")
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
-	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, `Provide filter values (e.g. "dangling=true")`)
+	cmd.Flags().VarP(request.ListOf("filter", &filters), "filter", "f", `Provide filter values (e.g. "dangling=true")`)
 	return cmd
 }
 
@@ -86,8 +86,8 @@ func newVolumeCreate(a *app) *cobra.Command {
 	f.StringVarP(&r.Driver, "driver", "d", "local", "Specify volume driver name")
 	f.StringVar(&r.Name, "name", "", "Specify volume name")
 	f.Lookup("name").Hidden = true
-	f.StringArrayVar(&labels, "label", nil, "Set metadata for a volume")
-	f.StringArrayVarP(&options, "opt", "o", nil, "Set driver specific options")
+	f.VarP(request.List(&labels), "label", "", "Set metadata for a volume")
+	f.VarP(request.List(&options), "opt", "o", "Set driver specific options")
 	return cmd
 }
 

@@ -14,11 +14,11 @@ import (
 type blockIO struct{ weights, readBps, writeBps, readIOps, writeIOps []string }
 
 func (b *blockIO) register(s *pflag.FlagSet) {
-	s.StringArrayVar(&b.weights, "blkio-weight-device", nil, "Block IO weight (relative device weight)")
-	s.StringArrayVar(&b.readBps, "device-read-bps", nil, "Limit read rate (bytes per second) from a device")
-	s.StringArrayVar(&b.writeBps, "device-write-bps", nil, "Limit write rate (bytes per second) to a device")
-	s.StringArrayVar(&b.readIOps, "device-read-iops", nil, "Limit read rate (IO per second) from a device")
-	s.StringArrayVar(&b.writeIOps, "device-write-iops", nil, "Limit write rate (IO per second) to a device")
+	s.VarP(List(&b.weights), "blkio-weight-device", "", "Block IO weight (relative device weight)")
+	s.VarP(List(&b.readBps), "device-read-bps", "", "Limit read rate (bytes per second) from a device")
+	s.VarP(List(&b.writeBps), "device-write-bps", "", "Limit write rate (bytes per second) to a device")
+	s.VarP(List(&b.readIOps), "device-read-iops", "", "Limit read rate (IO per second) from a device")
+	s.VarP(List(&b.writeIOps), "device-write-iops", "", "Limit write rate (IO per second) to a device")
 }
 
 // fill puts what the flags say into the request.

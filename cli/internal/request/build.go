@@ -28,9 +28,9 @@ type Build struct {
 // Register adds the flags to s.
 func (f *Build) Register(s *pflag.FlagSet) {
 	s.StringVarP(&f.File, "file", "f", "", `Name of the Dockerfile (default: "PATH/Dockerfile"; "-" reads it from stdin)`)
-	s.StringArrayVarP(&f.Tags, "tag", "t", nil, `Name and optionally a tag in the "name:tag" format`)
-	s.StringArrayVar(&f.args, "build-arg", nil, "Set build-time variables")
-	s.StringArrayVar(&f.labels, "label", nil, "Set metadata for an image")
+	s.VarP(List(&f.Tags), "tag", "t", `Name and optionally a tag in the "name:tag" format`)
+	s.VarP(List(&f.args), "build-arg", "", "Set build-time variables")
+	s.VarP(List(&f.labels), "label", "", "Set metadata for an image")
 	s.StringVar(&f.target, "target", "", "Set the target build stage to build")
 	s.BoolVar(&f.noCache, "no-cache", false, "Do not use cache when building the image")
 	s.BoolVar(&f.pull, "pull", false, "Always attempt to pull a newer version of the image")
@@ -38,9 +38,9 @@ func (f *Build) Register(s *pflag.FlagSet) {
 	s.StringVar(&f.Progress, "progress", "auto", `Type of progress output ("auto", "plain", "tty")`)
 	s.StringVar(&f.platform, "platform", "", "Set platform if server is multi-platform capable")
 	s.StringVar(&f.network, "network", "default", "Set the networking mode for the RUN instructions during build")
-	s.StringArrayVar(&f.addHosts, "add-host", nil, `Add a custom host-to-IP mapping ("host:ip")`)
+	s.VarP(List(&f.addHosts), "add-host", "", `Add a custom host-to-IP mapping ("host:ip")`)
 	s.StringVar(&f.IIDFile, "iidfile", "", "Write the image ID to the file")
-	s.StringArrayVar(&f.cacheFrom, "cache-from", nil, "Images to consider as cache sources")
+	s.VarP(List(&f.cacheFrom), "cache-from", "", "Images to consider as cache sources")
 	s.StringVarP(&f.memory, "memory", "m", "", "Memory limit")
 	s.StringVar(&f.memorySwap, "memory-swap", "", "Swap limit equal to memory plus swap: -1 to enable unlimited swap")
 	s.StringVar(&f.shmSize, "shm-size", "", `Size of "/dev/shm"`)
@@ -50,7 +50,7 @@ func (f *Build) Register(s *pflag.FlagSet) {
 	s.StringVar(&f.cpusetCPUs, "cpuset-cpus", "", "CPUs in which to allow execution (0-3, 0,1)")
 	s.StringVar(&f.cpusetMems, "cpuset-mems", "", "MEMs in which to allow execution (0-3, 0,1)")
 	s.StringVar(&f.cgroupParent, "cgroup-parent", "", "Set the parent cgroup for the RUN instructions during build")
-	s.StringArrayVar(&f.ulimits, "ulimit", nil, "Ulimit options")
+	s.VarP(List(&f.ulimits), "ulimit", "", "Ulimit options")
 	s.BoolVar(&f.rm, "rm", true, "Remove intermediate containers after a successful build")
 	s.BoolVar(&f.forceRm, "force-rm", false, "Always remove intermediate containers")
 }

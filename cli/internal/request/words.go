@@ -1,6 +1,10 @@
 package request
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+)
 
 // words is a flag that may be given more than once. pflag's own, asked for its default when the flag is made, allocates
 // a CSV writer of 4 KiB to print nothing; a command with forty such flags feels that.
@@ -12,8 +16,35 @@ func (w *words) Set(s string) error {
 	return nil
 }
 
-// Type implements pflag.Value, in the word that pflag's help prints for a list.
-func (w *words) Type() string { return "stringArray" }
+// Type implements pflag.Value, in the word that docker's help prints for a list.
+func (w *words) Type() string { return "list" }
 
 // String implements pflag.Value. An empty list is "", which pflag's help takes for a default not worth printing.
 func (w *words) String() string { return strings.Join(*w, ",") }
+
+// List is a flag that may be given more than once; its values are added to p.
+func List(p *[]string) pflag.Value { return (*words)(p) }
+
+// ListOf is List with another word in the help: filter, map, mount, network or ulimit.
+func ListOf(kind string, p *[]string) pflag.Value { return &kindOfWords{(*words)(p), kind} }
+
+type kindOfWords struct {
+	*words
+	kind string
+}
+
+func (k *kindOfWords) Type() string { return k.kind }
+
+// text is a flag with one value that is read later, by another word than string in the help.
+type text struct {
+	p    *string
+	kind string
+}
+
+func (t *text) Set(s string) error {
+	*t.p = s
+	return nil
+}
+
+func (t *text) Type() string   { return t.kind }
+func (t *text) String() string { return *t.p }
