@@ -43,7 +43,7 @@ func (s *Server) containerAttach(w http.ResponseWriter, r *request) error {
 // containerAttachWebsocket serves GET /containers/{id}/attach/ws: the same bytes in binary messages.
 func (s *Server) containerAttachWebsocket(w http.ResponseWriter, r *request) error {
 	if !wantsUpgrade(r) {
-		return errkind.New(errkind.Invalid, "attach/ws wants a websocket handshake")
+		return errkind.New(errkind.Invalid, "attach/ws wants a websocket handshake of version 13")
 	}
 	o := attachOptions(r)
 	stream, err := s.o.Engine.Streams().Attach(context.WithoutCancel(r.Context()), r.PathValue("id"), o)

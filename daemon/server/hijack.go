@@ -110,7 +110,8 @@ func waitGone(conn net.Conn, done <-chan struct{}) bool {
 	}
 }
 
-// wantsUpgrade reports a websocket handshake.
+// wantsUpgrade reports a sound websocket handshake (RFC 6455, section 4.2.1).
 func wantsUpgrade(r *request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && r.Header.Get("Sec-Websocket-Version") == "13" &&
+		r.Header.Get("Sec-Websocket-Key") != ""
 }
