@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pier/api/docker"
+	"pier/cli/internal/credentials"
 	"pier/cli/internal/packing"
 	"pier/cli/internal/progress"
 	"pier/cli/internal/request"
@@ -59,7 +60,11 @@ func (a *app) build(ctx context.Context, c *client.Client, f *request.Build, sou
 		query.Set("dockerfile", dockerfile)
 	}
 	query.Set(docker.VertexParameter, "1")
-	answer, err := c.Images().Build(ctx, body, query, nil)
+	auths, err := credentials.Open(a.env).All(ctx)
+	if err != nil {
+		return err
+	}
+	answer, err := c.Images().Build(ctx, body, query, auths)
 	if err != nil {
 		return err
 	}

@@ -2,16 +2,12 @@ package cli
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"github.com/moby/moby/api/types/registry"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/credentials"
 	"pier/client"
 )
 
@@ -44,7 +40,11 @@ func (a *app) pull(ctx context.Context, c *client.Client, name, platform string,
 	if tag == "" {
 		tag = "latest"
 	}
-	body, err := c.Images().Pull(ctx, repo, tag, platform, credentials(a.env, registryOf(repo)))
+	auth, err := credentials.Open(a.env).For(ctx, registryOf(repo))
+	if err != nil {
+		return err
+	}
+	body, err := c.Images().Pull(ctx, repo, tag, platform, auth)
 	if err != nil {
 		return err
 	}
@@ -59,33 +59,7 @@ func (a *app) pull(ctx context.Context, c *client.Client, name, platform string,
 func registryOf(repo string) string {
 	first, _, ok := strings.Cut(repo, "/")
 	if !ok || !strings.ContainsAny(first, ".:") && first != "localhost" {
-		return "https://index.docker.io/v1/"
+		return credentials.Hub
 	}
 	return first
-}
-
-// credentials reads what ~/.docker/config.json holds for one registry, and for that one only.
-func credentials(env func(string) string, host string) *registry.AuthConfig {
-	dir := env("DOCKER_CONFIG")
-	if dir == "" {
-		dir = filepath.Join(env("HOME"), ".docker")
-	}
-	var config struct {
-		Auths map[string]struct {
-			Auth, IdentityToken string
-		}
-	}
-	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil || json.Unmarshal(data, &config) != nil {
-		return nil
-	}
-	entry, ok := config.Auths[host]
-	if !ok {
-		return nil
-	}
-	auth := &registry.AuthConfig{ServerAddress: host, IdentityToken: entry.IdentityToken}
-	if plain, err := base64.StdEncoding.DecodeString(entry.Auth); err == nil {
-		auth.Username, auth.Password, _ = strings.Cut(string(plain), ":")
-	}
-	return auth
 }
