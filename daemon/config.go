@@ -28,6 +28,7 @@ type Config struct {
 	MTU          int          // mtu of container networks; 0 for the kernel's default
 	DNS          []netip.Addr // dns: name servers instead of the host's
 	CgroupParent string       // cgroup-parent: absolute, below the hierarchies' mount points
+	CDIDirs      []string     // cdi-spec-dir: descriptions of devices; none for /etc/cdi and /var/run/cdi
 	Insecure     []string     // insecure-registry: host[:port] spoken to without TLS
 	Labels       []string     // label: key=value of the daemon itself
 	LogLevel     string       // log-level: debug, info, warn, error (fatal is error)

@@ -127,9 +127,11 @@ type Start struct {
 	HasRootfs bool   `json:"hasRootfs,omitempty"`
 	HasNetns  bool   `json:"hasNetns,omitempty"`
 	// Init runs the process as the child of a small init, which is the first process then.
-	Init  bool  `json:"init,omitempty"`
-	Stdio Stdio `json:"stdio"`
-	Log   Log   `json:"log"`
+	Init bool `json:"init,omitempty"`
+	// Bundle is the folder that hooks are told of. With it the root is at Spec.Root.Path for createContainer hooks.
+	Bundle string `json:"bundle,omitempty"`
+	Stdio  Stdio  `json:"stdio"`
+	Log    Log    `json:"log"`
 	// Width and Height are the terminal's first size in cells, 0 for the kernel's default.
 	Width  uint16 `json:"width,omitempty"`
 	Height uint16 `json:"height,omitempty"`

@@ -44,7 +44,7 @@ type group struct {
 }
 
 // fileKeys are the keys of the configuration file whose flag is called otherwise: those that hold lists.
-var fileKeys = map[string]string{"hosts": "host", "insecure-registries": "insecure-registry", "labels": "label"}
+var fileKeys = map[string]string{"hosts": "host", "insecure-registries": "insecure-registry", "labels": "label", "cdi-spec-dirs": "cdi-spec-dir"}
 
 // notInFile are flags that only make sense on a command line.
 var notInFile = []string{"config-file", "validate", "version", "help", "data"}
@@ -145,6 +145,7 @@ func (in *invocation) define() {
 	f.IntVar(&c.MTU, "mtu", c.MTU, "`bytes` in a packet of container networks (default the kernel's)")
 	last("mtu")
 	words(&in.dns, "dns", "", "`address` of a name server instead of the host's; repeatable")
+	words(&c.CDIDirs, "cdi-spec-dir", "", "`folder` of device descriptions (CDI); repeatable (default /etc/cdi and /var/run/cdi)")
 	words(&c.Insecure, "insecure-registry", "", "`host` of a registry spoken to without TLS; repeatable")
 	words(&c.Labels, "label", "", "`key=value` of this daemon, shown by info; repeatable")
 

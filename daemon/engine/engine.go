@@ -43,8 +43,14 @@ type Options struct {
 	Clock  clock.Clock                // nil: clock.Real
 	// CgroupParent is where the containers' cgroups are made, "" for "/pier".
 	CgroupParent string
-	Log          *slog.Logger // nil: none
+	// CDIDirs hold the descriptions of devices (Container Device Interface), later ones before earlier ones; nil for
+	// /etc/cdi and /var/run/cdi.
+	CDIDirs []string
+	Log     *slog.Logger // nil: none
 }
+
+// DefaultCDIDirs are where descriptions of devices are looked for.
+func DefaultCDIDirs() []string { return []string{"/etc/cdi", "/var/run/cdi"} }
 
 // Engine is the room's door. Its parts are reached by Containers, Streams and Execs. Safe for concurrent use.
 type Engine struct {
@@ -80,6 +86,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	}
 	if o.CgroupParent == "" {
 		o.CgroupParent = "/pier"
+	}
+	if o.CDIDirs == nil {
+		o.CDIDirs = DefaultCDIDirs()
 	}
 	if err := os.MkdirAll(o.Root, 0o710); err != nil {
 		return nil, errkind.New(errkind.Internal, "open containers: %w", err)
@@ -122,6 +131,9 @@ func noSwapLimit() bool {
 	_, err := os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 	return err != nil
 }
+
+// CDIDirs are where descriptions of devices are looked for.
+func (e *Engine) CDIDirs() []string { return e.o.CDIDirs }
 
 // Containers returns the containers.
 func (e *Engine) Containers() *Containers { return &Containers{e} }

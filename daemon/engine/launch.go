@@ -70,6 +70,13 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := process.InjectDevices(s, r.Host.DeviceRequests, e.o.CDIDirs); err != nil {
+		return nil, err
+	}
+	bundle, err := e.bundle(r, s)
+	if err != nil {
+		return nil, err
+	}
 	filter, err := process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)
 	if err != nil {
 		return nil, err
@@ -84,9 +91,31 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	}
 	return e.o.Custody.Start(ctx, &shim.Start{
 		ID: r.ID, Spec: body, Seccomp: filter, HasRootfs: true, HasNetns: box.Netns != nil, Log: log, Init: r.Host.Init != nil && *r.Host.Init,
+		Bundle: bundle,
 		Stdio:  shim.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce},
 		Height: uint16(min(r.Host.ConsoleSize[0], 1<<16-1)), Width: uint16(min(r.Host.ConsoleSize[1], 1<<16-1)),
 	}, m.root, box.Netns)
+}
+
+// bundle writes what hooks of devices look for: a folder with the configuration in it, and a place for the root that they
+// see it at. "" where there are no hooks.
+func (e *Engine) bundle(r *row, s *specs.Spec) (string, error) {
+	if s.Hooks == nil {
+		return "", nil
+	}
+	dir := filepath.Join(e.dir(r.ID), "bundle")
+	s.Root.Path = filepath.Join(dir, "rootfs")
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = os.MkdirAll(s.Root.Path, 0o711)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "config.json"), text, 0o600)
+	}
+	if err != nil {
+		return "", errkind.New(errkind.Internal, "container %s: bundle for hooks: %w", r.ID, err)
+	}
+	return dir, nil
 }
 
 func (e *Engine) mountRoot(r *row) (*os.File, error) {

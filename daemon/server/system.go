@@ -147,7 +147,7 @@ func (s *Server) hostInfo() system.Info {
 		InitBinary:         "",
 		SecurityOptions:    []string{"name=seccomp,profile=builtin"},
 		FirewallBackend:    &system.FirewallInfo{Driver: "nftables"},
-		CDISpecDirs:        []string{},
+		CDISpecDirs:        s.o.Engine.CDIDirs(),
 		Warnings:           []string{},
 	}
 	return system

@@ -168,8 +168,12 @@ func (t *task) joinCgroup(join cgroup.Join) {
 // reaches the host. It lies upon "/", or at its path on the host where hooks of the container are to see both.
 func (s *start) attachRoot() {
 	place := "/"
-	if h := s.spec.Hooks; h != nil && len(h.CreateContainer) > 0 && s.c.Rootfs == nil {
-		place = s.rootfs.Name()
+	if h := s.spec.Hooks; h != nil && len(h.CreateContainer) > 0 {
+		if s.c.Rootfs == nil {
+			place = s.rootfs.Name()
+		} else if s.c.Bundle != "" && s.spec.Root != nil && filepath.IsAbs(s.spec.Root.Path) {
+			place = s.spec.Root.Path
+		}
 	}
 	s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
 	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(place),

@@ -39,7 +39,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		spec.Linux.CgroupsPath = "/pier/" + r.ID
 	}
 	spec.Process.Terminal = r.Stdio.Terminal
-	c := &oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, Width: r.Width, Height: r.Height}
+	c := &oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, Width: r.Width, Height: r.Height, Bundle: r.Bundle}
 	if r.HasRootfs {
 		c.Rootfs, files = files[0], files[1:]
 	}

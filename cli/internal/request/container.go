@@ -29,7 +29,7 @@ type Container struct {
 	dns, dnsOptions, dnsSearch                                      []string
 	ip, ip6, mac                                                    string
 	volumes, volumesFrom, mounts, tmpfs, devices, deviceRules       []string
-	volumeDriver                                                    string
+	volumeDriver, gpus                                              string
 	memory, memorySwap, memoryReservation, shmSize                  string
 	memorySwappiness                                                int64
 	cpus                                                            string
@@ -109,6 +109,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	list(&f.mounts, "mount", "", "Attach a filesystem mount to the container")
 	list(&f.tmpfs, "tmpfs", "", "Mount a tmpfs directory")
 	list(&f.devices, "device", "", "Add a host device to the container")
+	word(&f.gpus, "gpus", "", "", "GPU devices to add to the container ('all' to pass all GPUs)")
 	list(&f.deviceRules, "device-cgroup-rule", "", "Add a rule to the cgroup allowed devices list")
 	word(&f.volumeDriver, "volume-driver", "", "", "Optional volume driver for the container")
 

@@ -70,12 +70,27 @@ func (f *Container) resources(host *container.HostConfig) error {
 		return err
 	}
 	r.DeviceCgroupRules = f.deviceRules
+	if f.gpus != "" {
+		request, err := parseGPUs(f.gpus)
+		if err != nil {
+			return err
+		}
+		r.DeviceRequests = append(r.DeviceRequests, request)
+	}
+	var described []string
 	for _, d := range f.devices {
+		if isDescribed(d) {
+			described = append(described, d)
+			continue
+		}
 		mapping, err := parseDevice(d)
 		if err != nil {
 			return err
 		}
 		r.Devices = append(r.Devices, mapping)
+	}
+	if len(described) > 0 {
+		r.DeviceRequests = append(r.DeviceRequests, container.DeviceRequest{Driver: "cdi", DeviceIDs: described})
 	}
 	return nil
 }

@@ -331,8 +331,6 @@ func notYet(h *container.HostConfig) error {
 	switch {
 	case len(h.Links) > 0:
 		return unsupported("--link")
-	case len(h.DeviceRequests) > 0:
-		return unsupported("a device request (--gpus, CDI devices)")
 	case len(h.StorageOpt) > 0:
 		return unsupported("--storage-opt")
 	case h.Cgroup != "":

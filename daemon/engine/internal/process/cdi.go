@@ -1,0 +1,102 @@
+package process
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
+
+	"pier/lib/errkind"
+)
+
+// cdiDriver is the driver of a request whose devices are names of the Container Device Interface.
+const cdiDriver = "cdi"
+
+// InjectDevices changes s as the host's CDI descriptions in dirs say of the devices that were asked for: nodes, mounts,
+// environment, hooks. A request for GPUs (--gpus) means devices of the vendor's class "gpu". A device that nobody
+// describes is Invalid, by name.
+func InjectDevices(s *specs.Spec, requests []container.DeviceRequest, dirs []string) error {
+	if len(requests) == 0 {
+		return nil
+	}
+	known, err := cdi.NewCache(cdi.WithSpecDirs(dirs...), cdi.WithAutoRefresh(false))
+	if err != nil {
+		return errkind.New(errkind.Internal, "read descriptions of devices: %w", err)
+	}
+	var names []string
+	for _, r := range requests {
+		list, err := deviceNames(r, known)
+		if err != nil {
+			return err
+		}
+		names = append(names, list...)
+	}
+	if _, err := known.InjectDevices(s, names...); err != nil {
+		return errkind.New(errkind.Invalid, "CDI device injection failed: %w%s", err, damaged(known, dirs))
+	}
+	if len(s.Linux.NetDevices) > 0 || s.Linux.IntelRdt != nil {
+		return errkind.New(errkind.Unsupported, "CDI device injection failed: network devices and cache allocation are not supported")
+	}
+	return nil
+}
+
+// damaged tells of descriptions that could not be read: a device may be missing because of them.
+func damaged(known *cdi.Cache, dirs []string) string {
+	for file, errs := range known.GetErrors() {
+		if len(errs) > 0 && slices.Contains(dirs, filepath.Dir(file)) {
+			return fmt.Sprintf(" (%s cannot be read: %v)", file, errs[0])
+		}
+	}
+	return ""
+}
+
+func deviceNames(r container.DeviceRequest, known *cdi.Cache) ([]string, error) {
+	if r.Driver == cdiDriver {
+		if r.Count != 0 || len(r.DeviceIDs) == 0 {
+			return nil, errkind.New(errkind.Invalid, "invalid device request: the driver %q wants names of devices", r.Driver)
+		}
+		return r.DeviceIDs, nil
+	}
+	kind := gpuKind(r, known)
+	if kind == "" {
+		return nil, errkind.New(errkind.Invalid, "could not select device driver %q with capabilities: %v: no description of such devices (CDI) is installed",
+			r.Driver, r.Capabilities)
+	}
+	if r.Count != 0 && len(r.DeviceIDs) > 0 {
+		return nil, errkind.New(errkind.Invalid, "cannot set both Count and DeviceIDs on device request")
+	}
+	ids := r.DeviceIDs
+	if r.Count < 0 {
+		ids = []string{"all"}
+	}
+	for i := range r.Count {
+		ids = append(ids, strconv.Itoa(i))
+	}
+	var names []string
+	for _, id := range ids {
+		names = append(names, kind+"="+id)
+	}
+	return names, nil
+}
+
+// gpuKind is the vendor and class of devices that a request for GPUs means; "" for none.
+func gpuKind(r container.DeviceRequest, known *cdi.Cache) string {
+	if !slices.ContainsFunc(r.Capabilities, func(all []string) bool { return slices.Contains(all, "gpu") }) {
+		return ""
+	}
+	for _, kind := range []string{"nvidia.com/gpu", "amd.com/gpu"} {
+		vendor, _, _ := strings.Cut(kind, ".")
+		if r.Driver != "" && r.Driver != vendor {
+			continue
+		}
+		if slices.ContainsFunc(known.ListDevices(), func(name string) bool { return strings.HasPrefix(name, kind+"=") }) {
+			return kind
+		}
+	}
+	return ""
+}
