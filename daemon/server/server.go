@@ -107,6 +107,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		path = strings.ReplaceAll(path, "//", "/")
 	}
 	version, path, err := splitVersion(path)
+	if err == nil && !strings.HasPrefix(path, "/") {
+		err = errkind.New(errkind.NotFound, "page not found") // OPTIONS *, CONNECT
+	}
 	if err == nil && strings.Contains(path, "/.") && slices.ContainsFunc(strings.Split(path, "/"), isDots) {
 		err = errkind.New(errkind.Invalid, "invalid path %q: '.' and '..' name nothing here", path) // the mux would redirect here too
 	}
