@@ -154,6 +154,7 @@ func (s *specification) check(method, path string, status int, contentType strin
 // undocumented are statuses that Docker gives without a word in the description, and so does Pier.
 var undocumented = map[int]string{
 	400: "bad arguments, missing in many operations",
+	404: "an unknown volume driver",
 	409: "conflicts of state, missing for kill, resize and others",
 	413: "a body over its limit",
 	501: "operations that this version does not serve",
