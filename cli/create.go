@@ -32,23 +32,20 @@ func newCreate(a *app) *cobra.Command {
 	return cmd
 }
 
-// create makes the container that flags and args describe, pulling its image first where that is missing. adjust, if
-// not nil, changes the request before it is sent.
-func (a *app) create(ctx context.Context, c *client.Client, f *request.Container, args []string, adjust func(*container.CreateRequest)) (container.CreateResponse, error) {
+// create makes the container that flags and args describe, pulling its image first where that is missing. send, if not
+// nil, sends the request instead of Containers.Create.
+func (a *app) create(ctx context.Context, c *client.Client, f *request.Container, args []string, send func(container.CreateRequest) (container.CreateResponse, error)) (container.CreateResponse, error) {
 	var none container.CreateResponse
 	request, err := f.Request(args, a.env)
 	if err != nil {
 		return none, err
-	}
-	if adjust != nil {
-		adjust(&request)
 	}
 	if f.CIDFile != "" {
 		if _, err := os.Stat(f.CIDFile); err == nil {
 			return none, invalid("container ID file found, make sure the other container isn't running or delete %s", f.CIDFile)
 		}
 	}
-	created, err := a.createPulling(ctx, c, pulling{f.Name, f.Platform, f.Pull, f.Quiet}, request)
+	created, err := a.createPulling(ctx, c, pulling{f.Name, f.Platform, f.Pull, f.Quiet, send}, request)
 	if err != nil {
 		return none, err
 	}
@@ -65,6 +62,7 @@ type pulling struct {
 	name, platform string
 	when           string // always, missing ("") or never
 	quiet          bool
+	send           func(container.CreateRequest) (container.CreateResponse, error) // nil: Containers.Create
 }
 
 // createPulling makes a container, fetching its image where that is missing, and shows the daemon's warnings.
@@ -79,7 +77,13 @@ func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r 
 	default:
 		return created, invalid("invalid pull option: %q: must be one of \"always\", \"missing\" or \"never\"", p.when)
 	}
-	created, err := c.Containers().Create(ctx, p.name, p.platform, r)
+	send := p.send
+	if send == nil {
+		send = func(r container.CreateRequest) (container.CreateResponse, error) {
+			return c.Containers().Create(ctx, p.name, p.platform, r)
+		}
+	}
+	created, err := send(r)
 	if errkind.Is(err, errkind.NotFound) && p.when != "never" && strings.Contains(strings.ToLower(err.Error()), "no such image") {
 		if !p.quiet {
 			a.warnf("Unable to find image '%s' locally", withTag(r.Image))
@@ -87,7 +91,7 @@ func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r 
 		if err := a.pull(ctx, c, r.Image, p.platform, p.quiet, a.Err); err != nil {
 			return created, err
 		}
-		created, err = c.Containers().Create(ctx, p.name, p.platform, r)
+		created, err = send(r)
 	}
 	if err != nil {
 		return created, err

@@ -57,7 +57,14 @@ func (a *app) exec(ctx context.Context, c *client.Client, ref string, r containe
 		size = &s
 	}
 	r.ConsoleSize = size
-	id, err := c.Execs().Create(ctx, ref, r)
+	var run *client.Run
+	var id string
+	var err error
+	if detach {
+		id, err = c.Execs().Create(ctx, ref, r)
+	} else if run, err = c.Execs().Run(ctx, ref, r); err == nil {
+		id = run.ID
+	}
 	if err != nil {
 		return err
 	}
@@ -67,12 +74,14 @@ func (a *app) exec(ctx context.Context, c *client.Client, ref string, r containe
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	conn, err := c.Execs().Attach(ctx, id, start)
-	if err != nil {
-		if failure := startFailure(err); failure.(*exitError).code != 125 {
-			return failure
+	conn := run.Conn
+	if conn == nil {
+		if conn, err = c.Execs().Attach(ctx, id, start); err != nil {
+			if failure := startFailure(err); failure.(*exitError).code != 125 {
+				return failure
+			}
+			return err
 		}
-		return err
 	}
 	s := &terminal.Session{Conn: conn, TTY: r.Tty, Out: a.Out, Err: a.Err, Keys: r.DetachKeys}
 	if r.AttachStdin {
@@ -87,12 +96,21 @@ func (a *app) exec(ctx context.Context, c *client.Client, ref string, r containe
 	case err != nil:
 		return err
 	}
-	result, err := c.Execs().Inspect(ctx, id)
-	if err != nil {
-		return err
+	code, err := execEnd(ctx, c, run)
+	if err == nil && code != 0 {
+		return &exitError{code: code}
 	}
-	if result.ExitCode != nil && *result.ExitCode != 0 {
-		return &exitError{code: *result.ExitCode}
+	return err
+}
+
+// execEnd is the exit code of an exec whose output has ended.
+func execEnd(ctx context.Context, c *client.Client, run *client.Run) (int, error) {
+	if run.Conn != nil {
+		return run.Outcome()
 	}
-	return nil
+	result, err := c.Execs().Inspect(ctx, run.ID)
+	if err != nil || result.ExitCode == nil {
+		return 0, err
+	}
+	return *result.ExitCode, nil
 }

@@ -39,8 +39,9 @@ func newRun(a *app) *cobra.Command {
 }
 
 func (a *app) runDetached(ctx context.Context, c *client.Client, f *request.Container, args []string) error {
-	created, err := a.create(ctx, c, f, args, func(r *container.CreateRequest) {
+	created, err := a.create(ctx, c, f, args, func(r container.CreateRequest) (container.CreateResponse, error) {
 		r.AttachStdin, r.AttachStdout, r.AttachStderr, r.StdinOnce = false, false, false, false
+		return c.Containers().Create(ctx, f.Name, f.Platform, r)
 	})
 	if err != nil {
 		return &exitError{code: 125, err: err}
@@ -87,13 +88,22 @@ func (a *app) runAttached(ctx context.Context, c *client.Client, f *request.Cont
 		return &exitError{code: 1, err: errors.New("the input device is not a TTY")}
 	}
 	var streams client.AttachOptions
-	created, err := a.create(ctx, c, f, args, func(r *container.CreateRequest) {
+	var run *client.Run
+	created, err := a.create(ctx, c, f, args, func(r container.CreateRequest) (container.CreateResponse, error) {
 		streams = client.AttachOptions{Stdin: r.AttachStdin && r.OpenStdin, Stdout: r.AttachStdout, Stderr: r.AttachStderr, DetachKeys: keys}
 		if r.Tty {
 			r.HostConfig.ConsoleSize = terminal.Size(a.Out)
 		}
+		var err error
+		if run, err = c.Containers().Run(ctx, f.Name, f.Platform, r, streams); err != nil {
+			return container.CreateResponse{}, err
+		}
+		return container.CreateResponse{ID: run.ID, Warnings: run.Warnings}, nil
 	})
 	if err != nil {
+		if run != nil && run.Conn != nil {
+			run.Conn.Close()
+		}
 		return &exitError{code: 125, err: err}
 	}
 	ctx = context.WithoutCancel(ctx) // from here on an interrupt belongs to the container
@@ -101,7 +111,54 @@ func (a *app) runAttached(ctx context.Context, c *client.Client, f *request.Cont
 	if f.Remove {
 		condition = container.WaitConditionRemoved
 	}
-	return a.followContainer(ctx, c, follow{id: created.ID, tty: f.TTY, streams: streams, condition: condition, sigProxy: sigProxy, start: true})
+	how := follow{id: created.ID, tty: f.TTY, streams: streams, condition: condition, sigProxy: sigProxy, start: true}
+	if run.Conn != nil {
+		return a.followRun(ctx, c, run, how)
+	}
+	return a.followContainer(ctx, c, how)
+}
+
+// followRun is followContainer for a container that is being started and joined already.
+func (a *app) followRun(ctx context.Context, c *client.Client, run *client.Run, f follow) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if f.sigProxy {
+		terminal.ForwardSignals(ctx, func(signal string) error { return c.Containers().Kill(ctx, f.id, signal) })
+	}
+	if f.tty {
+		terminal.FollowSize(ctx, a.Out, func(height, width uint) error { return c.Streams().Resize(ctx, f.id, height, width) })
+	}
+	switch err := a.session(f, run.Conn).Run(ctx); {
+	case errors.Is(err, terminal.ErrDetached):
+		return nil
+	case err != nil:
+		a.warnf("%v", err)
+	}
+	code, err := run.Outcome()
+	switch {
+	case isAnswer(err):
+		return startFailure(err)
+	case err != nil:
+		return &exitError{code: 125, err: errkind.New(errkind.Unavailable, "wait for the container: %w", err)}
+	case code != 0:
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// session connects the standard streams with those that f selects.
+func (a *app) session(f follow, conn *client.Conn) *terminal.Session {
+	s := &terminal.Session{Conn: conn, TTY: f.tty, Keys: f.streams.DetachKeys}
+	if f.streams.Stdin {
+		s.In = a.In
+	}
+	if f.streams.Stdout {
+		s.Out = a.Out
+	}
+	if f.streams.Stderr {
+		s.Err = a.Err
+	}
+	return s
 }
 
 // follow describes one attached container.
@@ -131,16 +188,7 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 	if f.sigProxy {
 		terminal.ForwardSignals(ctx, func(signal string) error { return c.Containers().Kill(ctx, f.id, signal) })
 	}
-	s := &terminal.Session{Conn: conn, TTY: f.tty, Keys: f.streams.DetachKeys}
-	if f.streams.Stdin {
-		s.In = a.In
-	}
-	if f.streams.Stdout {
-		s.Out = a.Out
-	}
-	if f.streams.Stderr {
-		s.Err = a.Err
-	}
+	s := a.session(f, conn)
 	copied := make(chan error, 1)
 	go func() { copied <- s.Run(ctx) }()
 	if f.start {

@@ -12,13 +12,13 @@ import (
 // Conn is a connection taken over from HTTP: raw bytes in both directions. It is for one reader and one writer.
 type Conn struct {
 	net.Conn
-	buffered *bufio.Reader
+	from io.Reader
 	// Multiplexed is set where output comes in stream frames (no terminal).
 	Multiplexed bool
 }
 
 // Read reads what the server sends, beginning with what came along with the answer's head.
-func (c *Conn) Read(p []byte) (int, error) { return c.buffered.Read(p) }
+func (c *Conn) Read(p []byte) (int, error) { return c.from.Read(p) }
 
 // CloseWrite tells the server that no more input comes. Output goes on.
 func (c *Conn) CloseWrite() error {
@@ -30,38 +30,57 @@ func (c *Conn) CloseWrite() error {
 
 // hijack sends r and takes the connection over. The caller closes it.
 func (c *Client) hijack(ctx context.Context, r request) (*Conn, error) {
+	conn, resp, err := c.upgrade(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols && resp.StatusCode != http.StatusOK {
+		conn.Close()
+		return nil, fmt.Errorf("%s %s: %s answered %s instead of handing over the connection", r.method, r.path, c.Host(), resp.Status)
+	}
+	return conn, nil
+}
+
+// upgrade sends r, asks to take the connection over, and returns it with the head of an answer that is no error: it is
+// taken over where the server agreed (101), else the answer's body can be read from it.
+func (c *Client) upgrade(ctx context.Context, r request) (*Conn, *http.Response, error) {
 	for {
 		req, err := c.build(ctx, r)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		req.Header.Set("Connection", "Upgrade")
 		req.Header.Set("Upgrade", "tcp")
 		conn, err := c.dial(ctx)
 		if err != nil {
-			return nil, c.explain(err)
+			return nil, nil, c.explain(err)
 		}
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		if err := req.Write(conn); err != nil {
+		out := bufio.NewWriter(conn)
+		if err = req.Write(out); err == nil {
+			err = out.Flush()
+		}
+		if err != nil {
 			conn.Close()
-			return nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
+			return nil, nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
 		}
 		buffered := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(buffered, req)
 		if err != nil {
 			conn.Close()
-			return nil, fmt.Errorf("%s %s: answer of %s: %w", r.method, r.path, c.Host(), err)
+			return nil, nil, fmt.Errorf("%s %s: answer of %s: %w", r.method, r.path, c.Host(), err)
 		}
-		if resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode == http.StatusOK {
+		if resp.StatusCode < 300 {
 			stop()
-			return &Conn{Conn: conn, buffered: buffered, Multiplexed: resp.Header.Get("Content-Type") == "application/vnd.docker.multiplexed-stream"}, nil
+			multiplexed := resp.Header.Get("Content-Type") == "application/vnd.docker.multiplexed-stream"
+			return &Conn{Conn: conn, from: buffered, Multiplexed: multiplexed}, resp, nil
 		}
 		err = readError(resp)
 		conn.Close()
 		if c.downgrade(err) {
 			continue
 		}
-		return nil, err
+		return nil, nil, err
 	}
 }
 

@@ -53,6 +53,13 @@ func (x *execution) finish(code int) bool {
 	return true
 }
 
+// exitCode is valid once ended is closed.
+func (x *execution) exitCode() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return *x.code
+}
+
 // execTable finds execs by identifier.
 type execTable struct {
 	mu   sync.Mutex // guards byID

@@ -89,6 +89,9 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.joined(); err != nil {
+		return nil, err
+	}
 	return e.o.Custody.Start(ctx, &shim.Start{
 		ID: r.ID, Spec: body, Seccomp: filter, HasRootfs: true, HasNetns: box.Netns != nil, Log: log, Init: r.Host.Init != nil && *r.Host.Init,
 		Bundle: bundle,
@@ -266,33 +269,4 @@ func bindSource(m settings.Mount) error {
 		return errkind.New(errkind.Invalid, "error while creating mount source path '%s': %w", m.Source, err)
 	}
 	return nil
-}
-
-// logTo says where the supervisor writes the container's output.
-func (e *Engine) logTo(r *row) (shim.Log, error) {
-	l, err := settings.ParseLog(r.Host.LogConfig)
-	if err != nil || l.None {
-		return shim.Log{}, err
-	}
-	out := shim.Log{Path: e.logPath(r.ID), MaxSize: l.MaxSize, MaxFiles: l.MaxFiles}
-	attr := func(k, v string) {
-		if out.Attrs == nil {
-			out.Attrs = map[string]string{}
-		}
-		out.Attrs[k] = v
-	}
-	for _, name := range l.Labels {
-		if v, ok := r.Config.Labels[name]; ok {
-			attr(name, v)
-		}
-	}
-	for _, name := range l.Env {
-		if v, ok := settings.EnvValue(r.Config.Env, name); ok {
-			attr(name, v)
-		}
-	}
-	if l.Tag != "" {
-		attr("tag", settings.ExpandTag(l.Tag, r.ID, r.Name, r.Config.Image))
-	}
-	return out, nil
 }

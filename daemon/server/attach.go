@@ -31,7 +31,7 @@ func (s *Server) containerAttach(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	conn, in, err := hijack(w, r, streamType(r, stream.Terminal))
+	conn, in, err := hijack(w, r, streamType(r, stream.Terminal), nil)
 	if err != nil {
 		_ = stream.Close()
 		return err
@@ -71,6 +71,9 @@ func (s *Server) execCreate(w http.ResponseWriter, r *request) error {
 	if len(body.Cmd) == 0 {
 		return errkind.New(errkind.Invalid, "no exec command specified")
 	}
+	if r.wantsRun() {
+		return s.execRun(w, r, body)
+	}
 	created, err := s.o.Engine.Execs().Create(r.Context(), r.PathValue("id"), body)
 	if err != nil {
 		return err
@@ -108,7 +111,7 @@ func (s *Server) execStart(w http.ResponseWriter, r *request) error {
 		_ = stream.Close()
 		return err
 	}
-	conn, in, err := hijack(w, r, streamType(r, stream.Terminal))
+	conn, in, err := hijack(w, r, streamType(r, stream.Terminal), nil)
 	if err != nil {
 		_ = stream.Close()
 		return err

@@ -53,10 +53,12 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *request) error {
 	if err := body.upgrade(r.version); err != nil {
 		return err
 	}
-	created, err := s.o.Engine.Containers().Create(r.Context(), engine.CreateRequest{
-		Name: r.arg("name"), Config: body.Config, HostConfig: body.CreateRequest.HostConfig, NetworkingConfig: body.NetworkingConfig,
-		Platform: platform,
-	})
+	create := engine.CreateRequest{Name: r.arg("name"), Config: body.Config, HostConfig: body.CreateRequest.HostConfig,
+		NetworkingConfig: body.NetworkingConfig, Platform: platform}
+	if r.wantsRun() {
+		return s.containerRun(w, r, create)
+	}
+	created, err := s.o.Engine.Containers().Create(r.Context(), create)
 	if err != nil {
 		return err
 	}

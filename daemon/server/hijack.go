@@ -42,8 +42,8 @@ func checkUpgrade(r *request) error {
 }
 
 // hijack turns the connection into the raw two-way stream of attach and exec, and returns it after the answer's head
-// is sent. The reader may hold bytes that the client sent ahead.
-func hijack(w http.ResponseWriter, r *request, contentType string) (net.Conn, io.Reader, error) {
+// and first, which may be nil, are sent. The reader may hold bytes that the client sent ahead.
+func hijack(w http.ResponseWriter, r *request, contentType string, first []byte) (net.Conn, io.Reader, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, errkind.New(errkind.Internal, "take over the connection: %w", err)
@@ -57,7 +57,7 @@ func hijack(w http.ResponseWriter, r *request, contentType string) (net.Conn, io
 		}
 		head += "\r\n"
 	}
-	if _, err := io.WriteString(conn, head); err != nil {
+	if _, err := conn.Write(append([]byte(head), first...)); err != nil {
 		_ = conn.Close()
 		return nil, nil, fmt.Errorf("answer the upgrade: %w", err)
 	}
@@ -68,9 +68,23 @@ func hijack(w http.ResponseWriter, r *request, contentType string) (net.Conn, io
 // client is gone. It closes both.
 func pump(conn net.Conn, in io.Reader, stream processStream, stdin bool) {
 	done := make(chan struct{})
-	inputDone := make(chan struct{})
+	_, over := sendInput(conn, in, stream, stdin, done)
+	_, _ = io.Copy(conn, stream)
+	close(done)
+	_ = stream.Close()
+	if c, ok := conn.(closeWriter); ok {
+		_ = c.CloseWrite()
+	}
+	_ = conn.Close()
+	<-over
+}
+
+// sendInput gives a process the client's input, in the background, until conn is closed or done is and the input has ended;
+// then over closes. When the client leaves before, left closes and so does the stream.
+func sendInput(conn net.Conn, in io.Reader, stream processStream, stdin bool, done <-chan struct{}) (left, over <-chan struct{}) {
+	leave, end := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(inputDone)
+		defer close(end)
 		var sink io.Writer = io.Discard
 		if stdin {
 			sink = stream
@@ -80,17 +94,11 @@ func pump(conn net.Conn, in io.Reader, stream processStream, stdin bool) {
 			_ = stream.CloseWrite()
 		}
 		if _, halves := conn.(closeWriter); err != nil || !halves || !waitGone(conn, done) {
-			_ = stream.Close() // ends the copy below
+			close(leave)
+			_ = stream.Close() // ends whoever copies the output
 		}
 	}()
-	_, _ = io.Copy(conn, stream)
-	close(done)
-	_ = stream.Close()
-	if c, ok := conn.(closeWriter); ok {
-		_ = c.CloseWrite()
-	}
-	_ = conn.Close()
-	<-inputDone
+	return leave, end
 }
 
 // waitGone watches a client that will send no more. It returns true when done closes, false when the client has left:

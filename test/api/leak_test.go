@@ -42,6 +42,7 @@ func TestClientsThatLeave(t *testing.T) {
 		follow("GET", "/containers/silent/logs?follow=1&stdout=1")
 		follow("POST", "/containers/silent/wait")
 		follow("GET", "/events")
+		open("/containers/silent/exec?run=1", true, object{"Cmd": []string{"cat"}, "AttachStdin": true, "AttachStdout": true})
 	}
 	round()
 	time.Sleep(time.Second)

@@ -39,12 +39,18 @@ func (s *Session) Run(ctx context.Context) error {
 		restore = func() { _ = term.Restore(fd, old) }
 	}
 	defer restore()
+	if s.In == nil { // nothing else to do meanwhile: another goroutine would only cost
+		defer context.AfterFunc(ctx, func() { s.Conn.Close() })()
+		err := s.output()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return err
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.output() }()
 	input := make(chan error, 1)
-	if s.In != nil {
-		go func() { input <- s.input() }()
-	}
+	go func() { input <- s.input() }()
 	for {
 		select {
 		case err := <-ended:

@@ -1,0 +1,56 @@
+package docker
+
+import (
+	"encoding/binary"
+	"encoding/json"
+)
+
+// A run is an addition of Pier: one request that makes a process, joins its streams, starts it and tells how it ended,
+// where the published API takes four. POST /containers/create and POST /containers/{id}/exec become one when they carry
+// the query parameter RunParameter=1 and ask for the upgrade that attach asks for too. Both take the arguments of attach
+// (stdin, stdout, stderr); an exec has them in its body.
+//
+// The answer is an ordinary error, or 101 with RunMediaType: then input goes as it is, and output comes in the frames of
+// attach, with a terminal too, among which RunFact frames carry a RunFact each as JSON. A server that does not know the
+// parameter makes the process and answers 201, and the client goes on as with any other.
+const (
+	RunParameter = "run"
+	RunMediaType = "application/vnd.pier.run-stream"
+)
+
+// RunFactFrame is the type of a frame that is no output.
+const RunFactFrame = 0x80
+
+// MaxRunFact bounds the content of a RunFact frame, in bytes.
+const MaxRunFact = 1 << 20
+
+// RunFact is one thing that happened in a run. The first one has ID; the last one Failure or Ended, and one of these
+// comes unless the connection breaks.
+type RunFact struct {
+	ID       string      `json:",omitempty"` // it is made: the container's, or the exec's, identifier
+	Warnings []string    `json:",omitempty"` // with ID
+	Failure  *RunFailure `json:",omitempty"` // it could not start
+	Ended    *RunEnd     `json:",omitempty"` // all output has come before
+}
+
+// RunFailure is why a process did not start: what the answer of start would have been.
+type RunFailure struct {
+	Status  int // HTTP status
+	Message string
+}
+
+// RunEnd is how a process ended: what the answer of wait would have been.
+type RunEnd struct {
+	ExitCode int
+}
+
+// AppendRunFact appends the frame of f to b.
+func AppendRunFact(b []byte, f RunFact) []byte {
+	body, err := json.Marshal(f)
+	if err != nil {
+		panic(err) // strings and numbers always encode
+	}
+	b = append(b, RunFactFrame, 0, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
+	return append(b, body...)
+}

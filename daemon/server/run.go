@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net/http"
+
+	"github.com/moby/moby/api/types/container"
+
+	"pier/api/docker"
+	"pier/daemon/engine"
+)
+
+// wantsRun reports whether a request that makes a process asks for its whole life, see docker.RunParameter.
+func (r *request) wantsRun() bool {
+	return r.flag(docker.RunParameter) && r.Header.Get("Upgrade") == "tcp"
+}
+
+// containerRun serves POST /containers/create with docker.RunParameter.
+func (s *Server) containerRun(w http.ResponseWriter, r *request, create engine.CreateRequest) error {
+	o := attachOptions(r)
+	o.Stream, o.Logs, o.DetachKeys = true, false, ""
+	run, err := s.o.Engine.Containers().Run(context.WithoutCancel(r.Context()), create, o)
+	if err != nil {
+		return err
+	}
+	return serveRun(w, r, run, o.Stdin)
+}
+
+// execRun serves POST /containers/{id}/exec with docker.RunParameter.
+func (s *Server) execRun(w http.ResponseWriter, r *request, body container.ExecCreateRequest) error {
+	run, err := s.o.Engine.Execs().Run(context.WithoutCancel(r.Context()), r.PathValue("id"), body)
+	if err != nil {
+		return err
+	}
+	return serveRun(w, r, run, body.AttachStdin)
+}
+
+// serveRun tells a run until its end or until the client is gone.
+func serveRun(w http.ResponseWriter, r *request, run *engine.Run, stdin bool) error {
+	defer run.Close()
+	conn, in, err := hijack(w, r, docker.RunMediaType, docker.AppendRunFact(nil, docker.RunFact{ID: run.ID, Warnings: run.Warnings}))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := run.Started(); err != nil {
+		failure := docker.RunFailure{Status: httpStatus(err), Message: err.Error()}
+		_, _ = conn.Write(docker.AppendRunFact(nil, docker.RunFact{Failure: &failure}))
+		return nil
+	}
+	done := make(chan struct{})
+	left, over := sendInput(conn, in, run.Stream, stdin, done)
+	var out io.Writer = conn
+	if run.Stream.Terminal {
+		out = frameWriter{conn}
+	}
+	_, _ = io.Copy(out, run.Stream)
+	if code, known := run.Wait(left); known {
+		_, _ = conn.Write(docker.AppendRunFact(nil, docker.RunFact{Ended: &docker.RunEnd{ExitCode: code}}))
+	}
+	close(done)
+	run.Close() // a process that does not read holds up its input
+	_ = conn.Close()
+	<-over
+	return nil
+}
+
+// frameWriter sends a terminal's output, which comes raw, in frames.
+type frameWriter struct{ w io.Writer }
+
+func (f frameWriter) Write(p []byte) (int, error) {
+	frame := make([]byte, 8, 8+len(p))
+	frame[0] = 1 // standard output
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(p)))
+	if _, err := f.w.Write(append(frame, p...)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
