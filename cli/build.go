@@ -60,6 +60,11 @@ func (a *app) build(ctx context.Context, c *client.Client, f *request.Build, sou
 		query.Set("dockerfile", dockerfile)
 	}
 	query.Set(docker.VertexParameter, "1")
+	if f.Compress && body != nil {
+		compressed := packing.Compressed(body)
+		defer compressed.Close()
+		body = compressed
+	}
 	auths, err := credentials.Open(a.env).All(ctx)
 	if err != nil {
 		return err

@@ -9,14 +9,18 @@ import (
 
 	"pier/cli/internal/credentials"
 	"pier/client"
+	"pier/lib/errkind"
 )
 
 func newPull(a *app) *cobra.Command {
-	var quiet bool
+	var quiet, all bool
 	var platform string
 	cmd := &cobra.Command{
 		Use: "pull [OPTIONS] NAME[:TAG|@DIGEST]", Short: "Download an image from a registry", Args: exactArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			if all {
+				return errkind.New(errkind.Unsupported, "--all-tags is not supported by this version of Pier: name the tags one by one")
+			}
 			if err := a.pull(ctx, c, args[0], platform, quiet, a.Out); err != nil {
 				return err
 			}
@@ -27,6 +31,9 @@ func newPull(a *app) *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress verbose output")
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "Download all tagged images in the repository")
+	cmd.Flags().Bool("disable-content-trust", true, "Skip image verification (there is none)")
+	cmd.Flags().Lookup("disable-content-trust").Hidden = true
 	cmd.Flags().StringVar(&platform, "platform", "", "Set platform if server is multi-platform capable")
 	return cmd
 }

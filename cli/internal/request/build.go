@@ -17,18 +17,22 @@ type Build struct {
 	IIDFile  string
 	Progress string // auto, plain or tty
 	Quiet    bool
+	Compress bool
 
 	target, platform, network, cgroupParent             string
 	memory, memorySwap, shmSize, cpusetCPUs, cpusetMems string
 	args, labels, addHosts, cacheFrom, ulimits          []string
 	noCache, pull, rm, forceRm                          bool
 	cpuShares, cpuPeriod, cpuQuota                      int64
+	isolation                                           string
+	securityOpts                                        []string
+	squash                                              bool
 }
 
 // Register adds the flags to s.
 func (f *Build) Register(s *pflag.FlagSet) {
 	s.StringVarP(&f.File, "file", "f", "", `Name of the Dockerfile (default: "PATH/Dockerfile"; "-" reads it from stdin)`)
-	s.VarP(List(&f.Tags), "tag", "t", `Name and optionally a tag in the "name:tag" format`)
+	s.VarP(&tags{(*words)(&f.Tags)}, "tag", "t", `Name and optionally a tag in the "name:tag" format`)
 	s.VarP(List(&f.args), "build-arg", "", "Set build-time variables")
 	s.VarP(List(&f.labels), "label", "", "Set metadata for an image")
 	s.StringVar(&f.target, "target", "", "Set the target build stage to build")
@@ -41,9 +45,9 @@ func (f *Build) Register(s *pflag.FlagSet) {
 	s.VarP(List(&f.addHosts), "add-host", "", `Add a custom host-to-IP mapping ("host:ip")`)
 	s.StringVar(&f.IIDFile, "iidfile", "", "Write the image ID to the file")
 	s.VarP(List(&f.cacheFrom), "cache-from", "", "Images to consider as cache sources")
-	s.StringVarP(&f.memory, "memory", "m", "", "Memory limit")
-	s.StringVar(&f.memorySwap, "memory-swap", "", "Swap limit equal to memory plus swap: -1 to enable unlimited swap")
-	s.StringVar(&f.shmSize, "shm-size", "", `Size of "/dev/shm"`)
+	s.VarP(&text{&f.memory, "bytes"}, "memory", "m", "Memory limit")
+	s.VarP(&text{&f.memorySwap, "bytes"}, "memory-swap", "", "Swap limit equal to memory plus swap: -1 to enable unlimited swap")
+	s.VarP(&text{&f.shmSize, "bytes"}, "shm-size", "", `Size of "/dev/shm"`)
 	s.Int64VarP(&f.cpuShares, "cpu-shares", "c", 0, "CPU shares (relative weight)")
 	s.Int64Var(&f.cpuPeriod, "cpu-period", 0, "Limit the CPU CFS (Completely Fair Scheduler) period")
 	s.Int64Var(&f.cpuQuota, "cpu-quota", 0, "Limit the CPU CFS (Completely Fair Scheduler) quota")
@@ -53,6 +57,14 @@ func (f *Build) Register(s *pflag.FlagSet) {
 	s.VarP(List(&f.ulimits), "ulimit", "", "Ulimit options")
 	s.BoolVar(&f.rm, "rm", true, "Remove intermediate containers after a successful build")
 	s.BoolVar(&f.forceRm, "force-rm", false, "Always remove intermediate containers")
+	s.BoolVar(&f.Compress, "compress", false, "Compress the build context using gzip")
+	s.BoolVar(&f.squash, "squash", false, "Squash newly built layers into a single new layer")
+	s.VarP(List(&f.securityOpts), "security-opt", "", "Security options")
+	s.StringVar(&f.isolation, "isolation", "", "Container isolation technology")
+	s.Bool("disable-content-trust", true, "Skip image verification (there is none)")
+	for _, hidden := range []string{"isolation", "disable-content-trust"} {
+		s.Lookup(hidden).Hidden = true
+	}
 }
 
 // Query turns the flags into the parameters of POST /build.
@@ -99,6 +111,12 @@ func (f *Build) Query(env func(string) string) (url.Values, error) {
 		}
 		object("ulimits", limits)
 	}
+	if len(f.securityOpts) > 0 {
+		return nil, invalid("--security-opt is not supported: RUN steps have the default filter and no more rights than containers")
+	}
+	if f.isolation != "" && f.isolation != "default" {
+		return nil, invalid("invalid isolation %q on linux: use default", f.isolation)
+	}
 	for _, size := range []struct{ key, flag, value string }{{"memory", "memory", f.memory}, {"memswap", "memory-swap", f.memorySwap}, {"shmsize", "shm-size", f.shmSize}} {
 		if size.value == "-1" {
 			q.Set(size.key, "-1")
@@ -117,7 +135,7 @@ func (f *Build) Query(env func(string) string) (url.Values, error) {
 			q.Set(key, strconv.FormatInt(n, 10))
 		}
 	}
-	for key, on := range map[string]bool{"nocache": f.noCache, "pull": f.pull, "q": f.Quiet, "rm": f.rm, "forcerm": f.forceRm} {
+	for key, on := range map[string]bool{"nocache": f.noCache, "pull": f.pull, "q": f.Quiet, "squash": f.squash, "rm": f.rm, "forcerm": f.forceRm} {
 		if on {
 			q.Set(key, "1")
 		}

@@ -38,6 +38,7 @@ type Container struct {
 	pidsLimit                                                       int64
 	blkioWeight                                                     uint16
 	blockIO                                                         blockIO
+	seldom                                                          seldom
 	oomKillDisable                                                  bool
 	oomScoreAdj                                                     int
 	ulimits, sysctls, storageOpts                                   []string
@@ -73,7 +74,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	list(&f.envFiles, "env-file", "", "Read in a file of environment variables")
 	list(&f.labels, "label", "l", "Set meta data on a container")
 	list(&f.labelFiles, "label-file", "", "Read in a line delimited file of labels")
-	list(&f.annotations, "annotation", "", "Add an annotation to the container (passed through to the OCI runtime)")
+	s.VarP(ListOf("map", &f.annotations), "annotation", "", "Add an annotation to the container (passed through to the OCI runtime)")
 	word(&f.entrypoint, "entrypoint", "", "", "Overwrite the default ENTRYPOINT of the image")
 	word(&f.workdir, "workdir", "w", "", "Working directory inside the container")
 	word(&f.user, "user", "u", "", "Username or UID (format: <name|uid>[:<group|gid>])")
@@ -91,8 +92,8 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	list(&f.publish, "publish", "p", "Publish a container's port(s) to the host")
 	list(&f.expose, "expose", "", "Expose a port or a range of ports")
 	toggle(&f.publishAll, "publish-all", "P", "Publish all exposed ports to random ports")
-	list(&f.networks, "network", "", "Connect a container to a network")
-	list(&f.networks, "net", "", "Connect a container to a network")
+	s.VarP(ListOf("network", &f.networks), "network", "", "Connect a container to a network")
+	s.VarP(ListOf("network", &f.networks), "net", "", "Connect a container to a network")
 	list(&f.networkAliases, "network-alias", "", "Add network-scoped alias for the container")
 	list(&f.networkAliases, "net-alias", "", "Add network-scoped alias for the container")
 	list(&f.links, "link", "", "Add link to another container")
@@ -106,7 +107,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 
 	list(&f.volumes, "volume", "v", "Bind mount a volume")
 	list(&f.volumesFrom, "volumes-from", "", "Mount volumes from the specified container(s)")
-	list(&f.mounts, "mount", "", "Attach a filesystem mount to the container")
+	s.VarP(ListOf("mount", &f.mounts), "mount", "", "Attach a filesystem mount to the container")
 	list(&f.tmpfs, "tmpfs", "", "Mount a tmpfs directory")
 	list(&f.devices, "device", "", "Add a host device to the container")
 	word(&f.gpus, "gpus", "", "", "GPU devices to add to the container ('all' to pass all GPUs)")
@@ -115,12 +116,13 @@ func (f *Container) Register(s *pflag.FlagSet) {
 
 	f.limits(s)
 	f.blockIO.register(s)
+	f.seldom.register(s)
 	s.Int64Var(&f.memorySwappiness, "memory-swappiness", -1, "Tune container memory swappiness (0 to 100)")
-	word(&f.shmSize, "shm-size", "", "", "Size of /dev/shm")
+	s.VarP(&text{&f.shmSize, "bytes"}, "shm-size", "", "Size of /dev/shm")
 	toggle(&f.oomKillDisable, "oom-kill-disable", "", "Disable OOM Killer")
 	s.IntVar(&f.oomScoreAdj, "oom-score-adj", 0, "Tune host's OOM preferences (-1000 to 1000)")
-	list(&f.ulimits, "ulimit", "", "Ulimit options")
-	list(&f.sysctls, "sysctl", "", "Sysctl options")
+	s.VarP(ListOf("ulimit", &f.ulimits), "ulimit", "", "Ulimit options")
+	s.VarP(ListOf("map", &f.sysctls), "sysctl", "", "Sysctl options")
 	list(&f.storageOpts, "storage-opt", "", "Storage driver options for the container")
 
 	word(&f.restart, "restart", "", "no", "Restart policy to apply when a container exits")

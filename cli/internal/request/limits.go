@@ -32,10 +32,10 @@ func (l *Limits) Request() (container.UpdateConfig, error) {
 
 // limits adds the flags for what the cgroup bounds and may bound otherwise later.
 func (f *Container) limits(s *pflag.FlagSet) {
-	s.StringVarP(&f.memory, "memory", "m", "", "Memory limit")
-	s.StringVar(&f.memorySwap, "memory-swap", "", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap")
-	s.StringVar(&f.memoryReservation, "memory-reservation", "", "Memory soft limit")
-	s.StringVar(&f.cpus, "cpus", "", "Number of CPUs")
+	s.VarP(&text{&f.memory, "bytes"}, "memory", "m", "Memory limit")
+	s.VarP(&text{&f.memorySwap, "bytes"}, "memory-swap", "", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap")
+	s.VarP(&text{&f.memoryReservation, "bytes"}, "memory-reservation", "", "Memory soft limit")
+	s.VarP(&text{&f.cpus, "decimal"}, "cpus", "", "Number of CPUs")
 	s.Int64VarP(&f.cpuShares, "cpu-shares", "c", 0, "CPU shares (relative weight)")
 	s.Int64Var(&f.cpuPeriod, "cpu-period", 0, "Limit CPU CFS (Completely Fair Scheduler) period")
 	s.Int64Var(&f.cpuQuota, "cpu-quota", 0, "Limit CPU CFS (Completely Fair Scheduler) quota")

@@ -159,6 +159,9 @@ func (f *Container) network(host *container.HostConfig, config *network.Networki
 			if err := f.endpoint(settings); err != nil {
 				return err
 			}
+			if err := linkLocals(settings, f.seldom.linkLocal); err != nil {
+				return err
+			}
 		}
 		if _, twice := endpoints[name]; twice {
 			return invalid("network %q is specified multiple times", name)
@@ -173,7 +176,7 @@ func (f *Container) network(host *container.HostConfig, config *network.Networki
 	if mode.IsContainer() && (len(f.publish) > 0 || f.publishAll) {
 		return invalid("conflicting options: port publishing and the container type network mode")
 	}
-	if len(f.networks) > 0 || own || f.mac != "" {
+	if len(f.networks) > 0 || own || f.mac != "" || len(f.seldom.linkLocal) > 0 {
 		config.EndpointsConfig = endpoints
 	}
 	return nil

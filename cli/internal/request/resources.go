@@ -69,6 +69,9 @@ func (f *Container) resources(host *container.HostConfig) error {
 	if err := f.blockIO.fill(r); err != nil {
 		return err
 	}
+	if err := f.seldom.fill(host); err != nil {
+		return err
+	}
 	r.DeviceCgroupRules = f.deviceRules
 	if f.gpus != "" {
 		request, err := parseGPUs(f.gpus)
