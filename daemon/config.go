@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
 
+	"pier/daemon/logging"
 	"pier/lib/errkind"
 )
 
@@ -30,6 +32,8 @@ type Config struct {
 	CgroupParent string       // cgroup-parent: absolute, below the hierarchies' mount points
 	CDIDirs      []string     // cdi-spec-dir: descriptions of devices; none for /etc/cdi and /var/run/cdi
 	Insecure     []string     // insecure-registry: host[:port] spoken to without TLS
+	LogDriver    string       // log-driver of containers that name none
+	LogOpts      []string     // log-opt: name=value, its options (a map log-opts in the file)
 	Labels       []string     // label: key=value of the daemon itself
 	LogLevel     string       // log-level: debug, info, warn, error (fatal is error)
 	Debug        bool         // debug: log-level debug
@@ -38,7 +42,7 @@ type Config struct {
 
 // Default is the configuration without flags and without a file.
 func Default() Config {
-	return Config{DataRoot: "/var/lib/pier", ExecRoot: "/run/pier", Bridge: "pier0", CgroupParent: "/pier", LogLevel: "info"}
+	return Config{DataRoot: "/var/lib/pier", ExecRoot: "/run/pier", Bridge: "pier0", CgroupParent: "/pier", LogLevel: "info", LogDriver: logging.JSONFile}
 }
 
 // minMTU is the least that IPv4 works with (RFC 791).
@@ -99,12 +103,30 @@ func (c Config) Validate() error {
 			return errkind.New(errkind.Invalid, "bad attribute format: %s: want key=value", l)
 		}
 	}
+	if _, err := logging.Parse(c.LogDriver, c.logOptions()); err != nil {
+		return fmt.Errorf("log-driver %s: %w", c.LogDriver, err)
+	}
+	for _, o := range c.LogOpts {
+		if !strings.Contains(o, "=") {
+			return errkind.New(errkind.Invalid, "log-opt %q: want name=value", o)
+		}
+	}
 	for _, h := range c.Hosts {
 		if err := c.validateHost(h); err != nil {
 			return err
 		}
 	}
 	return c.validateTLS()
+}
+
+// logOptions are the daemon's options for logs, by name.
+func (c Config) logOptions() map[string]string {
+	all := map[string]string{}
+	for _, o := range c.LogOpts {
+		name, value, _ := strings.Cut(o, "=")
+		all[name] = value
+	}
+	return all
 }
 
 func (c Config) validateHost(host string) error {

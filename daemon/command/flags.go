@@ -44,7 +44,7 @@ type group struct {
 }
 
 // fileKeys are the keys of the configuration file whose flag is called otherwise: those that hold lists.
-var fileKeys = map[string]string{"hosts": "host", "insecure-registries": "insecure-registry", "labels": "label", "cdi-spec-dirs": "cdi-spec-dir"}
+var fileKeys = map[string]string{"hosts": "host", "insecure-registries": "insecure-registry", "labels": "label", "log-opts": "log-opt", "cdi-spec-dirs": "cdi-spec-dir"}
 
 // notInFile are flags that only make sense on a command line.
 var notInFile = []string{"config-file", "validate", "version", "help", "data"}
@@ -147,6 +147,8 @@ func (in *invocation) define() {
 	words(&in.dns, "dns", "", "`address` of a name server instead of the host's; repeatable")
 	words(&c.CDIDirs, "cdi-spec-dir", "", "`folder` of device descriptions (CDI); repeatable (default /etc/cdi and /var/run/cdi)")
 	words(&c.Insecure, "insecure-registry", "", "`host` of a registry spoken to without TLS; repeatable")
+	text(&c.LogDriver, "log-driver", "", "`name` of the log driver of containers that choose none")
+	words(&c.LogOpts, "log-opt", "", "`name=value` of its options; repeatable (in the file log-opts, an object)")
 	words(&c.Labels, "label", "", "`key=value` of this daemon, shown by info; repeatable")
 
 	heading("Messages")
@@ -209,7 +211,12 @@ func (in *invocation) readFile() error {
 func (in *invocation) set(f *pflag.Flag, value json.RawMessage) error {
 	if many, ok := f.Value.(pflag.SliceValue); ok {
 		var values []string
-		if err := json.Unmarshal(value, &values); err != nil {
+		var object map[string]string
+		if f.Name == "log-opt" && json.Unmarshal(value, &object) == nil {
+			for _, name := range slices.Sorted(maps.Keys(object)) {
+				values = append(values, name+"="+object[name])
+			}
+		} else if err := json.Unmarshal(value, &values); err != nil {
 			return errors.New("want a list of strings")
 		}
 		return many.Replace(values)

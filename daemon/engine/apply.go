@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"pier/api/shim"
+	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
 	"pier/lib/errkind"
@@ -100,11 +101,19 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	return nil
 }
 
+// launchTries is how often a start is begun anew because the supervisor died over it.
+const launchTries = 3
+
 // start launches the process and tells the life cycle how that went.
 func (e *Engine) start(c *ctr, ref string) error {
 	c.files.Wait(filesPatience)
 	c.released.Wait()
 	task, err := e.launch(c)
+	for tries := 0; custody.IsCutOff(err) && tries < launchTries && e.ctx.Err() == nil; tries++ {
+		e.release(c)
+		c.released.Wait()
+		task, err = e.launch(c)
+	}
 	if err != nil {
 		code, err := process.StartError(c.row().Config, c.root, c.row().Mounts, err)
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.StartFailed, Code: code, Error: err.Error()}, ref)
@@ -113,11 +122,13 @@ func (e *Engine) start(c *ctr, ref string) error {
 	}
 	c.beginStreams()
 	c.change(func(r *row) { r.Pid, r.StartTime = task.Pid, task.StartTime })
+	e.ship(c.row())
 	return e.apply(c, lifecycle.Input{Kind: lifecycle.Started, At: task.StartedAt.UTC()}, ref)
 }
 
 // release gives back what a running container has. It does not wait for the kernel.
 func (e *Engine) release(c *ctr) {
+	e.shipper.End(c.id)
 	c.stopProbe()
 	e.o.Images.Running(c.id, false)
 	e.o.Networks.Leave(c.id)
@@ -178,6 +189,7 @@ func (e *Engine) delete(c *ctr) error {
 		}
 		c.files.Wait(filesPatience)
 		c.released.Wait()
+		e.shipper.Remove(c.id)
 		e.sweep(c.id)
 	})
 	return nil

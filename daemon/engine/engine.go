@@ -17,6 +17,7 @@ import (
 	"pier/daemon/engine/internal/step"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
+	"pier/daemon/logging"
 	"pier/daemon/network"
 	"pier/daemon/store/record"
 	"pier/daemon/volume"
@@ -46,7 +47,10 @@ type Options struct {
 	// CDIDirs hold the descriptions of devices (Container Device Interface), later ones before earlier ones; nil for
 	// /etc/cdi and /var/run/cdi.
 	CDIDirs []string
-	Log     *slog.Logger // nil: none
+	// LogDriver and LogOpts are for containers that say nothing of their log, "" for json-file.
+	LogDriver string
+	LogOpts   map[string]string
+	Log       *slog.Logger // nil: none
 }
 
 // DefaultCDIDirs are where descriptions of devices are looked for.
@@ -69,6 +73,7 @@ type Engine struct {
 	// filters keeps compiled seccomp programs: nearly all containers share one.
 	filters process.Filters
 	meter   *meter.Meter
+	shipper *logging.Shipper
 }
 
 // Open reads the records, compares them with the processes that custody found, and brings both together: what runs is
@@ -104,6 +109,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		volatile: record.NewTable[row](o.Volatile, "containers"),
 		execs:    newExecTable(),
 	}
+	e.host.LogDriver, e.host.LogOpts = o.LogDriver, o.LogOpts
+	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.meter = meter.New(measured{e})
 	e.steps = step.New(step.Options{Root: o.Root, CgroupParent: o.CgroupParent, Host: e.host, Networks: o.Networks, Custody: o.Custody,
@@ -111,6 +118,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	exits := o.Custody.Exits()
 	if err := e.reconcile(ctx); err != nil {
 		e.cancel()
+		e.shipper.Close()
 		return nil, err
 	}
 	e.bg.Go(func() { e.followExits(exits) })
@@ -176,6 +184,7 @@ func (e *Engine) Close() error {
 		c.released.Wait()
 	}
 	e.bg.Wait()
+	e.shipper.Close()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 
 	"pier/daemon/engine/internal/settings"
+	"pier/daemon/logging"
 )
 
 // Inspect describes one container. It never waits for it. size also measures its file system, which takes a while. What
@@ -35,7 +36,7 @@ func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (conta
 		Mounts: said.Points(), NetworkSettings: said.Network(),
 		GraphDriver: e.graphDriver(r),
 	}
-	if r.Host.LogConfig.Type != settings.LogNone {
+	if r.Host.LogConfig.Type != logging.None {
 		out.LogPath = e.logPath(r.ID)
 	}
 	if size {

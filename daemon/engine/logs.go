@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/settings"
-	"pier/daemon/engine/internal/streams"
+	"pier/daemon/logging"
 	"pier/lib/errkind"
 )
 
@@ -21,18 +19,16 @@ type LogStream struct {
 	// Terminal tells that lines are written raw; otherwise in Docker's stream frames.
 	Terminal bool
 
-	o      LogsOptions
-	r      *streams.LogReader
-	e      *Engine
-	c      *ctr
-	buffer []byte
+	o       LogsOptions
+	printer logging.Printer
+	r       *logging.Reader
+	watch   *logging.Watch // nil unless following
+	e       *Engine
+	c       *ctr
 }
 
-// timeForm has nine digits always, so that columns align.
-const timeForm = "2006-01-02T15:04:05.000000000Z07:00"
-
-// Logs opens a container's log. At least one of the streams must be asked for. With the log driver none there is
-// nothing to read: Unsupported. Close the result.
+// Logs opens a container's log. At least one of the streams must be asked for. With the log driver none, or a cache that
+// is disabled, there is nothing to read: Unsupported. Close the result.
 func (st *Streams) Logs(ctx context.Context, ref string, o LogsOptions) (*LogStream, error) {
 	c, err := st.e.index.find(ref)
 	if err != nil {
@@ -45,19 +41,31 @@ func (st *Streams) Logs(ctx context.Context, ref string, o LogsOptions) (*LogStr
 		return nil, errkind.New(errkind.Invalid, "invalid value for until: it is earlier than since")
 	}
 	r := c.row()
-	if r.Host.LogConfig.Type == settings.LogNone {
-		return nil, errkind.New(errkind.Unsupported, "configured logging driver does not support reading")
-	}
-	lr, err := streams.OpenLog(st.e.logPath(c.id), o.Tail)
+	config, err := logging.Parse(r.Host.LogConfig.Type, r.Host.LogConfig.Config)
 	if err != nil {
 		return nil, err
 	}
-	return &LogStream{Terminal: r.Config.Tty, o: o, r: lr, e: st.e, c: c}, nil
+	if !config.Readable {
+		return nil, errkind.New(errkind.Unsupported, "configured logging driver does not support reading")
+	}
+	l := &LogStream{Terminal: r.Config.Tty, o: o, e: st.e, c: c, printer: logging.Printer{Terminal: r.Config.Tty,
+		Stdout: o.Stdout, Stderr: o.Stderr, Timestamps: o.Timestamps, Details: o.Details, Since: o.Since, Until: o.Until}}
+	path := st.e.logPath(c.id)
+	if o.Follow {
+		l.watch = logging.NewWatch(path)
+	}
+	l.r, err = logging.Open(path, logging.From{Limited: o.Tail >= 0, Tail: o.Tail, Since: o.Since})
+	if err != nil {
+		l.watch.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // Close frees the log's files. Copy must not run.
 func (l *LogStream) Close() error {
 	l.r.Close()
+	l.watch.Close()
 	return nil
 }
 
@@ -68,24 +76,17 @@ var errPast = errors.New("past the wanted time")
 // ends, which is no error.
 func (l *LogStream) Copy(ctx context.Context, w io.Writer) error {
 	done := make(chan struct{})
-	wait := func(context.Context) error { return nil }
-	if !l.o.Follow {
-		close(done)
+	if l.o.Follow {
+		defer l.follow(ctx, done)()
 	} else {
-		stop, err := l.follow(ctx, done)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		watch := streams.WatchLog(l.e.logPath(l.c.id))
-		defer watch.Close()
-		wait = func(ctx context.Context) error { return watch.Wait(ctx, done) }
+		close(done)
 	}
-	err := l.r.Follow(ctx, done, wait, func(e streams.Entry) error {
-		if !l.o.Until.IsZero() && e.Time.After(l.o.Until) {
+	err := l.r.Follow(ctx, done, l.watch, func(e *logging.Entry) error {
+		past, err := l.printer.Print(w, e)
+		if past {
 			return errPast
 		}
-		return l.write(w, e)
+		return err
 	})
 	if errors.Is(err, errPast) || ctx.Err() != nil {
 		return nil
@@ -93,45 +94,8 @@ func (l *LogStream) Copy(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-func (l *LogStream) write(w io.Writer, e streams.Entry) error {
-	stream := byte(streams.Stdout)
-	if e.Stream == "stderr" {
-		stream = streams.Stderr
-	}
-	if stream == streams.Stdout && !l.o.Stdout || stream == streams.Stderr && !l.o.Stderr || e.Time.Before(l.o.Since) {
-		return nil
-	}
-	b := l.buffer[:0]
-	var head [8]byte
-	if !l.Terminal {
-		b = append(b, head[:]...)
-	}
-	if l.o.Timestamps {
-		b = append(e.Time.AppendFormat(b, timeForm), ' ')
-	}
-	if l.o.Details {
-		b = append(append(b, details(e.Attrs)...), ' ')
-	}
-	b = append(b, e.Log...)
-	if !l.Terminal {
-		head = streams.Header(stream, len(b)-len(head))
-		copy(b, head[:])
-	}
-	l.buffer = b
-	_, err := w.Write(b)
-	return err
-}
-
-func details(attrs map[string]string) string {
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(attrs)) {
-		out = append(out, k+"="+attrs[k])
-	}
-	return strings.Join(out, ",")
-}
-
 // follow closes done when no more can come.
-func (l *LogStream) follow(ctx context.Context, done chan struct{}) (stop func(), err error) {
+func (l *LogStream) follow(ctx context.Context, done chan struct{}) (stop func()) {
 	var once sync.Once
 	finish := func() { once.Do(func() { close(done) }) }
 	w := l.c.await(func(r *row) bool { return r.gone || !r.Life.State.Alive() && !isRestarting(r) })
@@ -157,7 +121,43 @@ func (l *LogStream) follow(ctx context.Context, done chan struct{}) (stop func()
 		if timer != nil {
 			timer.Stop()
 		}
-	}, nil
+	}
 }
 
 func isRestarting(r *row) bool { return r.Life.State == lifecycle.Restarting }
+
+// logTo says where the supervisor writes the container's output.
+func (e *Engine) logTo(r *row) (shim.Log, error) {
+	c, err := logging.Parse(r.Host.LogConfig.Type, r.Host.LogConfig.Config)
+	if err == nil {
+		err = c.Ready()
+	}
+	if err != nil || c.Driver == logging.None {
+		return shim.Log{}, err
+	}
+	out := shim.Log{Path: e.logPath(r.ID), MaxSize: c.MaxSize, MaxFiles: c.MaxFiles, Compress: c.Compress, Buffer: c.Buffer}
+	if c.Driver == logging.JSONFile {
+		out.Attrs, err = c.Attributes(subject(r))
+	}
+	return out, err
+}
+
+// ship delivers the container's log, where its driver is remote, until the shipper is told of its end.
+func (e *Engine) ship(r *row) {
+	c, err := logging.Parse(r.Host.LogConfig.Type, r.Host.LogConfig.Config)
+	if err != nil {
+		e.o.Log.Error("log of container is not delivered", "container", r.ID, "error", err)
+		return
+	}
+	e.shipper.Begin(r.ID, e.logPath(r.ID), c, subject(r))
+}
+
+// subject is what a log may say of its container.
+func subject(r *row) logging.Subject {
+	s := logging.Subject{ContainerID: r.ID, ContainerName: "/" + r.Name, ContainerImageID: string(r.Image), ContainerImage: r.Config.Image,
+		Created: r.Created, ContainerEnv: r.Config.Env, ContainerLabels: r.Config.Labels}
+	if command := settings.Command(r.Config); len(command) > 0 {
+		s.Entrypoint, s.Args = command[0], command[1:]
+	}
+	return s
+}

@@ -52,9 +52,13 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	e.sweepStrays(strays, done)
 	e.sweepFiles()
 	for _, c := range e.index.all() {
+		e.ship(c.row()) // what the former daemon had not delivered
+		if _, runs := alive[c.id]; !runs {
+			e.shipper.End(c.id)
+		}
 		in := lifecycle.Input{Kind: lifecycle.Boot}
 		if t, ok := alive[c.id]; ok {
-			in.Alive, in.At = true, t.StartedAt.UTC()
+			in.Alive, in.Still, in.At = true, t.Frozen, t.StartedAt.UTC()
 		} else if x, ok := exits[c.id]; ok && (x.Pid == c.row().Pid || c.row().Pid == 0) {
 			in.Known, in.Code, in.OOM, in.At = !x.Unknown, x.Code, x.OOM, x.At.UTC()
 		}
@@ -65,10 +69,26 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			}
 			if in.Alive {
 				e.startProbe(c)
+				e.limitAgain(ctx, c)
 			}
 		})
 	}
 	return nil
+}
+
+// limitAgain gives a container the limits that its record says, where the former daemon died while it changed them.
+func (e *Engine) limitAgain(ctx context.Context, c *ctr) {
+	r := c.row()
+	if !r.Limiting || !r.Life.State.Alive() {
+		return
+	}
+	err := e.limit(context.WithoutCancel(ctx), c.id, r.Host)
+	if err == nil {
+		err = e.save(c.change(func(r *row) { r.Limiting = false }))
+	}
+	if err != nil {
+		e.o.Log.Error("container's limits are not what its record says", "container", c.id, "error", err)
+	}
 }
 
 func (e *Engine) load() error {

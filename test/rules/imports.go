@@ -29,6 +29,7 @@ var floors = map[string]int{
 	"daemon/image":       2,
 	"daemon/network":     2,
 	"daemon/volume":      2,
+	"daemon/logging":     2,
 	"daemon/engine":      3,
 	"daemon/build":       4,
 	"daemon/server":      5,

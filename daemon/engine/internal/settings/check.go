@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"pier/daemon/logging"
 	"pier/kernel/capability"
 	"pier/lib/errkind"
 )
@@ -27,6 +28,9 @@ type Host struct {
 	NoSwapLimit bool
 	// Realtime tells that the kernel can share out time of its real-time scheduler.
 	Realtime bool
+	// LogDriver and LogOpts are for containers that say nothing of their log.
+	LogDriver string
+	LogOpts   map[string]string
 }
 
 // DefaultShmSize is the size of /dev/shm in bytes where nobody says another.
@@ -59,7 +63,7 @@ func Complete(c *container.Config, h *container.HostConfig, id string, host Host
 	if hc := c.Healthcheck; h.RestartPolicy.Name == RestartOnUnhealthy && (hc == nil || len(hc.Test) == 0 || hc.Test[0] == "NONE") {
 		return nil, refuse("invalid restart policy: %s needs a health check: give the container or its image one", RestartOnUnhealthy)
 	}
-	if err := CheckLogConfig(h.LogConfig); err != nil {
+	if _, err := logging.Parse(h.LogConfig.Type, h.LogConfig.Config); err != nil {
 		return nil, err
 	}
 	if _, err := ParseSecurity(h.SecurityOpt); err != nil {
@@ -98,9 +102,7 @@ func defaults(c *container.Config, h *container.HostConfig, id string, host Host
 	if h.ShmSize == 0 {
 		h.ShmSize = DefaultShmSize
 	}
-	if h.LogConfig.Type == "" {
-		h.LogConfig.Type = LogJSON
-	}
+	h.LogConfig.Type, h.LogConfig.Config = logging.Default(h.LogConfig.Type, h.LogConfig.Config, host.LogDriver, host.LogOpts)
 	if h.RestartPolicy.Name == "" {
 		h.RestartPolicy.Name = container.RestartPolicyDisabled
 	}

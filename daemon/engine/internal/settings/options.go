@@ -3,96 +3,14 @@ package settings
 import (
 	"strconv"
 	"strings"
-
-	units "github.com/docker/go-units"
-	"github.com/moby/moby/api/types/container"
-
-	"pier/lib/errkind"
 )
-
-// The log drivers.
-const (
-	LogJSON  = "json-file"
-	LogLocal = "local"
-	LogNone  = "none"
-)
-
-// Log is a container's log options, decoded.
-type Log struct {
-	None     bool
-	MaxSize  int64 // bytes; 0: unbounded
-	MaxFiles int
-	Labels   []string // names of labels to write with each line
-	Env      []string // names of environment variables likewise
-	Tag      string
-}
-
-// CheckLogConfig checks driver and options.
-func CheckLogConfig(c container.LogConfig) error {
-	_, err := ParseLog(c)
-	return err
-}
-
-// ParseLog decodes driver and options. The local driver keeps its promises (bounded, rotated) in the files and the
-// format of json-file.
-func ParseLog(c container.LogConfig) (Log, error) {
-	l := Log{MaxFiles: 1}
-	switch c.Type {
-	case LogNone:
-		return Log{None: true}, nil
-	case LogJSON:
-	case LogLocal:
-		l.MaxSize, l.MaxFiles = 20<<20, 5
-	case "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs":
-		return l, errkind.New(errkind.Unsupported, "log driver %q is not supported: use json-file, local or none", c.Type)
-	default:
-		return l, refuse("logger: no log driver named '%s' is registered", c.Type)
-	}
-	for k, v := range c.Config {
-		var err error
-		switch k {
-		case "max-size":
-			if v == "-1" {
-				continue
-			}
-			if l.MaxSize, err = units.FromHumanSize(v); err == nil && l.MaxSize <= 0 {
-				return l, refuse("max-size should be a positive numbern: got %s", v)
-			}
-		case "max-file":
-			if l.MaxFiles, err = strconv.Atoi(v); err == nil && l.MaxFiles < 1 {
-				return l, refuse("max-file cannot be less than 1")
-			}
-		case "labels":
-			l.Labels = strings.Split(v, ",")
-		case "env":
-			l.Env = strings.Split(v, ",")
-		case "tag":
-			l.Tag = v
-		case "mode":
-			if v != string(container.LogModeBlocking) && v != string(container.LogModeNonBlock) {
-				return l, refuse("logger: logging mode %q not supported", v)
-			}
-		case "max-buffer-size":
-			_, err = units.RAMInBytes(v)
-		case "compress":
-			_, err = strconv.ParseBool(v)
-		default:
-			return l, refuse("unknown log opt '%s' for %s log driver", k, c.Type)
-		}
-		if err != nil {
-			return l, refuse("invalid log opt %s=%s: %w", k, v, err)
-		}
-	}
-	if c.Type == LogJSON && l.MaxFiles > 1 && l.MaxSize == 0 {
-		return l, refuse("max-file option requires max-size to be set")
-	}
-	return l, nil
-}
 
 // Security is a container's security options, decoded.
 type Security struct {
 	NoNewPrivileges bool
 	WritableCgroups bool
+	// Systemd makes the container one for systemd as its first process.
+	Systemd bool
 	// Seccomp is "" for the default profile, "unconfined", or a profile's JSON.
 	Seccomp string
 	// AppArmor is a profile's name, "" for none asked for. Hosts without AppArmor ignore it, as Docker does.
@@ -112,6 +30,9 @@ func ParseSecurity(opts []string) (Security, error) {
 			continue
 		case "writable-cgroups":
 			s.WritableCgroups = true
+			continue
+		case systemOption:
+			s.Systemd = true
 			continue
 		case "disable":
 			continue
@@ -136,6 +57,8 @@ func ParseSecurity(opts []string) (Security, error) {
 			s.NoNewPrivileges, err = strconv.ParseBool(v)
 		case "writable-cgroups":
 			s.WritableCgroups, err = strconv.ParseBool(v)
+		case systemOption:
+			s.Systemd, err = strconv.ParseBool(v)
 		default:
 			err = strconv.ErrSyntax
 		}
@@ -223,9 +146,4 @@ func EnvValue(env []string, name string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// ExpandTag fills in a log tag's markers: {{.ID}}, {{.FullID}}, {{.Name}}, {{.ImageName}}.
-func ExpandTag(tag, id, name, image string) string {
-	return strings.NewReplacer("{{.ID}}", id[:12], "{{.FullID}}", id, "{{.Name}}", name, "{{.ImageName}}", image).Replace(tag)
 }

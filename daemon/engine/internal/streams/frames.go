@@ -1,10 +1,10 @@
 // Package streams holds what happens to the bytes between a container and who reads and writes them: Docker's stream
-// frames, the keys that detach, and the log's files.
+// frames, and the keys that detach.
 //
 // A frame is one byte of stream number (1 standard output, 2 standard error), three zero bytes, four bytes of length,
 // big endian, and so many bytes.
 //
-// Start reading at Unframe, for logs at OpenLog.
+// Start reading at Unframe.
 package streams
 
 import (

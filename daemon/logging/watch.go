@@ -1,4 +1,4 @@
-package streams
+package logging
 
 import (
 	"context"
@@ -11,22 +11,22 @@ import (
 // lookAgain is how often a log is looked at where the kernel has no watch left to give.
 const lookAgain = 200 * time.Millisecond
 
-// LogWatch tells when the log at a path may have grown or been rotated.
-type LogWatch struct {
+// Watch tells when the log at a path may have grown or been rotated.
+type Watch struct {
 	w *inotify.Watcher // nil: look now and then
 }
 
-// WatchLog watches the folder of the log at path, so that rotation is seen too. Read after it and before the first Wait.
-func WatchLog(path string) *LogWatch {
+// NewWatch watches the folder of the log at path, so that rotation is seen too. Read after it and before the first Wait.
+func NewWatch(path string) *Watch {
 	w, err := inotify.Watch(filepath.Dir(path))
 	if err != nil {
 		w = nil
 	}
-	return &LogWatch{w: w}
+	return &Watch{w: w}
 }
 
 // Wait returns when something happened, done is closed, or ctx ends: only the last is an error.
-func (l *LogWatch) Wait(ctx context.Context, done <-chan struct{}) error {
+func (l *Watch) Wait(ctx context.Context, done <-chan struct{}) error {
 	if l.w == nil {
 		t := time.NewTimer(lookAgain)
 		defer t.Stop()
@@ -57,9 +57,9 @@ func (l *LogWatch) Wait(ctx context.Context, done <-chan struct{}) error {
 	return ctx.Err()
 }
 
-// Close ends the watch.
-func (l *LogWatch) Close() {
-	if l.w != nil {
+// Close ends the watch. nil has none.
+func (l *Watch) Close() {
+	if l != nil && l.w != nil {
 		_ = l.w.Close()
 	}
 }

@@ -1,0 +1,3 @@
+// Package logging knows the log drivers.
+// Start reading at Open.
+package logging
