@@ -55,6 +55,10 @@ const (
 // a container that shares the folder could exchange a name in it for a link to the host meanwhile.
 const SubpathOption = "pier.subpath="
 
+// DelegateOption is a mount option of our own: of a read-only mount of type cgroup, the container may write to what of it
+// limits nothing. That is a cgroup below the one with its limits (v2), or those of hierarchies without a controller (v1).
+const DelegateOption = "pier.delegate"
+
 // Request is one message to the supervisor. Exactly the field that Kind names is set.
 type Request struct {
 	Kind    string   `json:"kind"`

@@ -77,6 +77,9 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 		ID: id.New(), Created: e.o.Clock.Now().UTC(), Image: img.ID, Chain: img.Chain, Platform: "linux",
 		Config: config, Host: host,
 	}
+	if err := e.completeSystem(r); err != nil {
+		return nil, nil, err
+	}
 	warnings, err := settings.Complete(config, host, r.ID, e.host)
 	if err != nil {
 		return nil, nil, err

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"bufio"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,6 +20,11 @@ type hierarchies struct {
 type hierarchy struct {
 	dir         string
 	controllers []string // "cpu", "cpuacct"; "name=systemd" for a hierarchy without one
+}
+
+// bare reports whether a cgroup of the hierarchy limits nothing.
+func (h hierarchy) bare() bool {
+	return !slices.ContainsFunc(h.controllers, func(c string) bool { return !strings.HasPrefix(c, "name=") })
 }
 
 // mounted looks once: hierarchies do not move while a machine runs, and the table of mounts is long.

@@ -19,6 +19,19 @@ import (
 // Exec runs one more process in a running container and returns when its execve has succeeded; the process is a child
 // of the caller. Errors are *StartError. Ending ctx kills an exec that hangs (in a paused container, say).
 func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
+	if c.Cgroup == nil {
+		return execIn(ctx, c, func() (cgroup.Join, error) { return cgroup.Join{}, nil })
+	}
+	p, err := execIn(ctx, c, c.Cgroup.Join)
+	if failed, ok := err.(*StartError); ok && failed.Errno == unix.EBUSY && failed.Call == "clone3" {
+		// The cgroup is divided among those below it (an init in the container did so) and takes no process itself.
+		return execIn(ctx, c, func() (cgroup.Join, error) { return c.Cgroup.JoinBeside(c.TargetPid) })
+	}
+	return p, err
+}
+
+// execIn is Exec into the cgroup that open gives.
+func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)) (*Process, error) {
 	e := &task{builder: newBuilder(), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height}
 	defer e.close()
 	if err := e.checkProcess(); err != nil {
@@ -40,13 +53,11 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 			return nil, e.fail("open", "terminal", err)
 		}
 	}
-	var join cgroup.Join
-	if c.Cgroup != nil {
-		if join, err = c.Cgroup.Join(); err != nil {
-			return nil, e.fail("join cgroup", c.Cgroup.Path(), err)
-		}
-		defer join.Close()
+	join, err := open()
+	if err != nil {
+		return nil, e.fail("join cgroup", c.Cgroup.Path(), err)
 	}
+	defer join.Close()
 	if err := e.selfAttributes(); err != nil {
 		return nil, err
 	}

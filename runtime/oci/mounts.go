@@ -6,11 +6,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"pier/api/shim"
+	"pier/kernel/cgroup"
 	"pier/kernel/fsroot"
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
@@ -248,12 +251,22 @@ func (s *start) proc() spawn.Arg {
 	return spawn.From(s.procfs)
 }
 
+// delegated reports whether a mount leaves the container what limits nothing of its control groups.
+func delegated(m specs.Mount) bool {
+	return m.Type == "cgroup" && slices.Contains(m.Options, shim.DelegateOption)
+}
+
 // mountCgroup shows the container its control groups: on v2 the file system itself, seen from the container's cgroup
 // namespace; on v1 a small tmpfs with a bind of the container's own group in each hierarchy.
 func (s *start) mountCgroup(m *specs.Mount, o mountOptions) error {
 	what := "mount cgroup"
+	attrs := o.set | o.recSet
+	free := attrs // for what may be written to
+	if delegated(*m) {
+		free &^= unix.MOUNT_ATTR_RDONLY
+	}
 	if len(s.join.Tasks) == 0 {
-		fsMount := s.filesystem(what, m.Destination, "cgroup2", nil, o.set|o.recSet)
+		fsMount := s.filesystem(what, m.Destination, "cgroup2", nil, free)
 		at := s.place(what, m, aFolder, nil)
 		s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
 		return nil
@@ -278,7 +291,11 @@ func (s *start) mountCgroup(m *specs.Mount, o mountOptions) error {
 			return err
 		}
 		s.own(bind)
-		if err := setBindAttrs(bind, mountOptions{set: o.set | o.recSet}); err != nil {
+		set := attrs
+		if bare, err := cgroup.Bare(dir); err == nil && bare {
+			set = free
+		}
+		if err := setBindAttrs(bind, mountOptions{set: set}); err != nil {
 			return err
 		}
 		if err := unix.Mkdirat(fdOf(top), name, 0o755); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -104,7 +105,11 @@ func (s *start) openRoot() error {
 // build writes the child's list. With a gate the child waits at it before the program's execve.
 func (s *start) build(g *gate) error {
 	if s.c.Cgroup != nil {
-		join, err := s.c.Cgroup.Join()
+		open := s.c.Cgroup.Join
+		if slices.ContainsFunc(s.spec.Mounts, delegated) {
+			open = s.c.Cgroup.JoinDelegated
+		}
+		join, err := open()
 		if err != nil {
 			return s.fail("join cgroup", s.c.Cgroup.Path(), err)
 		}
