@@ -77,6 +77,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	case lifecycle.SayStart:
 		e.o.Images.Running(c.id, true)
 		e.say(c, "start", nil)
+		e.relink(c)
 		e.startProbe(c)
 	case lifecycle.SayDie:
 		e.say(c, "die", map[string]string{

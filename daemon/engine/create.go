@@ -110,6 +110,9 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 			return nil, nil, err
 		}
 	}
+	if err := e.resolveLinks(r); err != nil {
+		return nil, nil, err
+	}
 	if w := foreignPlatform(req, img); w != "" {
 		warnings = append(warnings, w)
 	}

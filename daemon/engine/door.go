@@ -39,7 +39,7 @@ type StopReport struct {
 type RemoveOptions struct {
 	Force   bool // kill it first where it runs
 	Volumes bool // also remove its anonymous volumes
-	Link    bool // remove a link, not the container: refused, legacy links do not exist here
+	Link    bool // remove the legacy link PARENT/ALIAS, not a container
 }
 
 // ListOptions are those of GET /containers/json.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 
+	"pier/daemon/engine/internal/settings"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -13,7 +14,8 @@ import (
 type index struct {
 	mu    sync.RWMutex
 	byID  map[string]*ctr
-	names map[string]string // name without slash -> identifier; a name is here from before its container exists
+	links map[string][]string // identifier -> those that have a legacy link to it; nobody is taken out
+	names map[string]string   // name without slash -> identifier; a name is here from before its container exists
 }
 
 func newIndex() *index { return &index{byID: map[string]*ctr{}, names: map[string]string{}} }
@@ -42,12 +44,33 @@ func (x *index) add(c *ctr) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.byID[c.id] = c
+	for _, s := range c.row().Host.Links {
+		if l, err := settings.ParseLink(s); err == nil {
+			if x.links == nil {
+				x.links = map[string][]string{}
+			}
+			x.links[l.Ref] = append(x.links[l.Ref], c.id)
+		}
+	}
+}
+
+// linkedTo lists the containers that have a legacy link to id.
+func (x *index) linkedTo(id string) (list []*ctr) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, parent := range x.links[id] {
+		if c := x.byID[parent]; c != nil {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 func (x *index) remove(c *ctr) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.byID, c.id)
+	delete(x.links, c.id)
 	if name := c.row().Name; x.names[name] == c.id {
 		delete(x.names, name)
 	}

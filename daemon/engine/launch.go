@@ -33,12 +33,20 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		root *os.File
 		err  error
 	}
+	linked, err := e.links(r)
+	if err != nil {
+		return nil, err
+	}
 	rootc := make(chan mounted, 1)
 	go func() {
 		root, err := e.mountRoot(r)
 		rootc <- mounted{root, err}
 	}()
-	box, err := e.o.Networks.Join(ctx, joinOptions(r))
+	o := joinOptions(r)
+	if len(linked.hosts) > 0 {
+		o.ExtraHosts = slices.Concat(o.ExtraHosts, linked.hosts)
+	}
+	box, err := e.o.Networks.Join(ctx, o)
 	m := <-rootc
 	if box != nil && box.Netns != nil {
 		defer box.Netns.Close()
@@ -64,7 +72,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		return nil, err
 	}
 	s, err := process.Container(process.Input{
-		ID: r.ID, Config: r.Config, Host: r.Host, Mounts: mounts, Files: files, Args: settings.Command(r.Config),
+		ID: r.ID, Config: linked.config(r.Config), Host: r.Host, Mounts: mounts, Files: files, Args: settings.Command(r.Config),
 		Cgroup: e.cgroup(r), Join: join, Root: m.root, Shm: shm,
 	})
 	if err != nil {

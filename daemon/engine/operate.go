@@ -273,7 +273,12 @@ func (cs *Containers) Rename(ctx context.Context, ref, name string) error {
 func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) error {
 	e := cs.e
 	if o.Link {
-		return errkind.New(errkind.Unsupported, "removing a link is not supported: legacy links do not exist here")
+		parent, alias, _ := strings.Cut(strings.TrimPrefix(ref, "/"), "/")
+		c, err := e.index.find(parent)
+		if err != nil {
+			return err
+		}
+		return c.do(ctx, func() error { return e.unlink(c, alias) })
 	}
 	c, err := e.index.find(ref)
 	if err != nil {

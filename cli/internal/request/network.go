@@ -169,14 +169,14 @@ func (f *Container) network(host *container.HostConfig, config *network.Networki
 		endpoints[name] = settings
 	}
 	mode := host.NetworkMode
-	own := f.ip != "" || f.ip6 != "" || len(f.networkAliases) > 0
+	own := f.ip != "" || f.ip6 != "" || len(f.networkAliases) > 0 || len(f.seldom.linkLocal) > 0
 	if own && (mode.IsHost() || mode.IsNone() || mode.IsContainer()) {
 		return invalid("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
 	}
 	if mode.IsContainer() && (len(f.publish) > 0 || f.publishAll) {
 		return invalid("conflicting options: port publishing and the container type network mode")
 	}
-	if len(f.networks) > 0 || own || f.mac != "" || len(f.seldom.linkLocal) > 0 {
+	if len(f.networks) > 0 || own || f.mac != "" {
 		config.EndpointsConfig = endpoints
 	}
 	return nil
@@ -235,12 +235,26 @@ func parseNetwork(s string) (string, *network.EndpointSettings, error) {
 			f.ip6 = value
 		case "mac-address":
 			f.mac = value
+		case "link-local-ip":
+			f.seldom.linkLocal = append(f.seldom.linkLocal, value)
+		case "gw-priority":
+			if settings.GwPriority, ok = priority(value); !ok {
+				return "", nil, invalid("invalid gw-priority %q in --network %q: want a number", value, s)
+			}
 		default:
-			return "", nil, invalid("invalid field key %s in --network %q: use name, alias, ip, ip6 or mac-address", key, s)
+			return "", nil, invalid("invalid field key %s in --network %q: use name, alias, ip, ip6, link-local-ip, mac-address or gw-priority", key, s)
 		}
 	}
 	if name == "" {
 		return "", nil, invalid("--network %q names no network", s)
 	}
-	return name, settings, f.endpoint(settings)
+	if err := f.endpoint(settings); err != nil {
+		return "", nil, err
+	}
+	return name, settings, linkLocals(settings, f.seldom.linkLocal)
+}
+
+func priority(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil
 }

@@ -8,6 +8,7 @@ import (
 // seldom are the flags of `run` and `create` for other systems and other times.
 type seldom struct {
 	linkLocal                               []string
+	noTrust, apiSocket                      bool
 	cpuCount, cpuPercent                    int64
 	ioMaxIOps                               uint64
 	ioMaxBandwidth, isolation, kernelMemory string
@@ -21,8 +22,9 @@ func (f *seldom) register(s *pflag.FlagSet) {
 	s.Uint64Var(&f.ioMaxIOps, "io-maxiops", 0, "Maximum IOps limit for the system drive (Windows only)")
 	s.VarP(&text{&f.ioMaxBandwidth, "bytes"}, "io-maxbandwidth", "", "Maximum IO bandwidth limit for the system drive (Windows only)")
 	s.VarP(&text{&f.kernelMemory, "bytes"}, "kernel-memory", "", "Kernel memory limit (gone from Linux)")
-	s.Bool("disable-content-trust", true, "Skip image verification (there is none)")
-	for _, hidden := range []string{"isolation", "cpu-count", "cpu-percent", "io-maxiops", "io-maxbandwidth", "kernel-memory", "disable-content-trust"} {
+	s.BoolVar(&f.noTrust, "disable-content-trust", true, "Skip image verification (there is none)")
+	s.BoolVar(&f.apiSocket, "use-api-socket", false, "Bind mount Docker API socket and required auth")
+	for _, hidden := range []string{"isolation", "cpu-count", "cpu-percent", "io-maxiops", "io-maxbandwidth", "kernel-memory", "disable-content-trust", "use-api-socket"} {
 		s.Lookup(hidden).Hidden = true
 	}
 }
@@ -31,6 +33,12 @@ func (f *seldom) register(s *pflag.FlagSet) {
 func (f *seldom) fill(host *container.HostConfig) error {
 	if f.kernelMemory != "" {
 		return invalid("--kernel-memory is not supported: Linux has no such limit any more (since 5.16), memory of the kernel counts for --memory")
+	}
+	if !f.noTrust {
+		return invalid("--disable-content-trust=false: signatures of Docker Content Trust are not supported; name the image by its digest")
+	}
+	if f.apiSocket {
+		return invalid("--use-api-socket is not supported: it would give the container all of your credentials; bind the socket (-v SOCKET:/var/run/docker.sock) and what else it needs")
 	}
 	bandwidth, err := byteCount("io-maxbandwidth", f.ioMaxBandwidth)
 	if err != nil {

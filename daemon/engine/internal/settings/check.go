@@ -305,6 +305,9 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 			return err
 		}
 	}
+	if err := CheckLinks(h); err != nil {
+		return err
+	}
 	return notYet(h)
 }
 
@@ -331,8 +334,6 @@ func notYet(h *container.HostConfig) error {
 		return errkind.New(errkind.Unsupported, "%s is not supported: create the container without it", what)
 	}
 	switch {
-	case len(h.Links) > 0:
-		return unsupported("--link")
 	case len(h.StorageOpt) > 0:
 		return unsupported("--storage-opt")
 	case h.Cgroup != "":
