@@ -73,5 +73,5 @@ func (e *Engine) imageNames(ctx context.Context) map[string]string {
 // describe is what there is to say of the container as r has it.
 func (c *ctr) describe(r *row) *describe.Container {
 	return &describe.Container{ID: r.ID, Name: r.Name, Image: r.Image.String(), Created: r.Created, Config: r.Config, Host: r.Host,
-		Life: r.Life, Health: c.health.Load(), Mounts: r.Mounts, Ports: r.Ports, Pid: r.Pid, Networks: r.networkNames}
+		Life: r.Life, Health: c.health.Load(), Mounts: r.Mounts, Ports: r.Ports, Pid: r.Pid, Asked: r.Asked, Networks: r.networkNames}
 }

@@ -63,7 +63,7 @@ func (c *Container) Network() *container.NetworkSettings {
 	s := &container.NetworkSettings{Ports: network.PortMap{}, Networks: map[string]*network.EndpointSettings{}}
 	for name, ep := range c.Networks() {
 		if !c.Life.State.Alive() { // addresses are those of a run
-			ep = asked(ep)
+			ep = asked(ep, c.Asked[name])
 		}
 		s.Networks[name] = ep
 	}
@@ -81,8 +81,12 @@ func (c *Container) Network() *container.NetworkSettings {
 	return s
 }
 
-// asked is what remains of an endpoint's settings while nothing runs.
-func asked(ep *network.EndpointSettings) *network.EndpointSettings {
-	return &network.EndpointSettings{IPAMConfig: ep.IPAMConfig, Links: ep.Links, Aliases: ep.Aliases, DriverOpts: ep.DriverOpts,
+// asked is what remains of an endpoint's settings while nothing runs; first is how it was asked for, nil for not by name.
+func asked(ep, first *network.EndpointSettings) *network.EndpointSettings {
+	var mac network.HardwareAddr
+	if first != nil {
+		mac = first.MacAddress
+	}
+	return &network.EndpointSettings{MacAddress: mac,IPAMConfig: ep.IPAMConfig, Links: ep.Links, Aliases: ep.Aliases, DriverOpts: ep.DriverOpts,
 		GwPriority: ep.GwPriority, NetworkID: ep.NetworkID, DNSNames: ep.DNSNames}
 }

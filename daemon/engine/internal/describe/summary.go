@@ -28,6 +28,8 @@ type Container struct {
 	Mounts   []settings.Mount
 	Ports    network.PortMap
 	Pid      int // counts while it runs
+	// Asked are the endpoints that it was created with, by network.
+	Asked map[string]*network.EndpointSettings
 	// Networks lists the networks it is or will be on.
 	Networks func() map[string]*network.EndpointSettings
 }
