@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -15,16 +16,38 @@ import (
 // reads signals by signalfd or sigwait blocks them, so it is not deaf. Nobody is to SIGKILL and SIGSTOP. Of a process
 // that has ended nothing is known: NotFound.
 //
-// Source: /proc/<pid>/status, SigBlk, SigIgn, SigCgt, and NSpid, whose last number is 1 for the first process.
+// Source: /proc/<pid>/status, SigBlk, SigIgn, SigCgt, and NSpid, whose last number is 1 for the first process. Inside
+// sigtimedwait(2), where tini and busybox's init spend their lives, the kernel takes what is waited for out of SigBlk:
+// /proc/<pid>/syscall tells.
 func Deaf(pid int, startTime uint64, sig int) (bool, error) {
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	for range 2 { // it may have come out of sigtimedwait in between; then SigBlk is whole again
+		status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+		if err != nil {
+			return false, gone(pid)
+		}
+		if now, err := StartTime(pid); err != nil || now != startTime {
+			return false, gone(pid)
+		}
+		if is, err := deaf(status, sig); !is || err != nil {
+			return false, err
+		}
+		if awaitsSignals(pid) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// awaitsSignals reports whether the process is inside sigtimedwait, in one of the forms that a 64 bit kernel has.
+func awaitsSignals(pid int) bool {
+	const compat, compat64 = 177, 421 // of 32 bit programs on x86 and arm
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall")
 	if err != nil {
-		return false, gone(pid)
+		return false
 	}
-	if now, err := StartTime(pid); err != nil || now != startTime {
-		return false, gone(pid)
-	}
-	return deaf(status, sig)
+	number, _, _ := strings.Cut(string(text), " ")
+	n, err := strconv.Atoi(number)
+	return err == nil && (n == unix.SYS_RT_SIGTIMEDWAIT || n == compat || n == compat64)
 }
 
 func deaf(status []byte, sig int) (bool, error) {
