@@ -80,8 +80,12 @@ func (l *List) Run(o Options) (*Child, error) {
 		flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_PIDFD |
 			unix.CLONE_PARENT_SETTID | uint64(o.Flags),
 		pidfd:      unsafe.Pointer(&l.child.pidfd),
-		parentTID:  unsafe.Pointer(&l.child.pid),
+		parentTID:  unsafe.Pointer(l.pid),
 		exitSignal: uint64(syscall.SIGCHLD),
+	}
+	if l.split {
+		l.pid = &l.child.pid
+		args.parentTID = unsafe.Pointer(l.pid)
 	}
 	if o.Cgroup != nil {
 		args.flags |= unix.CLONE_INTO_CGROUP
@@ -188,10 +192,15 @@ func reap(c *Child) {
 	}
 }
 
-// Child returns the number of the child and its pidfd, from any goroutine, while Run is under way; 0 and -1 before the
-// clone. The descriptor belongs to Run: it is good only while the caller knows that Run has not returned.
-func (l *List) Child() (pid, pidfd int) {
-	return int(l.child.pid.Load()), int(l.child.pidfd.Load())
+// Child returns the number of the child from any goroutine, while Run is under way: 0 before the clone, after a Split
+// that of the second process.
+func (l *List) Child() (pid int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.second != nil && *l.second != 0 {
+		return int(*l.second)
+	}
+	return int(l.pid.Load())
 }
 
 // home remembers the namespaces of a thread.

@@ -19,5 +19,5 @@ func (l *List) Run(Options) (*Child, error) {
 	return nil, errkind.New(errkind.Unsupported, "start a process on %s: only amd64 and arm64 are built", runtime.GOARCH)
 }
 
-// Child returns 0 and -1: there never is one.
-func (l *List) Child() (pid, pidfd int) { return 0, -1 }
+// Child returns 0: there never is one.
+func (l *List) Child() (pid int) { return 0 }

@@ -60,6 +60,8 @@ func (l *List) runSplit(o Options, args *cloneArgs) (*Child, error) {
 		return nil, err
 	}
 	defer func() { _ = unix.Munmap(w.memory) }()
+	l.show(w.pid)
+	defer l.show(nil) // before the memory goes
 	args.flags &^= unix.CLONE_VM
 	first := &w.calls[0]
 	end := (*call)(unsafe.Add(unsafe.Pointer(first), len(w.calls)*int(unsafe.Sizeof(call{}))))
@@ -90,6 +92,13 @@ func (l *List) runSplit(o Options, args *cloneArgs) (*Child, error) {
 	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 	go reap(child) // whoever traces it may keep us waiting
 	return nil, l.failure(failed)
+}
+
+// show makes pid what Child looks at.
+func (l *List) show(pid *int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.second = pid
 }
 
 // moveOut copies all that the list keeps to an island, and its calls with their addresses changed.

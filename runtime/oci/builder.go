@@ -101,6 +101,15 @@ func (b *builder) write(what, name string, fd spawn.Arg, data string) spawn.Call
 func (b *builder) filesystem(what, name, fstype string, options []string, attrs uint64) spawn.Slot {
 	ctx, m := b.Slot(), b.Slot()
 	b.Add(what, name, unix.SYS_FSOPEN, b.String(fstype), spawn.Int(unix.FSOPEN_CLOEXEC)).Into(ctx)
+	b.setOptions(what, name, ctx, options)
+	b.Add(what, name, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_CMD_CREATE), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+	b.Add(what, name, unix.SYS_FSMOUNT, spawn.From(ctx), spawn.Int(unix.FSMOUNT_CLOEXEC), spawn.Int(attrs)).Into(m)
+	b.closeFD(ctx)
+	return m
+}
+
+// setOptions adds the options of a file system, each "key=value" or "flag".
+func (b *builder) setOptions(what, name string, ctx spawn.Slot, options []string) {
 	for _, o := range options {
 		key, value, isString := strings.Cut(o, "=")
 		if isString {
@@ -109,10 +118,6 @@ func (b *builder) filesystem(what, name, fstype string, options []string, attrs 
 			b.Add(what+" option "+o, name, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_SET_FLAG), b.String(key), spawn.Int(0), spawn.Int(0))
 		}
 	}
-	b.Add(what, name, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_CMD_CREATE), spawn.Int(0), spawn.Int(0), spawn.Int(0))
-	b.Add(what, name, unix.SYS_FSMOUNT, spawn.From(ctx), spawn.Int(unix.FSMOUNT_CLOEXEC), spawn.Int(attrs)).Into(m)
-	b.closeFD(ctx)
-	return m
 }
 
 // kindOf a mount's destination.

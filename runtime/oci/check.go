@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"pier/kernel/probe"
 	"pier/lib/errkind"
 )
 
@@ -33,14 +34,14 @@ func (s *start) check() error {
 	if _, ok := rootPropagations[s.linux.RootfsPropagation]; !ok {
 		return errkind.New(errkind.Invalid, "unknown rootfsPropagation %q", s.linux.RootfsPropagation)
 	}
-	if s.linux.MountLabel != "" {
-		return errkind.New(errkind.Unsupported, "SELinux mount labels are not supported")
+	if s.linux.MountLabel != "" && !probe.SELinux() {
+		return errkind.New(errkind.Unsupported, "linux.mountLabel is given, but SELinux is off on this machine")
 	}
-	if s.linux.IntelRdt != nil || len(s.linux.NetDevices) > 0 || s.linux.MemoryPolicy != nil {
-		return errkind.New(errkind.Unsupported, "intelRdt, netDevices and memoryPolicy are not supported")
+	if s.linux.IntelRdt != nil {
+		return errkind.New(errkind.Unsupported, "linux.intelRdt is not supported; remove it")
 	}
-	if len(s.linux.TimeOffsets) > 0 {
-		return errkind.New(errkind.Unsupported, "time offsets are not supported")
+	if err := s.checkDevices(); err != nil {
+		return err
 	}
 	for _, list := range [][]string{s.linux.MaskedPaths, s.linux.ReadonlyPaths} {
 		for _, p := range list {
@@ -95,6 +96,12 @@ func (t *task) checkProcess() error {
 		if id >= noID {
 			return errkind.New(errkind.Invalid, "user or group %d is out of range", id)
 		}
+	}
+	if p.SelinuxLabel != "" && !probe.SELinux() {
+		return errkind.New(errkind.Unsupported, "process.selinuxLabel is given, but SELinux is off on this machine")
+	}
+	if p.ApparmorProfile != "" && p.ApparmorProfile != "unconfined" && !probe.AppArmor() {
+		return errkind.New(errkind.Unsupported, "process.apparmorProfile is given, but AppArmor is off on this machine")
 	}
 	if p.Terminal && (t.stdio != Stdio{}) {
 		return errkind.New(errkind.Invalid, "a process with a terminal takes no other streams")

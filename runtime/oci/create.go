@@ -173,7 +173,7 @@ func (t *task) takeMaster() *os.File {
 
 // prepared describes the child that has come to the gate.
 func (s *start) prepared(master *os.File) (*Prepared, error) {
-	pid, _ := s.Child()
+	pid := s.Child()
 	f, err := pidfd.Open(pid, 0)
 	if err != nil {
 		return nil, s.fail("open", "process", err)

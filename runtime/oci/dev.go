@@ -11,8 +11,6 @@ import (
 
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
-	"pier/kernel/tty"
-	"pier/lib/errkind"
 )
 
 // defaultDevices are in every container's /dev (runtime-spec config-linux.md "Default Devices").
@@ -35,6 +33,9 @@ func (s *start) mountDev(m *specs.Mount, o mountOptions) error {
 	for _, d := range o.data {
 		key, value, _ := strings.Cut(d, "=")
 		options[key] = value
+	}
+	if s.linux.MountLabel != "" {
+		options["context"] = s.linux.MountLabel
 	}
 	dev, err := mount.Filesystem("tmpfs", options, mount.Attr((o.set|o.recSet)&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {
@@ -65,8 +66,10 @@ func (s *start) mountDev(m *specs.Mount, o mountOptions) error {
 		}
 	}
 	for i := range s.linux.Devices {
-		if err := s.device(fd, &s.linux.Devices[i]); err != nil {
-			return err
+		if name, ok := underDev(&s.linux.Devices[i]); ok {
+			if err := s.device(fd, name, &s.linux.Devices[i]); err != nil {
+				return err
+			}
 		}
 	}
 	if s.process.Terminal {
@@ -95,29 +98,8 @@ func makeNode(dir int, name string, mode uint32, dev uint64, uid, gid int) error
 	return nil
 }
 
-var deviceTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
-
 // device makes one of Spec.Linux.Devices in the new /dev. One that is there by default is replaced.
-func (s *start) device(dev int, d *specs.LinuxDevice) error {
-	name, ok := strings.CutPrefix(path.Clean(d.Path), "/dev/")
-	kind, known := deviceTypes[d.Type]
-	if !ok {
-		return errkind.New(errkind.Unsupported, "device %s: devices are made below /dev only", d.Path)
-	}
-	if !known {
-		return errkind.New(errkind.Invalid, "device %s: unknown type %q", d.Path, d.Type)
-	}
-	mode := uint32(0o666)
-	if d.FileMode != nil {
-		mode = uint32(d.FileMode.Perm())
-	}
-	uid, gid := s.hostRoot()
-	if d.UID != nil {
-		uid = s.hostID(*d.UID, s.linux.UIDMappings)
-	}
-	if d.GID != nil {
-		gid = s.hostID(*d.GID, s.linux.GIDMappings)
-	}
+func (s *start) device(dev int, name string, d *specs.LinuxDevice) error {
 	// The tree is ours alone and holds only what this file put there: plain steps are safe.
 	dirs := strings.Split(name, "/")
 	for i := 1; i < len(dirs); i++ {
@@ -128,37 +110,7 @@ func (s *start) device(dev int, d *specs.LinuxDevice) error {
 	if err := unix.Unlinkat(dev, name, 0); err != nil && err != unix.ENOENT {
 		return os.NewSyscallError("replace "+d.Path, err)
 	}
-	return makeNode(dev, name, kind|mode, unix.Mkdev(uint32(d.Major), uint32(d.Minor)), uid, gid)
-}
-
-// mountDevpts makes the container's own devpts, and the process's terminal in it.
-func (s *start) mountDevpts(m *specs.Mount, o mountOptions) error {
-	options := make(map[string]string)
-	for _, d := range o.data {
-		key, value, _ := strings.Cut(d, "=")
-		// The parent mounts: its numbers, not the container's, name users and groups.
-		if n, err := strconv.ParseUint(value, 10, 32); err == nil && (key == "gid" || key == "uid") {
-			ids := s.linux.GIDMappings
-			if key == "uid" {
-				ids = s.linux.UIDMappings
-			}
-			value = strconv.Itoa(s.hostID(uint32(n), ids))
-		}
-		options[key] = value
-	}
-	pts, err := tty.Instance(options, mount.Attr(o.set|o.recSet))
-	if err != nil {
-		return err
-	}
-	s.devpts = s.own(pts)
-	if s.process.Terminal {
-		if s.terminal, err = tty.Open(pts); err != nil {
-			return err
-		}
-	}
-	at := s.place("mount devpts", m, aFolder, nil)
-	s.moveMount("mount devpts", "/dev/pts", s.File(pts), spawn.From(at))
-	return nil
+	return s.node(dev, name, d)
 }
 
 // console shows the process's terminal at /dev/console: a bind of the slave, taken from our own devpts by descriptor,

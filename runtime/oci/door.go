@@ -44,6 +44,8 @@ type Container struct {
 	PreserveFDs int
 	// Width and Height are the terminal's first size in cells; 0: Spec.Process.ConsoleSize, else the kernel's default.
 	Width, Height uint16
+	// PidTo, where not nil, gets the process's number before the process does anything (spawn.List.PidTo).
+	PidTo *int32
 }
 
 // Process is a process that runs. The caller owns both files and reaps the child (pidfd.Reap).
@@ -103,6 +105,8 @@ type ExecConfig struct {
 	// NoTracers says that no process in the container's pid namespace can have CAP_SYS_PTRACE over the host's user
 	// namespace, now or while Exec runs. Then the child may share our memory, which is faster by a millisecond.
 	NoTracers bool
+	// PidTo is as in Container; it is not set where the child does not share our memory.
+	PidTo *int32
 }
 
 func startError(call, path string, errno syscall.Errno, kind errkind.Kind, format string, args ...any) *StartError {

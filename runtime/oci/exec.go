@@ -32,7 +32,8 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 
 // execIn is Exec into the cgroup that open gives.
 func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)) (*Process, error) {
-	e := &task{builder: newBuilder(), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height}
+	e := &task{builder: newBuilder(), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
+		pidTo: c.PidTo}
 	defer e.close()
 	if err := e.checkProcess(); err != nil {
 		return nil, e.fail("check", "process", err)
@@ -64,7 +65,7 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 	e.joinCgroup(join)
 	// In the container's pid namespace the child can be seen, and traced by who has CAP_SYS_PTRACE over our memory: not
 	// by those who have it in a user namespace of their own. Then the one that is seen must have nothing to give.
-	split := kinds&unix.CLONE_NEWPID != 0 && kinds&unix.CLONE_NEWUSER == 0 && !c.NoTracers
+	split := kinds&unix.CLONE_NEWPID != 0 && kinds&unix.CLONE_NEWUSER == 0 && !c.NoTracers || mustSplit(kinds)
 	e.enterAll(c.Target, kinds, split)
 	e.Add("chdir", "/", unix.SYS_CHDIR, e.String("/"))
 	if err := e.streams(); err != nil {
@@ -117,11 +118,11 @@ func foreignNamespaces(c *ExecConfig) (uintptr, error) {
 	if pidfd.Signal(c.Target, 0) != nil {
 		return 0, gone(c)
 	}
-	if kinds&unix.CLONE_NEWTIME != 0 {
-		return 0, errkind.New(errkind.Unsupported, "the container has a time namespace, which a running process cannot enter")
-	}
 	return kinds, nil
 }
+
+// mustSplit reports whether there is a time namespace to enter, which a process that shares our memory cannot.
+func mustSplit(kinds uintptr) bool { return kinds&unix.CLONE_NEWTIME != 0 }
 
 func gone(c *ExecConfig) error {
 	return errkind.New(errkind.Conflict, "container %s is not running", c.ID)

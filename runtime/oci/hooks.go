@@ -130,13 +130,17 @@ func runHookIn(ctx context.Context, h *specs.Hook, state *specs.State, target *o
 	if err != nil {
 		return err
 	}
-	t.enterAll(target, kinds, false) // what the container runs so far is ours
+	split := mustSplit(kinds) // for no other reason: what the container runs so far is ours
+	t.enterAll(target, kinds, split)
 	t.Add("chdir", "/", unix.SYS_CHDIR, t.String("/"))
 	if err := t.streams(); err != nil {
 		return err
 	}
-	t.session()
 	t.closeDescriptors(nil)
+	if split {
+		t.Split()
+	}
+	t.session()
 	t.program(nil)
 	p, err := t.run(ctx)
 	if err != nil {

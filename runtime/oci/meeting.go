@@ -20,25 +20,44 @@ type meeting struct {
 }
 
 // meet adds a meeting to the child's list.
-func (s *start) meet(what string, work func(pid int) error) error {
+func (t *task) meet(what string, work func(pid int) error) error {
+	m, err := t.arrange(what, work)
+	if err == nil {
+		m.arrive(t.builder)
+		m.await(t.builder)
+	}
+	return err
+}
+
+// arrange makes a meeting to which arrive and await are yet to be added.
+func (t *task) arrange(what string, work func(pid int) error) (*meeting, error) {
 	m := &meeting{what: what, work: work, done: make(chan error, 1)}
-	s.meetings = append(s.meetings, m)
+	t.meetings = append(t.meetings, m)
 	var err error
 	if m.parentIn, m.childOut, err = os.Pipe(); err != nil {
-		return s.fail("open", "pipe", err)
+		return nil, t.fail("open", "pipe", err)
 	}
 	if m.childIn, m.parentOut, err = os.Pipe(); err != nil {
-		return s.fail("open", "pipe", err)
+		return nil, t.fail("open", "pipe", err)
 	}
-	what = "wait for " + what
-	s.write(what, "", s.File(m.childOut), "1")
+	return m, nil
+}
+
+// arrive adds that the child says it is there. The parent's work begins.
+func (m *meeting) arrive(b *builder) {
+	what := "wait for " + m.what
+	b.write(what, "", b.File(m.childOut), "1")
 	// The parent's ends are in the netpoller; the child's read must block, and end when the parent is gone.
-	s.Add(what, "", unix.SYS_FCNTL, s.File(m.childIn), spawn.Int(unix.F_SETFL), spawn.Int(0))
-	s.Add("close", "", unix.SYS_CLOSE, s.File(m.parentOut))
+	b.Add(what, "", unix.SYS_FCNTL, b.File(m.childIn), spawn.Int(unix.F_SETFL), spawn.Int(0))
+}
+
+// await adds the child's wait for the end of the work.
+func (m *meeting) await(b *builder) {
+	what := "wait for " + m.what
+	b.Add("close", "", unix.SYS_CLOSE, b.File(m.parentOut)).Tolerate(unix.EBADF)
 	answer := new(uint64)
-	s.Add(what, "", unix.SYS_READ, s.File(m.childIn), spawn.Pointer(s.List, answer), spawn.Int(1))
-	s.Check(what, "", spawn.Pointer(s.List, answer), 0xff, '1', unix.ECANCELED)
-	return nil
+	b.Add(what, "", unix.SYS_READ, b.File(m.childIn), spawn.Pointer(b.List, answer), spawn.Int(1))
+	b.Check(what, "", spawn.Pointer(b.List, answer), 0xff, '1', unix.ECANCELED)
 }
 
 // serve starts the parent's side.
@@ -49,7 +68,7 @@ func (m *meeting) serve(l *spawn.List) {
 			m.done <- nil // the child never came so far; its own error says why
 			return
 		}
-		pid, _ := l.Child()
+		pid := l.Child()
 		err := m.work(pid)
 		b[0] = '1'
 		if err != nil {

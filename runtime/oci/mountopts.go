@@ -17,9 +17,12 @@ type mountOptions struct {
 	recSet, recClear   uint64 // the same for it and all mounts below ("rro", ...)
 	propagation        uint64 // MS_PRIVATE, ... without MS_REC; 0: none asked for
 	propagateRecursive bool
+	remount            bool
 	copyUp             bool
 	idmap              bool
+	idmapRecursive     bool
 	subpath            string   // of a bind: the part of the source to show, resolved inside it
+	flags              []string // options that every file system has ("sync"); on a bind they mean nothing, as with mount(8)
 	data               []string // what is left: options of the file system
 }
 
@@ -38,8 +41,18 @@ var attrOptions = map[string]attrOption{
 	"strictatime": {unix.MOUNT_ATTR_STRICTATIME, false}, "nostrictatime": {unix.MOUNT_ATTR_STRICTATIME, true},
 	"nodiratime": {unix.MOUNT_ATTR_NODIRATIME, false}, "diratime": {unix.MOUNT_ATTR_NODIRATIME, true},
 	"nosymfollow": {unix.MOUNT_ATTR_NOSYMFOLLOW, false}, "symfollow": {unix.MOUNT_ATTR_NOSYMFOLLOW, true},
-	"relatime": {unix.MOUNT_ATTR__ATIME, true},
+	"relatime": {unix.MOUNT_ATTR__ATIME, true}, "norelatime": {unix.MOUNT_ATTR__ATIME, true},
 }
+
+// nothing are the options that ask for what is so anyway. The kernel no longer has mandatory locks ("mand", Linux 5.15) and
+// keeps the version of an inode where a file system wants it ("iversion").
+var nothing = map[string]bool{
+	"": true, "defaults": true, "async": true, "loud": true, "nomand": true, "mand": true, "silent": true, "iversion": true,
+	"noiversion": true, "nolazytime": true,
+}
+
+// superblockFlags are those that change a whole file system.
+var superblockFlags = map[string]bool{"sync": true, "dirsync": true, "lazytime": true}
 
 var propagations = map[string]uint64{
 	"private": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "shared": unix.MS_SHARED, "unbindable": unix.MS_UNBINDABLE,
@@ -52,8 +65,16 @@ func parseMountOptions(options []string) (mountOptions, error) {
 		if strings.ContainsRune(option, 0) {
 			return o, errkind.New(errkind.Invalid, "mount option %q holds a zero byte", option)
 		}
+		if nothing[option] {
+			continue
+		}
+		if superblockFlags[option] {
+			o.flags = append(o.flags, option)
+			continue
+		}
 		switch option {
-		case "", "defaults", "async", "nomand", "norelatime", "loud":
+		case "remount":
+			o.remount = true
 			continue
 		case "bind":
 			o.bind = true
@@ -65,7 +86,7 @@ func parseMountOptions(options []string) (mountOptions, error) {
 			o.copyUp = true
 			continue
 		case "idmap", "ridmap":
-			o.idmap = true
+			o.idmap, o.idmapRecursive = true, option == "ridmap"
 			continue
 		}
 		if a, ok := attrOptions[option]; ok {
@@ -126,7 +147,14 @@ func attr(set, clear, propagation uint64) unix.MountAttr {
 
 // MountOptions lists the mount options that are known, sorted; any other is handed to the file system.
 func MountOptions() []string {
-	all := []string{"bind", "rbind", "defaults", "async", "nomand", "norelatime", "loud"}
+	all := []string{"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
+	for _, plain := range []map[string]bool{nothing, superblockFlags} {
+		for name := range plain {
+			if name != "" {
+				all = append(all, name)
+			}
+		}
+	}
 	for name := range attrOptions {
 		all = append(all, name, "r"+name)
 	}

@@ -38,15 +38,17 @@ func (s *start) mounts() error {
 }
 
 func (s *start) mount(m *specs.Mount, o mountOptions, before []specs.Mount) error {
-	if o.copyUp {
-		return errkind.New(errkind.Unsupported, "the option tmpcopyup is not supported")
-	}
-	if o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0 {
-		return s.mountIDMapped(m, o, before)
-	}
+	o.bind = o.bind || m.Type == "bind"
+	o.idmap = o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
 	switch {
-	case o.bind || m.Type == "bind":
-		return s.mountBind(m, o, before, nil)
+	case o.idmap && !o.bind:
+		return errkind.New(errkind.Unsupported, "only a bind can have id mappings of its own")
+	case o.remount:
+		return s.remount(m, o)
+	case o.copyUp:
+		return s.mountCopy(m, o, before)
+	case o.bind:
+		return s.mountBind(m, o, before)
 	case m.Type == "cgroup" || m.Type == "cgroup2":
 		return s.mountCgroup(m, o)
 	case m.Type == "tmpfs" && path.Clean(m.Destination) == "/dev":
@@ -125,24 +127,27 @@ func within(name, folder string) bool {
 	return name == folder || strings.HasPrefix(name, strings.TrimSuffix(folder, "/")+"/")
 }
 
-// mountBind moves a clone of m.Source into place; source, if not nil, is that clone made already.
-func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount, source *os.File) error {
-	if source == nil {
-		var err error
-		name := m.Source
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(s.c.Bundle, name)
-		}
-		if source, err = openSource(name, o); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return errkind.New(errkind.Invalid, "bind source path does not exist: %s: %w", m.Source, err)
-			}
-			return err
-		}
-		s.own(source)
+// mountBind moves a clone of m.Source into place.
+func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+	name := m.Source
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(s.c.Bundle, name)
 	}
+	source, err := openSource(name, o)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errkind.New(errkind.Invalid, "bind source path does not exist: %s: %w", m.Source, err)
+	}
+	if err != nil {
+		return err
+	}
+	s.own(source)
 	if err := setBindAttrs(source, o); err != nil {
 		return err
+	}
+	if o.idmap {
+		if err := s.mapOwners(source, m, o); err != nil {
+			return err
+		}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fdOf(source), &st); err != nil {
@@ -216,10 +221,36 @@ func setBindAttrs(source *os.File, o mountOptions) error {
 	return nil
 }
 
-// mountIDMapped is mountBind through a clone that shows other owners (mount_setattr MOUNT_ATTR_IDMAP; Linux >= 5.12).
-func (s *start) mountIDMapped(m *specs.Mount, o mountOptions, before []specs.Mount) error {
-	return errkind.New(errkind.Unsupported, "mount %s: mounts with their own id mappings are not supported", m.Destination)
+// remount changes the mount that is at a destination: its attributes, and the options of its file system.
+func (s *start) remount(m *specs.Mount, o mountOptions) error {
+	const what = "remount"
+	dest := path.Clean(m.Destination)
+	at := s.Slot()
+	s.openAt(what, s.root, dest, unix.O_PATH, inRoot).Into(at)
+	stx := new(unix.Statx_t)
+	s.Add(what, dest, unix.SYS_STATX, spawn.From(at), s.empty(), spawn.Int(unix.AT_EMPTY_PATH), spawn.Int(unix.STATX_TYPE), spawn.Pointer(s.List, stx))
+	s.Check(what, dest, field(s.List, stx, &stx.Attributes), unix.STATX_ATTR_MOUNT_ROOT, unix.STATX_ATTR_MOUNT_ROOT, unix.EINVAL)
+	if all := attr(o.recSet, o.recClear, 0); all != (unix.MountAttr{}) {
+		s.setAttr(what, dest, spawn.From(at), true, all)
+	}
+	if one := attr(o.set, o.clear, 0); one != (unix.MountAttr{}) {
+		s.setAttr(what, dest, spawn.From(at), false, one)
+	}
+	if o.propagation != 0 {
+		s.setAttr(what, dest, spawn.From(at), o.propagateRecursive, attr(0, 0, o.propagation))
+	}
+	if options := append(o.flags, o.data...); len(options) > 0 && !o.bind {
+		ctx := s.Slot()
+		s.Add(what, dest, unix.SYS_FSPICK, spawn.From(at), s.empty(), spawn.Int(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)).Into(ctx)
+		s.setOptions(what, dest, ctx, options)
+		s.Add(what, dest, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_CMD_RECONFIGURE), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+		s.closeFD(ctx)
+	}
+	return nil
 }
+
+// labeled are the file systems that take a SELinux label for everything in them.
+var labeled = map[string]bool{"tmpfs": true, "mqueue": true, "devpts": true, "ramfs": true}
 
 // mountFilesystem makes a new file system in the child and moves it into place.
 func (s *start) mountFilesystem(m *specs.Mount, o mountOptions, before []specs.Mount) error {
@@ -227,7 +258,10 @@ func (s *start) mountFilesystem(m *specs.Mount, o mountOptions, before []specs.M
 	if m.Type == "" || m.Type == "none" {
 		return errkind.New(errkind.Invalid, "a mount needs a type or the option bind")
 	}
-	options := o.data
+	options := append(o.flags, o.data...)
+	if s.linux.MountLabel != "" && labeled[m.Type] {
+		options = append(options, "context="+s.linux.MountLabel)
+	}
 	if m.Source != "" && m.Source != "none" {
 		options = append([]string{"source=" + m.Source}, options...)
 	}

@@ -2,6 +2,8 @@ package oci
 
 import (
 	"os"
+	"path/filepath"
+	"sort"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,18 +19,35 @@ var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
 	specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.TimeNamespace: unix.CLONE_NEWTIME,
 }
 
+// Namespaces lists the kinds of namespace that a container can have, sorted.
+func Namespaces() []string {
+	var names []string
+	for name := range namespaceFlags {
+		names = append(names, string(name))
+	}
+	sort.Strings(names)
+	return names
+}
+
 // namespaces is where the child will live.
 type namespaces struct {
 	flags uintptr // new ones, made by the clone
 	late  uintptr // new ones, made by the child: those whose content depends on what it did before
 	own   uintptr // all that are not the parent's
 	join  []spawn.Namespace
+
+	users, mounts *os.File // to be joined in their own moments, nil for none
+	// split is set where some namespaces hold for children only: the child enters them, and is divided in two. It then
+	// makes all of its namespaces itself; above are those that wait for its second half.
+	split    bool
+	children uintptr // new ones, of pids and times, made for the second half
 }
 
 // openNamespaces sorts Spec.Linux.Namespaces and opens those to be joined.
 func (s *start) openNamespaces() error {
 	n := &s.namespaces
 	list := s.linux.Namespaces
+	s.uids, s.gids = s.linux.UIDMappings, s.linux.GIDMappings
 	for i := range list {
 		kind, ok := namespaceFlags[list[i].Type]
 		if !ok {
@@ -39,15 +58,15 @@ func (s *start) openNamespaces() error {
 		}
 		if list[i].Path == "" {
 			n.own |= kind
-			if kind == unix.CLONE_NEWCGROUP || kind == unix.CLONE_NEWTIME {
+			if kind == unix.CLONE_NEWCGROUP {
 				n.late |= kind
 			} else {
 				n.flags |= kind
 			}
 			continue
 		}
-		if kind == unix.CLONE_NEWNS || kind == unix.CLONE_NEWUSER || kind == unix.CLONE_NEWTIME {
-			return s.fail("enter namespace", list[i].Path, errkind.New(errkind.Unsupported, "joining a %s namespace is not supported", list[i].Type))
+		if !filepath.IsAbs(list[i].Path) {
+			return s.fail("enter namespace", list[i].Path, errkind.New(errkind.Invalid, "the path is not absolute"))
 		}
 		f, err := os.Open(list[i].Path)
 		if err != nil {
@@ -65,7 +84,16 @@ func (s *start) openNamespaces() error {
 	if n.own&unix.CLONE_NEWNS == 0 {
 		return s.fail("enter namespace", "mount", errkind.New(errkind.Invalid, "a container needs a mount namespace of its own"))
 	}
-	s.newUsers = n.own&unix.CLONE_NEWUSER != 0
+	if err := s.checkTimes(); err != nil {
+		return err
+	}
+	s.newUsers = s.owns(unix.CLONE_NEWUSER)
+	if n.users != nil {
+		if err := s.readMaps(n.users); err != nil {
+			return s.fail("look at", "user namespace", err)
+		}
+	}
+	n.arrange()
 	if (s.spec.Hostname != "" || s.spec.Domainname != "") && !s.owns(unix.CLONE_NEWUTS) {
 		return s.fail("sethostname", s.spec.Hostname, errkind.New(errkind.Invalid, "a host name needs a uts namespace of its own"))
 	}
@@ -85,27 +113,89 @@ func (s *start) joinNamespace(f *os.File, kind uintptr) error {
 	if sameNamespace(f, mine) {
 		return nil
 	}
-	s.namespaces.own |= kind
-	s.namespaces.join = append(s.namespaces.join, spawn.Namespace{File: f, Kind: int(kind)})
+	n := &s.namespaces
+	n.own |= kind
+	switch kind {
+	case unix.CLONE_NEWUSER:
+		n.users = f
+	case unix.CLONE_NEWNS:
+		n.mounts = f
+	default:
+		n.join = append(n.join, spawn.Namespace{File: f, Kind: int(kind)})
+	}
 	return nil
+}
+
+// arrange finds the moment for each namespace.
+//
+// A child that joins a user namespace must do so before it makes others, which are to belong to that one; and a clone has
+// made them already when the child begins. New pids and times, then, are for children only. So is another time namespace,
+// joined or new, for a child that shares our memory, and with it the pages that tell the time.
+func (n *namespaces) arrange() {
+	const forChildren = unix.CLONE_NEWPID | unix.CLONE_NEWTIME
+	newUsers := n.flags&unix.CLONE_NEWUSER != 0
+	n.split = n.own&unix.CLONE_NEWTIME != 0 || n.users != nil && n.flags&unix.CLONE_NEWPID != 0 || n.mounts != nil && newUsers
+	if !n.split && n.users == nil {
+		return
+	}
+	n.children = n.flags & forChildren
+	n.late |= n.flags &^ (forChildren | unix.CLONE_NEWUSER)
+	n.flags = 0
+	if newUsers { // by the child, once it has joined what only the host's root may join
+		n.children |= unix.CLONE_NEWUSER
+	}
 }
 
 // owns reports whether the container has a namespace of this kind that is not the host's.
 func (s *start) owns(kind uintptr) bool { return s.namespaces.own&kind != 0 }
 
-// enter adds the joins and the late namespaces. A pid namespace is entered by the thread before the clone, as it holds
-// for children only; so are all if the child has a user namespace of its own, which would forbid it to join them.
-func (n *namespaces) enter(b *builder) {
+// enterNamespaces adds the joins and those new namespaces that the clone does not make. A pid namespace is entered by the
+// thread before the clone, as it holds for children only; so are all if the child is born in a user namespace of its own,
+// which would forbid it to join them.
+func (s *start) enterNamespaces() error {
+	n := &s.namespaces
+	procSelf := s.Slot()
+	if n.children&unix.CLONE_NEWTIME != 0 {
+		s.Add("open", "/proc/self", unix.SYS_OPENAT, spawn.Int(unix.AT_FDCWD), s.String("/proc/self"),
+			spawn.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(procSelf)
+	}
+	join := func(f *os.File, kind int) {
+		s.Add("join namespace", f.Name(), unix.SYS_SETNS, s.File(f), spawn.Int(kind))
+	}
 	for _, ns := range n.join {
 		if ns.Kind == unix.CLONE_NEWPID || n.flags&unix.CLONE_NEWUSER != 0 {
-			b.opts.Enter = append(b.opts.Enter, ns)
+			s.opts.Enter = append(s.opts.Enter, ns)
 			continue
 		}
-		b.Add("join namespace", ns.File.Name(), unix.SYS_SETNS, b.File(ns.File), spawn.Int(ns.Kind))
+		join(ns.File, ns.Kind)
+	}
+	if n.mounts != nil {
+		join(n.mounts, unix.CLONE_NEWNS)
+	}
+	if n.users != nil {
+		join(n.users, unix.CLONE_NEWUSER)
+	} else if s.newUsers {
+		if n.children&unix.CLONE_NEWUSER != 0 {
+			s.Add("unshare", "user", unix.SYS_UNSHARE, spawn.Int(unix.CLONE_NEWUSER))
+		}
+		if err := s.userMaps(); err != nil {
+			return err
+		}
+	}
+	if kinds := n.children &^ unix.CLONE_NEWUSER; kinds != 0 {
+		s.Add("unshare", namesOf(kinds), unix.SYS_UNSHARE, spawn.Int(kinds))
+		s.timeOffsets(spawn.From(procSelf))
+	}
+	if n.split {
+		s.Split()
+	}
+	if s.newUsers {
+		s.becomeRoot()
 	}
 	if n.late != 0 {
-		b.Add("unshare", namesOf(n.late), unix.SYS_UNSHARE, spawn.Int(n.late))
+		s.Add("unshare", namesOf(n.late), unix.SYS_UNSHARE, spawn.Int(n.late))
 	}
+	return nil
 }
 
 func namesOf(flags uintptr) string {
@@ -115,6 +205,7 @@ func namesOf(flags uintptr) string {
 			names = append(names, name)
 		}
 	}
+	sort.Strings(names)
 	return strings.Join(names, ",")
 }
 
@@ -123,7 +214,7 @@ func (s *start) hostRoot() (uid, gid int) {
 	if !s.newUsers {
 		return 0, 0
 	}
-	return s.hostID(0, s.linux.UIDMappings), s.hostID(0, s.linux.GIDMappings)
+	return s.hostID(0, s.uids), s.hostID(0, s.gids)
 }
 
 // hostID maps a number of the container to the host's. Without a user namespace, or outside the maps, it is the number

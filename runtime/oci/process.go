@@ -33,7 +33,9 @@ type task struct {
 	width    uint16
 	height   uint16
 	newUsers bool     // the child is in a user namespace of its own
+	pidTo    *int32   // as in Container
 	init     *os.File // runs the program as its child, nil for none
+	meetings []*meeting
 }
 
 // fail wraps err for what the parent did for path.

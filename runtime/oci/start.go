@@ -3,14 +3,12 @@ package oci
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"pier/kernel/cgroup"
-	"pier/kernel/mount"
 	"pier/kernel/pidfd"
 	"pier/kernel/spawn"
 	"pier/kernel/tty"
@@ -31,7 +29,8 @@ type start struct {
 	devpts      *os.File // our devpts, nil if the specification has none
 
 	namespaces namespaces
-	meetings   []*meeting
+	owners     *os.File               // a user namespace with the container's mappings for mounts, once needed
+	uids, gids []specs.LinuxIDMapping // of the container's user namespace
 }
 
 // Start runs c's first process and returns when its execve has succeeded. On an error nothing is left behind: the child
@@ -53,7 +52,7 @@ func Start(ctx context.Context, c *Container) (*Process, error) {
 func prepare(c *Container) (*start, error) {
 	s := &start{c: c, spec: c.Spec, linux: c.Spec.Linux}
 	s.task = task{builder: newBuilder(), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
-		width: c.Width, height: c.Height, init: c.Init}
+		width: c.Width, height: c.Height, pidTo: c.PidTo, init: c.Init}
 	if s.linux == nil {
 		s.linux = &specs.Linux{}
 	}
@@ -73,33 +72,6 @@ func prepare(c *Container) (*start, error) {
 func (s *start) close() {
 	s.task.close()
 	s.join.Close()
-	for _, m := range s.meetings {
-		m.close()
-	}
-}
-
-// openRoot finds the root as a detached mount: the one given, or a clone of Spec.Root.Path.
-func (s *start) openRoot() error {
-	s.rootfs = s.c.Rootfs
-	if s.rootfs == nil {
-		if s.spec.Root == nil || s.spec.Root.Path == "" {
-			return s.fail("open", "root", errkind.New(errkind.Invalid, "the configuration names no root"))
-		}
-		name := s.spec.Root.Path
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(s.c.Bundle, name)
-		}
-		clone, err := mount.OpenTree(name, true)
-		if err != nil {
-			return s.fail("open root", name, err)
-		}
-		s.rootfs = s.own(clone)
-		if err := setBindAttrs(clone, mountOptions{}); err != nil {
-			return s.fail("open root", name, err)
-		}
-	}
-	s.root = s.File(s.rootfs)
-	return nil
 }
 
 // build writes the child's list. With a gate the child waits at it before the program's execve.
@@ -119,19 +91,16 @@ func (s *start) build(g *gate) error {
 	if err := s.selfAttributes(); err != nil {
 		return err
 	}
-	if err := s.userMaps(); err != nil {
-		return err
-	}
 	s.task.joinCgroup(s.join)
-	s.namespaces.enter(s.builder)
-	s.attachRoot()
-	if err := s.mounts(); err != nil {
+	if err := s.enterNamespaces(); err != nil {
 		return err
 	}
-	if s.process.Terminal && s.terminal == nil {
-		return s.fail("open", "terminal", errkind.New(errkind.Invalid, "a terminal needs a devpts mount at /dev/pts"))
+	if err := s.moveDevices(); err != nil {
+		return err
 	}
-	s.console()
+	if err := s.fillRoot(); err != nil {
+		return err
+	}
 	if err := s.sysctls(); err != nil {
 		return err
 	}
@@ -140,7 +109,7 @@ func (s *start) build(g *gate) error {
 	if err := s.hooks(); err != nil {
 		return err
 	}
-	s.finishRoot()
+	s.changeRoot()
 	s.names()
 	if err := s.streams(); err != nil {
 		return err
@@ -169,45 +138,6 @@ func (t *task) joinCgroup(join cgroup.Join) {
 	}
 }
 
-// attachRoot adds the root to the child's mount namespace, which it makes its own first: nothing mounted from here on
-// reaches the host. It lies upon "/", or at its path on the host where hooks of the container are to see both.
-func (s *start) attachRoot() {
-	place := "/"
-	if h := s.spec.Hooks; h != nil && len(h.CreateContainer) > 0 {
-		if s.c.Rootfs == nil {
-			place = s.rootfs.Name()
-		} else if s.c.Bundle != "" && s.spec.Root != nil && filepath.IsAbs(s.spec.Root.Path) {
-			place = s.spec.Root.Path
-		}
-	}
-	s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
-	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(place),
-		spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-}
-
-// finishRoot makes read-only what must be, and the new root the root; the host's mounts go.
-func (s *start) finishRoot() {
-	if s.devReadOnly {
-		s.setAttr("make read-only", "/dev", s.File(s.dev), false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
-	}
-	if s.spec.Root != nil && s.spec.Root.Readonly {
-		s.setAttr("make read-only", "/", s.root, false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
-	}
-	s.Add("fchdir", "/", unix.SYS_FCHDIR, s.root)
-	dot := s.String(".")
-	s.Add("pivot_root", "/", unix.SYS_PIVOT_ROOT, dot, dot)
-	s.Add("unmount old root", "/", unix.SYS_UMOUNT2, dot, spawn.Int(unix.MNT_DETACH))
-	if p := rootPropagations[s.linux.RootfsPropagation]; p != 0 {
-		s.setAttr("set propagation", "/", s.root, s.linux.RootfsPropagation[0] == 'r', attr(0, 0, p))
-	}
-	s.Add("chdir", "/", unix.SYS_CHDIR, s.String("/"))
-}
-
-var rootPropagations = map[string]uint64{
-	"": 0, "private": unix.MS_PRIVATE, "rprivate": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "rslave": unix.MS_SLAVE,
-	"shared": unix.MS_SHARED, "rshared": unix.MS_SHARED, "unbindable": unix.MS_UNBINDABLE, "runbindable": unix.MS_UNBINDABLE,
-}
-
 // names adds the host name and the domain name.
 func (s *start) names() {
 	if n := s.spec.Hostname; n != "" {
@@ -218,26 +148,28 @@ func (s *start) names() {
 	}
 }
 
-// run clones the child, meets it where it asks for something, and waits for its execve.
+// run clones the child into its namespaces.
 func (s *start) run(ctx context.Context) (*Process, error) {
 	s.opts.Flags = s.namespaces.flags
-	for _, m := range s.meetings {
-		m.serve(s.List)
-	}
-	p, err := s.task.run(ctx)
-	for _, m := range s.meetings {
-		if failed := m.result(); failed != nil && err != nil {
-			err = s.fail("do", m.what, failed)
-		}
-	}
-	return p, err
+	return s.task.run(ctx)
 }
 
-// run clones the child and completes the Process.
+// run clones the child, meets it where it asks for something, waits for its execve and completes the Process.
 func (t *task) run(ctx context.Context) (*Process, error) {
 	t.size()
 	t.opts.Context = ctx
+	if t.pidTo != nil {
+		t.PidTo(t.pidTo)
+	}
+	for _, m := range t.meetings {
+		m.serve(t.List)
+	}
 	child, err := t.Run(t.opts)
+	for _, m := range t.meetings {
+		if failed := m.result(); failed != nil && err != nil {
+			return nil, t.fail("do", m.what, failed)
+		}
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, &StartError{Call: "start", Err: errkind.New(errkind.Of(ctx.Err()), "container %s: start: %w", t.id, ctx.Err())}
@@ -258,6 +190,9 @@ func (t *task) run(ctx context.Context) (*Process, error) {
 // close lets go of what the parent held, the terminal's master included unless run gave it away.
 func (t *task) close() {
 	t.builder.close()
+	for _, m := range t.meetings {
+		m.close()
+	}
 	if t.terminal != nil {
 		t.terminal.Close()
 	}

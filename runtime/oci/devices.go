@@ -1,0 +1,157 @@
+package oci
+
+import (
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/mount"
+	"pier/kernel/spawn"
+	"pier/kernel/tty"
+	"pier/lib/errkind"
+)
+
+var deviceTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
+
+// underDev reports whether a device belongs below /dev, and its path there.
+func underDev(d *specs.LinuxDevice) (string, bool) {
+	return strings.CutPrefix(path.Clean(d.Path), "/dev/")
+}
+
+// node makes one of Spec.Linux.Devices under name in the folder dir, which is ours alone.
+func (s *start) node(dir int, name string, d *specs.LinuxDevice) error {
+	kind, known := deviceTypes[d.Type]
+	if !known {
+		return errkind.New(errkind.Invalid, "device %s: unknown type %q", d.Path, d.Type)
+	}
+	mode := uint32(0o666)
+	if d.FileMode != nil {
+		mode = uint32(d.FileMode.Perm())
+	}
+	uid, gid := s.hostRoot()
+	if d.UID != nil {
+		uid = s.hostID(*d.UID, s.uids)
+	}
+	if d.GID != nil {
+		gid = s.hostID(*d.GID, s.gids)
+	}
+	return makeNode(dir, name, kind|mode, unix.Mkdev(uint32(d.Major), uint32(d.Minor)), uid, gid)
+}
+
+// otherDevices adds the devices that are not in our own tmpfs at /dev: those elsewhere, and all of them where nothing is
+// mounted at /dev. They are binds of nodes in a tmpfs that nobody sees, so that they work in a user namespace too. A /dev
+// that is bound shows what it shows.
+func (s *start) otherDevices() error {
+	bound, bare := false, s.dev == nil
+	for i := range s.spec.Mounts {
+		if m := &s.spec.Mounts[i]; path.Clean(m.Destination) == "/dev" {
+			o, _ := parseMountOptions(m.Options)
+			bound, bare = bound || o.bind || m.Type == "bind", false
+		}
+	}
+	var list []specs.LinuxDevice
+	if bare {
+		for _, d := range defaultDevices {
+			list = append(list, specs.LinuxDevice{Path: "/dev/" + d.name, Type: "c", Major: int64(d.major), Minor: int64(d.minor)})
+		}
+	}
+	for _, d := range s.linux.Devices {
+		if _, under := underDev(&d); !under || s.dev == nil && !bound {
+			list = append(list, d)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	nodes, err := mount.Filesystem("tmpfs", map[string]string{"source": "tmpfs", "mode": "700"}, mount.Nosuid|mount.Noexec)
+	if err != nil {
+		return err
+	}
+	s.own(nodes)
+	done := make(map[string]int, len(list))
+	for i := range list {
+		if !path.IsAbs(list[i].Path) {
+			return errkind.New(errkind.Invalid, "device %q: its path is not absolute", list[i].Path)
+		}
+		done[path.Clean(list[i].Path)] = i // the last one of a path counts
+	}
+	for i := range list {
+		d := &list[i]
+		dest := path.Clean(d.Path)
+		if done[dest] != i {
+			continue
+		}
+		if kernelFolder(dest) || within(dest, "/proc") || within(dest, "/sys") {
+			return errkind.New(errkind.Invalid, "device %s: not in /proc and /sys", d.Path)
+		}
+		name := strconv.Itoa(i)
+		if err := s.node(fdOf(nodes), name, d); err != nil {
+			return err
+		}
+		s.showNode(nodes, name, dest)
+	}
+	if bare {
+		s.devSymlinks()
+	}
+	return nil
+}
+
+// showNode adds the bind of a node to its place.
+func (s *start) showNode(nodes *os.File, name, dest string) {
+	const what = "make device"
+	node, clone := s.Slot(), s.Slot()
+	s.openAt(what, s.File(nodes), name, unix.O_PATH|unix.O_NOFOLLOW, 0).Into(node)
+	s.cloneMount(what, dest, spawn.From(node), 0, clone)
+	resolve := uint64(inRoot)
+	if within(dest, "/dev") {
+		resolve = noFollow
+	}
+	at := s.destination(what, dest, aFile, resolve)
+	s.CheckNot(what+" over procfs", dest, s.statfsType(dest, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
+	s.moveMount(what, dest, spawn.From(clone), spawn.From(at))
+}
+
+// devSymlinks adds the links of /dev to a root that has nothing mounted there.
+func (s *start) devSymlinks() {
+	at := s.destination("make folder", "/dev", aFolder, noFollow)
+	for _, l := range devLinks {
+		s.Add("symlink", "/dev/"+l[1], unix.SYS_SYMLINKAT, s.String(l[0]), spawn.From(at), s.String(l[1])).Tolerate(unix.EEXIST, unix.EROFS)
+	}
+}
+
+// mountDevpts makes the container's own devpts, and the process's terminal in it.
+func (s *start) mountDevpts(m *specs.Mount, o mountOptions) error {
+	options := make(map[string]string)
+	for _, d := range o.data {
+		key, value, _ := strings.Cut(d, "=")
+		// The parent mounts: its numbers, not the container's, name users and groups.
+		if n, err := strconv.ParseUint(value, 10, 32); err == nil && (key == "gid" || key == "uid") {
+			ids := s.gids
+			if key == "uid" {
+				ids = s.uids
+			}
+			value = strconv.Itoa(s.hostID(uint32(n), ids))
+		}
+		options[key] = value
+	}
+	if s.linux.MountLabel != "" {
+		options["context"] = s.linux.MountLabel
+	}
+	pts, err := tty.Instance(options, mount.Attr(o.set|o.recSet))
+	if err != nil {
+		return err
+	}
+	s.devpts = s.own(pts)
+	if s.process.Terminal {
+		if s.terminal, err = tty.Open(pts); err != nil {
+			return err
+		}
+	}
+	at := s.place("mount devpts", m, aFolder, nil)
+	s.moveMount("mount devpts", "/dev/pts", s.File(pts), spawn.From(at))
+	return nil
+}

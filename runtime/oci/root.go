@@ -1,0 +1,130 @@
+package oci
+
+import (
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"pier/kernel/mount"
+	"pier/kernel/spawn"
+	"pier/lib/errkind"
+)
+
+// openRoot finds the root as a detached mount: the one given, or a clone of Spec.Root.Path.
+func (s *start) openRoot() error {
+	if s.namespaces.mounts != nil {
+		return s.checkJoinedRoot()
+	}
+	s.rootfs = s.c.Rootfs
+	if s.rootfs == nil {
+		if s.spec.Root == nil || s.spec.Root.Path == "" {
+			return s.fail("open", "root", errkind.New(errkind.Invalid, "the configuration names no root"))
+		}
+		name := s.spec.Root.Path
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(s.c.Bundle, name)
+		}
+		clone, err := mount.OpenTree(name, true)
+		if err != nil {
+			return s.fail("open root", name, err)
+		}
+		s.rootfs = s.own(clone)
+		var o mountOptions
+		// A slave goes on to get what the host mounts below the root. Anything else gets and gives nothing.
+		if p := rootPropagations[s.linux.RootfsPropagation]; p == unix.MS_SLAVE {
+			o.propagation, o.propagateRecursive = p, true
+		}
+		if err := setBindAttrs(clone, o); err != nil {
+			return s.fail("open root", name, err)
+		}
+	}
+	s.root = s.File(s.rootfs)
+	return nil
+}
+
+// checkJoinedRoot refuses, for a mount namespace that is joined, everything that would change it: it is somebody else's.
+func (s *start) checkJoinedRoot() error {
+	l := s.linux
+	var what string
+	switch {
+	case s.c.Rootfs != nil || s.spec.Root == nil || !filepath.IsAbs(s.spec.Root.Path):
+		what = "a root path that is not absolute (it is looked up in that namespace)"
+	case s.spec.Root.Readonly:
+		what = "a read-only root"
+	case len(s.spec.Mounts) > 0:
+		what = "mounts"
+	case len(l.Devices) > 0:
+		what = "devices"
+	case len(l.MaskedPaths)+len(l.ReadonlyPaths) > 0:
+		what = "masked and read-only paths"
+	case l.RootfsPropagation != "":
+		what = "rootfsPropagation"
+	case s.process.Terminal:
+		what = "a terminal"
+	default:
+		return nil
+	}
+	return s.fail("enter namespace", s.namespaces.mounts.Name(), errkind.New(errkind.Unsupported,
+		"a mount namespace that is joined is taken as it is: %s cannot be had there", what))
+}
+
+// fillRoot adds the root and all that is mounted in it.
+func (s *start) fillRoot() error {
+	if s.namespaces.mounts != nil {
+		return nil
+	}
+	s.attachRoot()
+	if err := s.mounts(); err != nil {
+		return err
+	}
+	if err := s.otherDevices(); err != nil {
+		return s.fail("make", "devices", err)
+	}
+	if s.process.Terminal && s.terminal == nil {
+		return s.fail("open", "terminal", errkind.New(errkind.Invalid, "a terminal needs a devpts mount at /dev/pts"))
+	}
+	s.console()
+	return nil
+}
+
+// attachRoot adds the root to the child's mount namespace, which it makes its own first: nothing mounted from here on
+// reaches the host. It lies upon "/", or at its path on the host where hooks of the container are to see both.
+func (s *start) attachRoot() {
+	place := "/"
+	if h := s.spec.Hooks; h != nil && len(h.CreateContainer) > 0 && s.c.Rootfs == nil {
+		place = s.rootfs.Name()
+	}
+	s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
+	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(place),
+		spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// changeRoot makes the new root the root, and read-only what must be; the host's mounts go. Of a mount namespace that was
+// joined the process only sees less: who else is in there keeps its root.
+func (s *start) changeRoot() {
+	if s.namespaces.mounts != nil {
+		name := s.spec.Root.Path
+		s.Add("chdir", name, unix.SYS_CHDIR, s.String(name))
+		s.Add("chroot", name, unix.SYS_CHROOT, s.String("."))
+		return
+	}
+	if s.devReadOnly {
+		s.setAttr("make read-only", "/dev", s.File(s.dev), false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+	}
+	if s.spec.Root != nil && s.spec.Root.Readonly {
+		s.setAttr("make read-only", "/", s.root, false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+	}
+	s.Add("fchdir", "/", unix.SYS_FCHDIR, s.root)
+	dot := s.String(".")
+	s.Add("pivot_root", "/", unix.SYS_PIVOT_ROOT, dot, dot)
+	s.Add("unmount old root", "/", unix.SYS_UMOUNT2, dot, spawn.Int(unix.MNT_DETACH))
+	if p := rootPropagations[s.linux.RootfsPropagation]; p != 0 {
+		s.setAttr("set propagation", "/", s.root, s.linux.RootfsPropagation[0] == 'r', attr(0, 0, p))
+	}
+	s.Add("chdir", "/", unix.SYS_CHDIR, s.String("/"))
+}
+
+var rootPropagations = map[string]uint64{
+	"": 0, "private": unix.MS_PRIVATE, "rprivate": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "rslave": unix.MS_SLAVE,
+	"shared": unix.MS_SHARED, "rshared": unix.MS_SHARED, "unbindable": unix.MS_UNBINDABLE, "runbindable": unix.MS_UNBINDABLE,
+}
