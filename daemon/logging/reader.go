@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"pier/api/shim"
@@ -230,6 +231,9 @@ func (r *Reader) line() ([]byte, bool, error) {
 // reopen takes up the files that came after the current one, where it has lost its name. It was read to its end after
 // that, so nothing is missed; what was rotated away altogether is gone.
 func (r *Reader) reopen() bool {
+	if _, err := os.Lstat(r.path); err != nil { // about to be made anew, or removed with its container
+		return false
+	}
 	found := false
 	newer, err := openSources(r.path, func(s *source) bool {
 		found = r.cur != nil && r.cur.same(s)

@@ -108,10 +108,11 @@ func (w *wire) write(ctx context.Context, b []byte) error {
 		}
 		w.conn = conn
 	}
-	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetWriteDeadline(time.Unix(1, 0)) })
+	conn := w.conn
+	_ = conn.SetWriteDeadline(time.Now().Add(patience))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
-	_ = w.conn.SetWriteDeadline(time.Now().Add(patience))
-	if _, err := w.conn.Write(b); err != nil {
+	if _, err := conn.Write(b); err != nil {
 		w.Close()
 		return err
 	}
