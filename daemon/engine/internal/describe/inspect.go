@@ -87,6 +87,6 @@ func asked(ep, first *network.EndpointSettings) *network.EndpointSettings {
 	if first != nil {
 		mac = first.MacAddress
 	}
-	return &network.EndpointSettings{MacAddress: mac,IPAMConfig: ep.IPAMConfig, Links: ep.Links, Aliases: ep.Aliases, DriverOpts: ep.DriverOpts,
+	return &network.EndpointSettings{MacAddress: mac, IPAMConfig: ep.IPAMConfig, Links: ep.Links, Aliases: ep.Aliases, DriverOpts: ep.DriverOpts,
 		GwPriority: ep.GwPriority, NetworkID: ep.NetworkID, DNSNames: ep.DNSNames}
 }
