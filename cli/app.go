@@ -25,7 +25,8 @@ type Streams struct {
 // app is one invocation of pier. It belongs to one goroutine, but for client, which any may use.
 type app struct {
 	Streams
-	env     func(string) string
+	env     func(string) string // of the process, but for what flags say otherwise
+	config  string              // --config
 	choice  client.Choice
 	debug   bool
 	current *client.Client

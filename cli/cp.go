@@ -2,13 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -19,7 +12,8 @@ import (
 )
 
 func newCp(a *app) *cobra.Command {
-	cp := &copier{app: a}
+	cp := &copying.Copier{In: a.In, Out: a.Out, Warn: a.warnf}
+	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tpier cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH\n\tpier cp [OPTIONS] CONTAINER:SRC_PATH CONTAINER:DEST_PATH",
 		Short: "Copy files/folders between a container and the local filesystem, or between containers", Args: exactArgs(2),
@@ -34,234 +28,19 @@ func newCp(a *app) *cobra.Command {
 		},
 	}
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-		cp.client = c.Files()
-		if _, shown := terminal.Of(a.Out); !cmd.Flags().Changed("quiet") && !shown {
-			cp.quiet = true
+		_, shown := terminal.Of(a.Out)
+		quiet = quiet || !cmd.Flags().Changed("quiet") && !shown
+		cp.Files = c.Files()
+		cp.Done = func(bytes int64, to string) {
+			if !quiet {
+				a.warnf("Successfully copied %s to %s", units.HumanSizeWithPrecision(float64(bytes), 3), to)
+			}
 		}
-		return cp.run(ctx, args[0], args[1])
+		return cp.Copy(ctx, args[0], args[1])
 	})
 	f := cmd.Flags()
-	f.BoolVarP(&cp.archive, "archive", "a", false, "Archive mode (copy all uid/gid information)")
-	f.BoolVarP(&cp.follow, "follow-link", "L", false, "Always follow symbol link in SRC_PATH")
-	f.BoolVarP(&cp.quiet, "quiet", "q", false, "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached")
+	f.BoolVarP(&cp.Archive, "archive", "a", false, "Archive mode (copy all uid/gid information)")
+	f.BoolVarP(&cp.Follow, "follow-link", "L", false, "Always follow symbol link in SRC_PATH")
+	f.BoolVarP(&quiet, "quiet", "q", false, "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached")
 	return cmd
-}
-
-// copier is one pier cp.
-type copier struct {
-	*app
-	client                 client.Files
-	archive, follow, quiet bool
-}
-
-// end is one of the two arguments: a path in a container, or, where container is "", a local one or "-".
-type end struct{ container, path string }
-
-func (e end) String() string {
-	if e.container == "" {
-		return e.path
-	}
-	return e.container + ":" + e.path
-}
-
-// parseEnd reads CONTAINER:PATH or PATH. A local path with a colon is written absolute or with "./".
-func parseEnd(arg string) end {
-	name, path, ok := strings.Cut(arg, ":")
-	if filepath.IsAbs(arg) || !ok || strings.HasPrefix(name, ".") {
-		return end{"", arg}
-	}
-	return end{name, path}
-}
-
-func (cp *copier) run(ctx context.Context, source, destination string) error {
-	if source == "" {
-		return invalid("source can not be empty")
-	}
-	if destination == "" {
-		return invalid("destination can not be empty")
-	}
-	src, dst := parseEnd(source), parseEnd(destination)
-	switch {
-	case src.container == "" && dst.container == "":
-		return invalid("must specify at least one container source")
-	case dst.container == "":
-		return cp.out(ctx, src, dst.path)
-	}
-	return cp.in(ctx, src, dst)
-}
-
-// fetch opens the source in a container.
-func (cp *copier) fetch(ctx context.Context, src end) (copying.Info, io.ReadCloser, error) {
-	info := copying.Info{Path: src.path, Exists: true}
-	if cp.follow {
-		if stat, err := cp.client.Stat(ctx, src.container, src.path); err == nil && stat.Mode&fs.ModeSymlink != 0 {
-			info.Path, info.Rebase = copying.Followed(src.path, linkTarget(src.path, stat.LinkTarget))
-		}
-	}
-	stat, body, err := cp.client.Read(ctx, src.container, info.Path)
-	info.Dir = stat.Mode.IsDir()
-	return info, body, err
-}
-
-// names is what the daemon calls the entries of a source, and what to call them.
-func names(info copying.Info, from, to string) (string, string) {
-	if info.Rebase == "" {
-		return from, to
-	}
-	_, base := copying.Split(info.Path)
-	return base, to
-}
-
-func linkTarget(path, target string) string {
-	if filepath.IsAbs(target) {
-		return target
-	}
-	dir, _ := copying.Split(path)
-	return filepath.Join(dir, target)
-}
-
-// out copies from a container to a local place or standard output.
-func (cp *copier) out(ctx context.Context, src end, to string) error {
-	if to != "-" {
-		if err := checkOutput(to); err != nil {
-			return err
-		}
-	}
-	info, body, err := cp.fetch(ctx, src)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	if to == "-" {
-		if _, shown := terminal.Of(cp.Out); shown {
-			return errors.New("cowardly refusing to copy to a terminal; redirect the output")
-		}
-		_, err = io.Copy(cp.Out, body)
-		return err
-	}
-	dst, err := copying.Destination(to)
-	if err != nil {
-		return err
-	}
-	dir, old, name, err := copying.Place(info, dst)
-	if err != nil {
-		return err
-	}
-	counted := &counter{r: body}
-	old, name = names(info, old, name)
-	skipped, err := copying.Unpack(counted, dir, old, name, cp.archive)
-	for _, s := range skipped {
-		cp.warnf("WARNING: %s is a device or a pipe and was not copied", s)
-	}
-	if err != nil {
-		return err
-	}
-	cp.done(counted, to)
-	return nil
-}
-
-// checkOutput refuses what a copy cannot be put on before anything is fetched.
-func checkOutput(path string) error {
-	if dir := filepath.Dir(filepath.Clean(path)); dir != "." {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return invalid("invalid output path: directory %q does not exist", dir)
-		}
-	}
-	fi, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil && !fi.IsDir() && !fi.Mode().IsRegular() {
-		err = invalid("invalid output path: %q must be a directory or a regular file", path)
-	}
-	return err
-}
-
-// in copies into a container: from standard input, a local place, or another container.
-func (cp *copier) in(ctx context.Context, src, dst end) error {
-	info := copying.Info{Path: dst.path}
-	stat, err := cp.client.Stat(ctx, dst.container, dst.path)
-	if err == nil && stat.Mode&fs.ModeSymlink != 0 {
-		info.Path = linkTarget(dst.path, stat.LinkTarget)
-		stat, err = cp.client.Stat(ctx, dst.container, info.Path)
-	}
-	if err == nil && !stat.Mode.IsDir() && !stat.Mode.IsRegular() {
-		return invalid("destination %q must be a directory or a regular file", dst)
-	}
-	// Where it is not there its folder may be, and the daemon will tell.
-	info.Exists, info.Dir = err == nil, err == nil && stat.Mode.IsDir()
-
-	var body io.ReadCloser
-	dir := info.Path
-	switch {
-	case src.container != "":
-		if dir, body, err = cp.between(ctx, src, info); err != nil {
-			return err
-		}
-	case src.path == "-":
-		if !info.Dir {
-			return invalid("destination %q must be a directory", dst)
-		}
-		body = io.NopCloser(cp.In)
-	default:
-		from, err := copying.Source(src.path, cp.follow)
-		if err != nil {
-			return err
-		}
-		var name string
-		if dir, _, name, err = copying.Place(from, info); err != nil {
-			return err
-		}
-		body = copying.Pack(from, name)
-	}
-	defer body.Close()
-	counted := &counter{r: body}
-	if err := cp.client.Write(ctx, dst.container, dir, counted, cp.archive); err != nil {
-		return err
-	}
-	cp.done(counted, dst.container+":"+info.Path)
-	return nil
-}
-
-// between opens a source in another container, with the names that it is to have here.
-func (cp *copier) between(ctx context.Context, src end, dst copying.Info) (string, io.ReadCloser, error) {
-	info, body, err := cp.fetch(ctx, src)
-	if err != nil {
-		return "", nil, err
-	}
-	dir, old, name, err := copying.Place(info, dst)
-	if err != nil {
-		_ = body.Close()
-		return "", nil, err
-	}
-	if old, name = names(info, old, name); old == name {
-		return dir, body, nil
-	}
-	return dir, &both{copying.Renamed(body, old, name), body}, nil
-}
-
-// both closes what it reads from and what that reads from.
-type both struct {
-	io.ReadCloser
-	under io.Closer
-}
-
-func (b *both) Close() error { return errors.Join(b.ReadCloser.Close(), b.under.Close()) }
-
-// counter counts what is read through it.
-type counter struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-func (cp *copier) done(c *counter, to string) {
-	if !cp.quiet {
-		fmt.Fprintf(cp.Err, "Successfully copied %s to %s\n", units.HumanSizeWithPrecision(float64(c.n), 3), to)
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/network"
@@ -14,7 +13,6 @@ import (
 	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/client"
-	"pier/lib/id"
 )
 
 func newNetworkGroup(a *app) *cobra.Command {
@@ -45,16 +43,11 @@ func newNetworkLs(a *app) *cobra.Command {
 			if quiet && format == "" {
 				format = "{{.ID}}"
 			}
-			rows := make([]networkRow, len(list))
-			for i, n := range list {
-				rows[i] = networkRow{ID: n.ID, Name: n.Name, Driver: n.Driver, Scope: n.Scope, Labels: row.Labels(n.Labels), CreatedAt: n.Created.String(),
-					IPv4: strconv.FormatBool(n.EnableIPv4), IPv6: strconv.FormatBool(n.EnableIPv6), Internal: strconv.FormatBool(n.Internal)}
-				if !noTrunc {
-					rows[i].ID = id.Short(n.ID)
-				}
+			rows := make([]row.Network, len(list))
+			for i := range list {
+				rows[i] = row.NetworkOf(&list[i], !noTrunc)
 			}
-			head := networkRow{ID: "NETWORK ID", Name: "NAME", Driver: "DRIVER", Scope: "SCOPE", Labels: "LABELS", CreatedAt: "CREATED AT", IPv4: "IPV4", IPv6: "IPV6", Internal: "INTERNAL"}
-			return table.Render(a.Out, format, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", head, rows)
+			return table.Render(a.Out, format, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", row.NetworkHead(), rows)
 		}),
 	}
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "Do not truncate the output")
@@ -63,8 +56,6 @@ func newNetworkLs(a *app) *cobra.Command {
 	cmd.Flags().VarP(request.ListOf("filter", &filters), "filter", "f", `Provide filter values (e.g. "driver=bridge")`)
 	return cmd
 }
-
-type networkRow struct{ CreatedAt, Driver, ID, IPv4, IPv6, Internal, Labels, Name, Scope string }
 
 func newNetworkCreate(a *app) *cobra.Command {
 	var r network.CreateRequest

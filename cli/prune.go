@@ -121,12 +121,21 @@ func newSystemPrune(a *app) *cobra.Command {
 			if all {
 				victims[2] = "all images without at least one container associated to them"
 			}
+			cached := "unused build cache"
+			if all {
+				cached = "all build cache"
+			}
 			if volumes {
 				victims = append(victims, "all anonymous volumes not used by at least one container")
 				steps = append(steps, func(ctx context.Context, c *client.Client, f client.Filters, _ bool) (pruned, error) {
 					return pruneVolumes(ctx, c, f, false)
 				})
 			}
+			victims = append(victims, cached)
+			steps = append(steps, func(ctx context.Context, c *client.Client, f client.Filters, all bool) (pruned, error) {
+				delete(f, "label") // the cache has none
+				return pruneCache(ctx, c, f, all, 0)
+			})
 			if !force && !a.confirm(fmt.Sprintf("WARNING! This will remove:\n  - %s\n\nAre you sure you want to continue?", strings.Join(victims, "\n  - "))) {
 				return nil
 			}

@@ -44,14 +44,20 @@ func commands() []command {
 		{"stats", groupMore, newStats}, {"stop", groupMore, newStop}, {"tag", groupMore, newTag}, {"top", groupMore, newTop},
 		{"unpause", groupMore, newUnpause}, {"update", groupMore, newUpdate}, {"wait", groupMore, newWait},
 
-		{"container", groupManage, newContainerGroup}, {"image", groupManage, newImageGroup},
+		{"builder", groupManage, newBuilderGroup}, {"container", groupManage, newContainerGroup}, {"context", groupManage, newContextGroup}, {"image", groupManage, newImageGroup},
 		{"network", groupManage, newNetworkGroup}, {"volume", groupManage, newVolumeGroup}, {"system", groupManage, newSystemGroup},
 	}
 }
 
 // Main runs one command line and returns the exit code. env is os.Getenv.
 func Main(args []string, streams Streams, env func(string) string) int {
-	a := &app{Streams: streams, env: env}
+	a := &app{Streams: streams}
+	a.env = func(name string) string {
+		if name == "DOCKER_CONFIG" && a.config != "" {
+			return a.config
+		}
+		return env(name)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	root := newRoot(a, args)
@@ -116,6 +122,9 @@ func newRoot(a *app, args []string) *cobra.Command {
 	f.BoolP("version", "v", false, "Print version information and quit")
 	f.StringVarP(&a.choice.Host, "host", "H", "", "Daemon socket to connect to (unix:///path, tcp://host:port, ssh://user@host)")
 	f.StringVarP(&a.choice.Context, "context", "c", "", "Name of the context that names the daemon (overrides PIER_HOST)")
+	f.StringVar(&a.config, "config", "", "Location of client config files (default \"~/.docker\")")
+	f.StringP("log-level", "l", "info", "Set the logging level of docker; pier logs nothing")
+	f.Lookup("log-level").Hidden = true
 	f.BoolVarP(&a.debug, "debug", "D", false, "Say more about what goes wrong")
 	f.BoolVar(&a.choice.TLS.Enabled, "tls", false, "Use TLS; implied by --tlsverify")
 	f.BoolVar(&a.choice.TLS.Verify, "tlsverify", false, "Use TLS and verify the daemon")

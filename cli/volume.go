@@ -45,12 +45,11 @@ func newVolumeLs(a *app) *cobra.Command {
 			if quiet && format == "" {
 				format = "{{.Name}}"
 			}
-			rows := make([]volumeRow, len(list))
+			rows := make([]row.Volume, len(list))
 			for i, v := range list {
-				rows[i] = volumeRow{Name: v.Name, Driver: v.Driver, Scope: v.Scope, Mountpoint: v.Mountpoint, Labels: row.Labels(v.Labels), Size: "N/A", Links: "N/A"}
+				rows[i] = row.VolumeOf(&v)
 			}
-			head := volumeRow{Name: "VOLUME NAME", Driver: "DRIVER", Scope: "SCOPE", Mountpoint: "MOUNTPOINT", Labels: "LABELS", Size: "SIZE", Links: "LINKS"}
-			return table.Render(a.Out, format, "{{.Driver}}\t{{.Name}}", head, rows)
+			return table.Render(a.Out, format, "{{.Driver}}\t{{.Name}}", row.VolumeHead(), rows)
 		}),
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display volume names")
@@ -58,8 +57,6 @@ func newVolumeLs(a *app) *cobra.Command {
 	cmd.Flags().VarP(request.ListOf("filter", &filters), "filter", "f", `Provide filter values (e.g. "dangling=true")`)
 	return cmd
 }
-
-type volumeRow struct{ Driver, Labels, Links, Mountpoint, Name, Scope, Size string }
 
 func newVolumeCreate(a *app) *cobra.Command {
 	var r volume.CreateRequest

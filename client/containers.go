@@ -71,6 +71,11 @@ func (s Containers) Rename(ctx context.Context, ref, name string) error {
 	return s.c.call(ctx, request{method: "POST", path: at(ref, "rename"), query: values("name", name)}, nil)
 }
 
+// RemoveLink removes a link, named as CONTAINER/ALIAS, and no container.
+func (s Containers) RemoveLink(ctx context.Context, ref string) error {
+	return s.c.call(ctx, request{method: "DELETE", path: at(ref, ""), query: values("link", "1")}, nil)
+}
+
 // Remove removes it; force kills it first, volumes removes its anonymous volumes too.
 func (s Containers) Remove(ctx context.Context, ref string, force, volumes bool) error {
 	q := values("force", flag(force), "v", flag(volumes))

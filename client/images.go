@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
 )
@@ -115,5 +117,18 @@ func (s Images) Build(ctx context.Context, buildContext io.Reader, query url.Val
 func (s Images) Prune(ctx context.Context, filters Filters) (image.PruneReport, error) {
 	var out image.PruneReport
 	err := s.c.call(ctx, request{method: "POST", path: "/images/prune", query: values("filters", filters.encode())}, &out)
+	return out, err
+}
+
+// PruneBuilds removes what builds have cached and nothing uses: all of it, or what no newer build shares; keep bytes of it
+// stay (POST /build/prune).
+func (s Images) PruneBuilds(ctx context.Context, filters Filters, all bool, keep int64) (build.CachePruneReport, error) {
+	q := values("filters", filters.encode(), "all", flag(all))
+	if keep > 0 { // the name before API 1.48, and the one since
+		q.Set("keep-storage", strconv.FormatInt(keep, 10))
+		q.Set("reserved-space", strconv.FormatInt(keep, 10))
+	}
+	var out build.CachePruneReport
+	err := s.c.call(ctx, request{method: "POST", path: "/build/prune", query: q}, &out)
 	return out, err
 }

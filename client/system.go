@@ -59,8 +59,10 @@ func (s System) Events(ctx context.Context, since, until string, filters Filters
 }
 
 // DiskUsage returns what images, containers, volumes and the build cache take (GET /system/df).
-func (s System) DiskUsage(ctx context.Context) (system.DiskUsage, error) {
+//
+// verbose asks for the single objects too.
+func (s System) DiskUsage(ctx context.Context, verbose bool) (system.DiskUsage, error) {
 	var out system.DiskUsage
-	err := s.c.call(ctx, request{method: "GET", path: "/system/df"}, &out)
+	err := s.c.call(ctx, request{method: "GET", path: "/system/df", query: values("verbose", flag(verbose))}, &out)
 	return out, err
 }

@@ -69,9 +69,6 @@ func (f *Container) resources(host *container.HostConfig) error {
 	if err := f.blockIO.fill(r); err != nil {
 		return err
 	}
-	if err := f.seldom.fill(host); err != nil {
-		return err
-	}
 	r.DeviceCgroupRules = f.deviceRules
 	if f.gpus != "" {
 		request, err := parseGPUs(f.gpus)
@@ -156,6 +153,9 @@ func (f *Container) policy(host *container.HostConfig, env func(string) string) 
 	}
 	if f.changed("init") {
 		host.Init = &f.init
+	}
+	if err := f.seldom.fill(host); err != nil {
+		return err
 	}
 	return f.security(host)
 }

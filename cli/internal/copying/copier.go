@@ -1,0 +1,236 @@
+package copying
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pier/cli/internal/terminal"
+	"pier/client"
+	"pier/lib/errkind"
+)
+
+// Copier is one `pier cp`.
+type Copier struct {
+	Files   client.Files
+	In      io.Reader // what "-" stands for as a source
+	Out     io.Writer // and as a destination
+	Archive bool      // owners are kept
+	Follow  bool      // a link that is the source is followed
+	Warn    func(format string, args ...any)
+	// Done is told how many bytes of archive went where.
+	Done func(bytes int64, to string)
+}
+
+// end is one of the two arguments: a path in a container, or, where container is "", a local one or "-".
+type end struct{ container, path string }
+
+func (e end) String() string {
+	if e.container == "" {
+		return e.path
+	}
+	return e.container + ":" + e.path
+}
+
+// parseEnd reads CONTAINER:PATH or PATH. A local path with a colon is written absolute or with "./".
+func parseEnd(arg string) end {
+	name, path, ok := strings.Cut(arg, ":")
+	if filepath.IsAbs(arg) || !ok || strings.HasPrefix(name, ".") {
+		return end{"", arg}
+	}
+	return end{name, path}
+}
+
+// Copy copies from source to destination, each PATH, CONTAINER:PATH or "-"; one at least is in a container.
+func (cp *Copier) Copy(ctx context.Context, source, destination string) error {
+	if source == "" {
+		return invalid("source can not be empty")
+	}
+	if destination == "" {
+		return invalid("destination can not be empty")
+	}
+	src, dst := parseEnd(source), parseEnd(destination)
+	switch {
+	case src.container == "" && dst.container == "":
+		return invalid("must specify at least one container source")
+	case dst.container == "":
+		return cp.out(ctx, src, dst.path)
+	}
+	return cp.in(ctx, src, dst)
+}
+
+// fetch opens the source in a container.
+func (cp *Copier) fetch(ctx context.Context, src end) (Info, io.ReadCloser, error) {
+	info := Info{Path: src.path, Exists: true}
+	if cp.Follow {
+		if stat, err := cp.Files.Stat(ctx, src.container, src.path); err == nil && stat.Mode&fs.ModeSymlink != 0 {
+			info.Path, info.Rebase = Followed(src.path, linkTarget(src.path, stat.LinkTarget))
+		}
+	}
+	stat, body, err := cp.Files.Read(ctx, src.container, info.Path)
+	info.Dir = stat.Mode.IsDir()
+	return info, body, err
+}
+
+// names is what the daemon calls the entries of a source, and what to call them.
+func names(info Info, from, to string) (string, string) {
+	if info.Rebase == "" {
+		return from, to
+	}
+	_, base := Split(info.Path)
+	return base, to
+}
+
+func linkTarget(path, target string) string {
+	if filepath.IsAbs(target) {
+		return target
+	}
+	dir, _ := Split(path)
+	return filepath.Join(dir, target)
+}
+
+// out copies from a container to a local place or standard output.
+func (cp *Copier) out(ctx context.Context, src end, to string) error {
+	if to != "-" {
+		if err := checkOutput(to); err != nil {
+			return err
+		}
+	}
+	info, body, err := cp.fetch(ctx, src)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if to == "-" {
+		if _, shown := terminal.Of(cp.Out); shown {
+			return errors.New("cowardly refusing to copy to a terminal; redirect the output")
+		}
+		_, err = io.Copy(cp.Out, body)
+		return err
+	}
+	dst, err := Destination(to)
+	if err != nil {
+		return err
+	}
+	dir, old, name, err := Place(info, dst)
+	if err != nil {
+		return err
+	}
+	counted := &counter{r: body}
+	old, name = names(info, old, name)
+	skipped, err := Unpack(counted, dir, old, name, cp.Archive)
+	for _, s := range skipped {
+		cp.Warn("WARNING: %s is a device or a pipe and was not copied", s)
+	}
+	if err != nil {
+		return err
+	}
+	cp.Done(counted.n, to)
+	return nil
+}
+
+// checkOutput refuses what a copy cannot be put on before anything is fetched.
+func checkOutput(path string) error {
+	if dir := filepath.Dir(filepath.Clean(path)); dir != "." {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return invalid("invalid output path: directory %q does not exist", dir)
+		}
+	}
+	fi, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && !fi.IsDir() && !fi.Mode().IsRegular() {
+		err = invalid("invalid output path: %q must be a directory or a regular file", path)
+	}
+	return err
+}
+
+// in copies into a container: from standard input, a local place, or another container.
+func (cp *Copier) in(ctx context.Context, src, dst end) error {
+	info := Info{Path: dst.path}
+	stat, err := cp.Files.Stat(ctx, dst.container, dst.path)
+	if err == nil && stat.Mode&fs.ModeSymlink != 0 {
+		info.Path = linkTarget(dst.path, stat.LinkTarget)
+		stat, err = cp.Files.Stat(ctx, dst.container, info.Path)
+	}
+	if err == nil && !stat.Mode.IsDir() && !stat.Mode.IsRegular() {
+		return invalid("destination %q must be a directory or a regular file", dst)
+	}
+	// Where it is not there its folder may be, and the daemon will tell.
+	info.Exists, info.Dir = err == nil, err == nil && stat.Mode.IsDir()
+
+	var body io.ReadCloser
+	dir := info.Path
+	switch {
+	case src.container != "":
+		if dir, body, err = cp.between(ctx, src, info); err != nil {
+			return err
+		}
+	case src.path == "-":
+		if !info.Dir {
+			return invalid("destination %q must be a directory", dst)
+		}
+		body = io.NopCloser(cp.In)
+	default:
+		from, err := Source(src.path, cp.Follow)
+		if err != nil {
+			return err
+		}
+		var name string
+		if dir, _, name, err = Place(from, info); err != nil {
+			return err
+		}
+		body = Pack(from, name)
+	}
+	defer body.Close()
+	counted := &counter{r: body}
+	if err := cp.Files.Write(ctx, dst.container, dir, counted, cp.Archive); err != nil {
+		return err
+	}
+	cp.Done(counted.n, dst.container+":"+info.Path)
+	return nil
+}
+
+// between opens a source in another container, with the names that it is to have here.
+func (cp *Copier) between(ctx context.Context, src end, dst Info) (string, io.ReadCloser, error) {
+	info, body, err := cp.fetch(ctx, src)
+	if err != nil {
+		return "", nil, err
+	}
+	dir, old, name, err := Place(info, dst)
+	if err != nil {
+		_ = body.Close()
+		return "", nil, err
+	}
+	if old, name = names(info, old, name); old == name {
+		return dir, body, nil
+	}
+	return dir, &both{Renamed(body, old, name), body}, nil
+}
+
+// both closes what it reads from and what that reads from.
+type both struct {
+	io.ReadCloser
+	under io.Closer
+}
+
+func (b *both) Close() error { return errors.Join(b.ReadCloser.Close(), b.under.Close()) }
+
+// counter counts what is read through it.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func invalid(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }
