@@ -231,9 +231,7 @@ func (r *Reader) line() ([]byte, bool, error) {
 // reopen takes up the files that came after the current one, where it has lost its name. It was read to its end after
 // that, so nothing is missed; what was rotated away altogether is gone.
 func (r *Reader) reopen() bool {
-	if _, err := os.Lstat(r.path); err != nil { // about to be made anew, or removed with its container
-		return false
-	}
+	_, gone := os.Lstat(r.path)
 	found := false
 	newer, err := openSources(r.path, func(s *source) bool {
 		found = r.cur != nil && r.cur.same(s)
@@ -242,7 +240,13 @@ func (r *Reader) reopen() bool {
 	if err != nil || len(newer) == 0 {
 		return false
 	}
-	r.lost = r.lost || r.cur != nil && !found
+	if r.cur != nil && !found {
+		if gone != nil { // the container was removed: what is left is not newer
+			closeAll(newer)
+			return false
+		}
+		r.lost = true
+	}
 	for i := len(newer) - 1; i >= 0; i-- {
 		r.older = append(r.older, newer[i])
 	}
