@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -58,7 +59,7 @@ func Main(args []string, streams Streams, env func(string) string) int {
 		}
 		return env(name)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := interruptible()
 	defer stop()
 	root := newRoot(a, args)
 	root.SetArgs(args)
@@ -88,6 +89,29 @@ func Main(args []string, streams Streams, env func(string) string) int {
 		a.report(exit.err)
 	}
 	return exit.code
+}
+
+// interruptLater is how long an interrupt ends pier at once: nothing is begun by then that wants to be ended with care,
+// and catching signals takes a thread, which costs a short command more than all it does.
+const interruptLater = 30 * time.Millisecond
+
+// interruptible returns a context that ends with the first interrupt; the second one ends pier. stop is to be called.
+func interruptible() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	later := time.AfterFunc(interruptLater, func() {
+		caught := make(chan os.Signal, 1)
+		signal.Notify(caught, os.Interrupt)
+		defer signal.Stop(caught)
+		select {
+		case <-caught:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		later.Stop()
+		cancel()
+	}
 }
 
 func message(err error) string {

@@ -116,7 +116,7 @@ func (c *Client) build(ctx context.Context, r request) (*http.Request, error) {
 	case io.Reader:
 		body = b
 	default:
-		data, err := json.Marshal(b)
+		data, err := encode(b)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: encode request: %w", r.method, r.path, err)
 		}

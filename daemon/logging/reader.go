@@ -231,7 +231,9 @@ func (r *Reader) line() ([]byte, bool, error) {
 // reopen takes up the files that came after the current one, where it has lost its name. It was read to its end after
 // that, so nothing is missed; what was rotated away altogether is gone.
 func (r *Reader) reopen() bool {
-	_, gone := os.Lstat(r.path)
+	if _, err := os.Lstat(r.path); err != nil { // about to be made anew, or removed with its container
+		return false
+	}
 	found := false
 	newer, err := openSources(r.path, func(s *source) bool {
 		found = r.cur != nil && r.cur.same(s)
@@ -240,13 +242,7 @@ func (r *Reader) reopen() bool {
 	if err != nil || len(newer) == 0 {
 		return false
 	}
-	if r.cur != nil && !found {
-		if gone != nil { // the container was removed: what is left is not newer
-			closeAll(newer)
-			return false
-		}
-		r.lost = true
-	}
+	r.lost = r.lost || r.cur != nil && !found
 	for i := len(newer) - 1; i >= 0; i-- {
 		r.older = append(r.older, newer[i])
 	}
