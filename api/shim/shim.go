@@ -139,6 +139,8 @@ type Start struct {
 	// Width and Height are the terminal's first size in cells, 0 for the kernel's default.
 	Width  uint16 `json:"width,omitempty"`
 	Height uint16 `json:"height,omitempty"`
+	// Expected is how many streams were attached before, to this supervisor or one that has died: output waits for them.
+	Expected int `json:"expected,omitempty"`
 }
 
 // Stdio says what the standard streams are. All output is kept or fanned out by the supervisor; a process never
@@ -155,11 +157,12 @@ type Stdio struct {
 type Exec struct {
 	TaskRef
 	// Process is a specs.Process.
-	Process json.RawMessage `json:"process"`
-	Seccomp []byte          `json:"seccomp,omitempty"`
-	Stdio   Stdio           `json:"stdio"`
-	Width   uint16          `json:"width,omitempty"`
-	Height  uint16          `json:"height,omitempty"`
+	Process  json.RawMessage `json:"process"`
+	Seccomp  []byte          `json:"seccomp,omitempty"`
+	Stdio    Stdio           `json:"stdio"`
+	Width    uint16          `json:"width,omitempty"`
+	Height   uint16          `json:"height,omitempty"`
+	Expected int             `json:"expected,omitempty"` // as in Start
 }
 
 // Started answers Start, Exec and Custody. With it come the descriptors that Files counts, as the supervisor holds them.
@@ -259,6 +262,7 @@ type Task struct {
 	StartedAt time.Time `json:"startedAt"`
 	Cgroup    string    `json:"cgroup,omitempty"` // path below the hierarchies' mount points
 	Terminal  bool      `json:"terminal,omitempty"`
+	Frozen    bool      `json:"frozen,omitempty"` // by Freeze
 	Stdio     Stdio     `json:"stdio"`
 	Log       Log       `json:"log"`
 	Exit      *Exit     `json:"exit,omitempty"` // nil while it lives

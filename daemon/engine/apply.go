@@ -8,6 +8,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
 	"pier/lib/errkind"
@@ -172,6 +173,9 @@ func (e *Engine) forget(c *ctr) {
 func (e *Engine) delete(c *ctr) error {
 	r := c.row()
 	e.dropVolumes(r)
+	if err := claim.Drop(e.dir(r.ID)); err != nil {
+		e.o.Log.Warn("note of volumes not removed", "container", c.id, "error", err)
+	}
 	if err := e.table(r).Delete(context.WithoutCancel(e.ctx), r.ID); err != nil {
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.RemoveFailed, Error: err.Error()}, r.ID)
 		return err

@@ -41,6 +41,9 @@ type row struct {
 	// RemoveVolumes is set with the state removing: its anonymous volumes go too.
 	RemoveVolumes bool `json:",omitempty"`
 
+	// Limiting is set while the limits of a running container are changed to something else than Host says.
+	Limiting bool `json:",omitempty"`
+
 	gone bool // the record is deleted; only in memory
 }
 

@@ -13,8 +13,10 @@ import (
 	"github.com/moby/moby/api/types/network"
 	volumes "github.com/moby/moby/api/types/volume"
 
+	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image"
+	"pier/daemon/volume"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -219,6 +221,12 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 			e.sweep(r.ID)
 		}
 	}()
+	if err := os.Mkdir(e.dir(r.ID), 0o710); err != nil && !errors.Is(err, os.ErrExist) {
+		return errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
+	}
+	if err := claim.Note(e.dir(r.ID), r.Mounts); err != nil {
+		return errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
+	}
 	for i := range r.Mounts {
 		m := &r.Mounts[i]
 		if m.Type != mount.TypeVolume {
@@ -231,11 +239,12 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 			continue
 		}
 		_, known := e.o.Volumes.Get(m.Name)
-		v, err := e.o.Volumes.Create(ctx, volumes.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.VolumeOptions, Labels: m.VolumeLabels})
+		v, err := e.o.Volumes.Create(ctx, volumes.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.VolumeOptions,
+			Labels: volume.Labels(m.VolumeLabels, m.Anonymous)})
 		if err != nil {
 			return err
 		}
-		if m.Name == "" || known != nil {
+		if known != nil {
 			made = append(made, v.Name)
 		}
 		m.Name, m.Source, m.Driver = v.Name, v.Mountpoint, v.Driver
@@ -245,9 +254,6 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 	}
 	if _, err := e.o.Layers.NewWritable(r.ID); err != nil {
 		return err
-	}
-	if err := os.Mkdir(e.dir(r.ID), 0o710); err != nil && !errors.Is(err, os.ErrExist) {
-		return errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
 	}
 	return e.table(r).Put(ctx, r.ID, *r)
 }

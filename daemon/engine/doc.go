@@ -27,9 +27,8 @@
 // any two steps leaves things without a record, which the next Open sweeps (folders, writable layers, processes,
 // tasks of the supervisor; references on images and volumes live in memory and are rebuilt from the records):
 //
-//	create   name reserved, image held, volumes made and held, writable layer, folder, RECORD
-//	         A crash may leave an anonymous volume that nobody holds: like those of containers removed without their
-//	         volumes it stays until it is pruned.
+//	create   name reserved, image held, folder with a note of the volumes that come, volumes made and held, writable
+//	         layer, RECORD
 //	start    network and root made, process started, RECORD running. A crash before the record: Open finds the process
 //	         in the supervisor's list, and records that it runs.
 //	exit     supervisor's exit record; network and mounts given back, RECORD exited, then the supervisor may forget.

@@ -231,7 +231,7 @@ func (f *Files) copyUpper(ctx context.Context, c *ctr, pause bool) (*layer.Copy,
 		return nil, err
 	}
 	if pause && c.row().Life.State == lifecycle.Running {
-		switch err := e.Containers().Pause(ctx, c.id); {
+		switch err := e.Containers().feed(ctx, c.id, lifecycle.Input{Kind: lifecycle.Pause, Brief: true}); {
 		case err == nil:
 			defer func() { _ = e.Containers().Unpause(context.WithoutCancel(ctx), c.id) }()
 		case c.row().Life.State == lifecycle.Running:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pier/api/shim"
+	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/network"
@@ -234,6 +235,11 @@ func (e *Engine) sweepFiles() {
 		switch name := d.Name(); {
 		case e.steps.Sweep(name):
 		case len(name) == id.Len && id.Valid(name) && e.index.get(name) == nil:
+			for _, volume := range claim.Noted(e.dir(name)) {
+				if err := e.o.Volumes.Remove(e.ctx, volume, true); err != nil && !errkind.Is(err, errkind.NotFound) {
+					e.o.Log.Warn("volume of a container that was never made not removed", "container", name, "volume", volume, "error", err)
+				}
+			}
 			e.sweep(name)
 		}
 	}

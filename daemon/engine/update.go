@@ -32,7 +32,14 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 		next := *r
 		next.Host = host
 		if r.Life.State.Alive() {
+			// A crash between the two leaves limits that no record says: the next daemon then sets them again.
+			before := *r
+			before.Limiting = true
+			if err := e.save(&before); err != nil {
+				return err
+			}
 			if err := e.limit(ctx, c.id, host); err != nil {
+				_ = e.save(r)
 				return err
 			}
 		}

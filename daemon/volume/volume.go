@@ -111,6 +111,7 @@ func (v *Volumes) load() error {
 			}
 		case e.IsDir() && checkName(e.Name()) == nil:
 			if fi, err := os.Lstat(v.path(e.Name())); err != nil || !fi.IsDir() {
+				_ = os.Remove(filepath.Join(v.root, e.Name())) // empty: a crash came before the content's folder
 				continue
 			}
 			r, ok := rows[e.Name()]
@@ -150,6 +151,19 @@ func checkName(name string) error {
 	return nil
 }
 
+// Labels returns labels as Create wants them for a volume that nobody named, or that somebody did.
+func Labels(labels map[string]string, anonymous bool) map[string]string {
+	if !anonymous {
+		return labels
+	}
+	labels = maps.Clone(labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[anonymousLabel] = ""
+	return labels
+}
+
 // Create makes a volume, or returns the one that has the name already, whatever its labels and options. An empty name
 // is an anonymous volume. Invalid for a bad name or bad options, NotFound for another driver than local.
 func (v *Volumes) Create(ctx context.Context, r api.CreateRequest) (api.Volume, error) {
@@ -162,10 +176,7 @@ func (v *Volumes) Create(ctx context.Context, r api.CreateRequest) (api.Volume, 
 	n := row{Labels: maps.Clone(r.Labels), Options: maps.Clone(r.DriverOpts), Created: v.clock.Now().UTC()}
 	if r.Name == "" {
 		r.Name = id.New()
-		if n.Labels == nil {
-			n.Labels = map[string]string{}
-		}
-		n.Labels[anonymousLabel] = ""
+		n.Labels = Labels(n.Labels, true)
 	}
 	if err := checkName(r.Name); err != nil {
 		return api.Volume{}, err

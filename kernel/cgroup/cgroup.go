@@ -103,6 +103,10 @@ func Open(path string) (*Cgroup, error) {
 	return c, nil
 }
 
+// At names a cgroup without looking whether it is there: for Kill, Delete and what else may find nothing, or only some
+// of its directories.
+func At(path string) (*Cgroup, error) { return locate(path) }
+
 // locate makes the object without looking whether the directories exist.
 func locate(name string) (*Cgroup, error) {
 	if name == "/" || !strings.HasPrefix(name, "/") || path.Clean(name) != name || strings.ContainsAny(name, "\x00\n") {

@@ -72,6 +72,16 @@ func (c *Cgroup) Freeze() error {
 // Thaw lets the processes of c go on.
 func (c *Cgroup) Thaw() error { return c.manager.Freeze(cgroups.Thawed) }
 
+// Frozen reports whether c's processes are held by Freeze, or are about to be.
+func (c *Cgroup) Frozen() bool {
+	file, on := filepath.Join(c.dirs[0], "cgroup.freeze"), "1"
+	if !c.unified {
+		file, on = filepath.Join(c.byName["freezer"], "freezer.self_freezing"), "1"
+	}
+	text, err := readFile(file)
+	return err == nil && strings.TrimSpace(string(text)) == on
+}
+
 // maxRounds bounds how often Kill looks for processes that were born while it signalled.
 const maxRounds = 1000
 

@@ -60,5 +60,9 @@ func (p *Page) Store(i int, v uint64) { atomic.StoreUint64(p.word(i), v) }
 // Bytes returns the page from word i on, as plain memory: stores are not atomic.
 func (p *Page) Bytes(i int) []byte { return p.mem[i*8:] }
 
+// Int32 returns the address of the low half of word i in the page, for a system call to write to: both architectures
+// that containers run on are little endian.
+func (p *Page) Int32(i int) *int32 { return (*int32)(unsafe.Pointer(&p.mem[i*8])) }
+
 // Byte returns the address of the first byte of word i in the page, for a system call to write to.
 func (p *Page) Byte(i int) *byte { return &p.mem[i*8] }

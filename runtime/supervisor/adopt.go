@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"pier/api/shim"
 	"pier/kernel/cgroup"
@@ -111,10 +112,19 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	if t.log, err = logging.Open(t.record.Task.Log, s.packer); err != nil {
 		return err
 	}
-	if t.cgroup, err = cgroup.Open(t.info.Cgroup); err != nil && !errkind.Is(err, errkind.NotFound) {
+	// A predecessor may have made, or removed, a part of it.
+	if t.cgroup, err = cgroup.At(t.info.Cgroup); err != nil {
 		return err
 	}
 	pid, startTime, at := t.journal.process()
+	if pid != 0 && startTime == 0 {
+		if startTime = s.cutOff(t, pid); startTime == 0 {
+			pid = 0
+		} else {
+			at = time.Now()
+			t.journal.started(pid, startTime, at)
+		}
+	}
 	if pid == 0 {
 		t.made = true
 		s.sweep(t)
@@ -143,6 +153,10 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		return err
 	}
 	t.hub.expect(g.attached)
+	if t.ref.Exec == "" { // a predecessor may have died between the deed and the note
+		t.info.Frozen = t.cgroup.Frozen()
+		t.journal.setFlag(flagFrozen, t.info.Frozen)
+	}
 	s.enter(t, pid, startTime, at)
 	go s.wait(t)
 	return nil
@@ -168,7 +182,7 @@ func (t *task) takeStdin(f *os.File) (err error) {
 
 // sweep ends what a predecessor may have begun to start.
 func (s *Supervisor) sweep(t *task) {
-	if t.ref.Exec != "" || t.cgroup == nil {
+	if t.ref.Exec != "" {
 		return
 	}
 	for _, step := range []func() error{t.cgroup.Kill, t.cgroup.Delete} {

@@ -18,6 +18,8 @@ const (
 	StallLimit = 10 * time.Second
 	// resumeLimit is how long output waits for streams that are to be resumed after a supervisor was replaced.
 	resumeLimit = 3 * time.Second
+	// patientLimit is the same for patient streams: longer than pierd tries to resume one.
+	patientLimit = 40 * time.Second
 	// lastSend is how long the end of a task waits for a stream before what is left is kept for it.
 	lastSend = 100 * time.Millisecond
 )
@@ -47,8 +49,9 @@ func (h *hub) expect(w waiting) {
 	h.missing = w
 }
 
-// awaitResumed holds output back until the streams are there again: patient ones without limit while lively says that
-// somebody is there to resume them, others, and at the end of the task all, for resumeLimit.
+// awaitResumed holds output back until the streams are there again: patient ones for patientLimit while lively says that
+// somebody is there to resume them, others, and at the end of the task all, for resumeLimit. A client may have left
+// meanwhile: then nobody comes.
 func (h *hub) awaitResumed(lively func() bool) {
 	begin := time.Now()
 	for {
@@ -56,7 +59,7 @@ func (h *hub) awaitResumed(lively func() bool) {
 		missing := h.missing
 		h.mu.Unlock()
 		late := time.Since(begin) > resumeLimit
-		if missing == (waiting{}) || late && (missing.Patient == 0 || !lively()) {
+		if missing == (waiting{}) || late && (missing.Patient == 0 || !lively()) || time.Since(begin) > patientLimit {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)

@@ -14,7 +14,7 @@ import (
 //
 //	0        layout version
 //	1        flags
-//	2, 3, 4  pid (0: not started yet), start time, wall clock of the start in ns
+//	2, 3, 4  pid (0: not made yet), start time (0: has not executed its program yet), wall clock of the start in ns
 //	5        length of the record
 //	6, 7     exit: 1 << 63 | unknown << 33 | OOM << 32 | code (0: none yet), wall clock of the exit in ns
 //	8..15    slot of standard output
@@ -96,11 +96,14 @@ func (j *journal) setFlag(f uint64, on bool) {
 	j.page.Store(wordFlags, v)
 }
 
-// started notes the process. The pid is the last word: where it is set, the others are.
+// pidWord is where the kernel stores the number of the process before that makes its first step.
+func (j *journal) pidWord() *int32 { return j.page.Int32(wordPid) }
+
+// started notes the process. The start time is the last word: where it is set, the program was executed.
 func (j *journal) started(pid int, startTime uint64, at time.Time) {
-	j.page.Store(wordStartTime, startTime)
-	j.page.Store(wordStartedAt, uint64(at.UnixNano()))
 	j.page.Store(wordPid, uint64(pid))
+	j.page.Store(wordStartedAt, uint64(at.UnixNano()))
+	j.page.Store(wordStartTime, startTime)
 }
 
 func (j *journal) process() (pid int, startTime uint64, at time.Time) {

@@ -257,6 +257,7 @@ func (s *Supervisor) freeze(r *shim.Freeze) error {
 	defer s.mu.Unlock()
 	if t.info.Exit == nil {
 		t.journal.setFlag(flagFrozen, r.On)
+		t.info.Frozen = r.On
 	}
 	return nil
 }

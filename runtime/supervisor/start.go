@@ -56,7 +56,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	s.starting.RLock()
 	defer s.starting.RUnlock()
 	t, err := s.begin(record{SharedPids: !hasPidNamespace(spec.Linux), Uid: uid, Gid: gid, Task: shim.Task{TaskRef: ref,
-		Cgroup: spec.Linux.CgroupsPath, Terminal: r.Stdio.Terminal, Stdio: r.Stdio, Log: r.Log}})
+		Cgroup: spec.Linux.CgroupsPath, Terminal: r.Stdio.Terminal, Stdio: r.Stdio, Log: r.Log}}, r.Expected)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if t.cgroup, err = cgroup.Create(spec.Linux.CgroupsPath, spec.Linux.Resources); err != nil {
 		return nil, s.fail(t, err)
 	}
-	c.Cgroup = t.cgroup
+	c.Cgroup, c.PidTo = t.cgroup, t.journal.pidWord()
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		c.Stdio = stdio
 		return oci.Start(ctx, c)
@@ -108,7 +108,7 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 		uid, gid = init.record.Uid, init.record.Gid
 	}
 	t, err := s.begin(record{SharedPids: true, Uid: uid, Gid: gid, Task: shim.Task{TaskRef: r.TaskRef, Cgroup: init.info.Cgroup,
-		Terminal: r.Stdio.Terminal, Stdio: r.Stdio}})
+		Terminal: r.Stdio.Terminal, Stdio: r.Stdio}}, r.Expected)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,8 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 	t.cgroup = init.cgroup
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		return oci.Exec(ctx, &oci.ExecConfig{ID: r.ID, Target: init.pidfd, TargetPid: init.info.Pid, Process: process,
-			Seccomp: r.Seccomp, Cgroup: init.cgroup, Stdio: stdio, Width: r.Width, Height: r.Height, NoTracers: noTracers})
+			Seccomp: r.Seccomp, Cgroup: init.cgroup, Stdio: stdio, Width: r.Width, Height: r.Height, NoTracers: noTracers,
+			PidTo: t.journal.pidWord()})
 	})
 	if err != nil {
 		return nil, s.fail(t, err)
@@ -131,8 +132,9 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 	return t, nil
 }
 
-// begin makes a task, with the streams that were attached before. It has no process yet.
-func (s *Supervisor) begin(r record) (*task, error) {
+// begin makes a task, with the streams that were attached before; expected is how many there should be. It has no process
+// yet.
+func (s *Supervisor) begin(r record, expected int) (*task, error) {
 	t := s.newTask(r)
 	s.mu.Lock()
 	_, alive := s.tasks[t.ref]
@@ -148,6 +150,7 @@ func (s *Supervisor) begin(r record) (*task, error) {
 	s.making[t.ref] = t
 	t.hub.streams, s.waiting[t.ref] = s.waiting[t.ref], nil
 	delete(s.waiting, t.ref)
+	t.hub.missing.Patient = max(0, expected-len(t.hub.streams))
 	s.mu.Unlock()
 	if err := t.prepare(); err != nil {
 		return nil, s.fail(t, err)

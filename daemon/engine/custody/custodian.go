@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -33,6 +34,7 @@ type Custodian struct {
 	ended   map[shim.TaskRef]shim.Exit // exits that were published, until the task is deleted
 	more    chan struct{}              // closed and replaced when tasks or ended grow
 	streams map[*stream]struct{}
+	renewed bool // a supervisor has taken another's place
 }
 
 // Open dials the living supervisor of o.Root and takes up its tasks, or starts one that adopts what still runs. It makes
@@ -137,38 +139,78 @@ func (c *Custodian) Start(ctx context.Context, s *shim.Start, rootfs, netns *os.
 	if r.HasNetns = netns != nil; r.HasNetns {
 		files = append(files, netns)
 	}
-	return c.begin(ctx, shim.TaskRef{ID: r.ID}, &shim.Request{Kind: shim.KindStart, Start: &r}, files...)
+	ref := shim.TaskRef{ID: r.ID}
+	r.Expected = c.expected(ref)
+	return c.begin(ctx, ref, &shim.Request{Kind: shim.KindStart, Start: &r}, files...)
+}
+
+// IsCutOff reports whether a Start failed because the supervisor died over it. Nothing of the container runs, but its
+// root file system may be used up: it can be started again with another mount.
+func IsCutOff(err error) bool {
+	var cut *cutOffError
+	return errors.As(err, &cut)
+}
+
+type cutOffError struct{ id string }
+
+func (e *cutOffError) Error() string {
+	return "start " + e.id + ": the supervisor died in the middle of it; start it again"
+}
+func (e *cutOffError) Unwrap() error { return errkind.New(errkind.Unavailable, "%s", e.Error()) }
+
+// expected counts the streams of a task that is about to begin, where some may still be on their way from a supervisor
+// that has died.
+func (c *Custodian) expected(ref shim.TaskRef) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.renewed {
+		return 0
+	}
+	for s := range c.streams {
+		if s.asked.TaskRef == ref && !s.over.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // Exec runs one more process in a running container and returns once its execve has succeeded. It is deleted by itself
 // after its exit was published.
 func (c *Custodian) Exec(ctx context.Context, e *shim.Exec) (*shim.Task, error) {
-	return c.begin(ctx, e.TaskRef, &shim.Request{Kind: shim.KindExec, Exec: e})
+	r := *e
+	r.Expected = c.expected(e.TaskRef)
+	return c.begin(ctx, e.TaskRef, &shim.Request{Kind: shim.KindExec, Exec: &r})
 }
 
-// begin sends a request that must not be sent twice. Where its answer is lost with the supervisor, the next one is asked
-// what became of it.
+// begin sends a request that must not be carried out twice. Where its answer is lost with the supervisor, the next one is
+// asked what became of it. That one has gone on with a process that had executed its program, and killed any other, so
+// where it knows nothing nothing has been done.
 func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request, files ...*os.File) (*shim.Task, error) {
 	inc, err := c.living(ctx)
 	if err != nil {
 		return nil, err
 	}
 	answer, err := inc.call(ctx, r, files...)
-	if isLost(err) {
+	for isLost(err) {
 		if inc, err = c.next(ctx, inc); err != nil {
 			return nil, err
 		}
 		answer, err = inc.call(ctx, &shim.Request{Kind: shim.KindCustody, Custody: &ref})
-		if errkind.Is(err, errkind.NotFound) {
-			c.mu.Lock()
-			exit, ended := c.ended[ref]
-			c.mu.Unlock()
-			if ended {
-				return &shim.Task{TaskRef: ref, Pid: exit.Pid, Exit: &exit}, nil
-			}
-			// Nothing of the first try is left. The root file system may be, if it was mounted: then this fails.
-			answer, err = inc.call(ctx, r, files...)
+		if !errkind.Is(err, errkind.NotFound) {
+			continue
 		}
+		c.mu.Lock()
+		exit, ended := c.ended[ref]
+		c.mu.Unlock()
+		switch {
+		case ended:
+			return &shim.Task{TaskRef: ref, Pid: exit.Pid, Exit: &exit}, nil
+		case r.Start != nil && r.Start.HasRootfs:
+			return nil, &cutOffError{ref.ID}
+		case r.Exec != nil:
+			r.Exec.Expected = c.expected(ref)
+		}
+		answer, err = inc.call(ctx, r, files...)
 	}
 	if err != nil {
 		return nil, err

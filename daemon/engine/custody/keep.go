@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,6 +126,7 @@ func (c *Custodian) renew() (*watch, error) {
 	}
 	c.mu.Lock()
 	c.current = inc
+	c.renewed = c.renewed || inc != old
 	c.mu.Unlock()
 	if inc != old {
 		close(inc.ready)
@@ -293,9 +296,11 @@ const orphanPause = 200 * time.Millisecond
 // no task. Other children of pierd are not touched.
 func (c *Custodian) reapOrphans() {
 	exits := pidfd.Exits(c.ctx)
+	var again <-chan time.Time
 	for {
 		select {
 		case <-exits:
+		case <-again:
 		case <-c.ctx.Done():
 			return
 		}
@@ -309,12 +314,16 @@ func (c *Custodian) reapOrphans() {
 			c.log.Error("look for orphans", "err", err)
 			continue
 		}
-		groups, tasks := c.processes()
+		groups, tasks, ready := c.processes()
+		if !ready { // how a process has ended that is no task yet may be what the next supervisor needs to know
+			again = time.After(orphanPause)
+			continue
+		}
 		for _, pid := range children {
 			if tasks[pid] {
 				continue
 			}
-			if group := pidfd.Cgroup(pid); !within(group, groups) {
+			if !within(pidfd.Cgroup(pid), groups) && !c.unborn(pid) {
 				continue
 			}
 			if f, err := pidfd.Open(pid, 0); err == nil {
@@ -325,7 +334,15 @@ func (c *Custodian) reapOrphans() {
 	}
 }
 
-func (c *Custodian) processes() (groups []string, tasks map[int]bool) {
+// unborn reports whether a child is one that a supervisor was making when it died: it has that one's name.
+func (c *Custodian) unborn(pid int) bool {
+	name, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	return err == nil && strings.TrimSpace(string(name)) == filepath.Base(c.o.Binary)
+}
+
+// processes are those that are known: the cgroups of containers, and the processes of tasks and the supervisor. They are
+// not complete, and ready is false, while there is no supervisor.
+func (c *Custodian) processes() (groups []string, tasks map[int]bool, ready bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tasks = make(map[int]bool, len(c.tasks))
@@ -333,7 +350,11 @@ func (c *Custodian) processes() (groups []string, tasks map[int]bool) {
 		groups = append(groups, h.task.Cgroup)
 		tasks[h.task.Pid] = true
 	}
-	return groups, tasks
+	ready = c.current != nil && !c.current.vacant
+	if ready {
+		tasks[c.current.pid] = true // its own waiter reaps it
+	}
+	return groups, tasks, ready
 }
 
 func within(group string, groups []string) bool {

@@ -75,6 +75,8 @@ type Container struct {
 	Stopped bool `json:",omitempty"`
 	// Kept is set while a restart by the user stops it: then it is not removed at its end, whatever the rules say.
 	Kept bool `json:",omitempty"`
+	// Brief is set while it is paused for the length of an operation: whoever wanted that cannot outlive the daemon.
+	Brief bool `json:",omitempty"`
 	// Sick is set while it is stopped for being unhealthy, Well once this run was healthy.
 	Sick bool `json:",omitempty"`
 	Well bool `json:",omitempty"`

@@ -14,7 +14,7 @@ const (
 	Start   Kind = iota // run it
 	Stop                // end it: asks and marks; the signal is the caller's. Input.Keep: it will be started again
 	Kill                // send a signal; Input.Ends tells one that is meant to end it
-	Pause               // freeze all processes
+	Pause               // freeze all processes; Input.Brief: for the length of an operation
 	Unpause             // thaw them
 	Remove              // delete it; Input.Force allows it for a living one, once its process is dead
 
@@ -38,7 +38,9 @@ type Input struct {
 	Ends  bool // Kill: the signal is the stop signal or SIGKILL
 	Force bool // Remove
 	Keep  bool // Stop
+	Brief bool // Pause
 	Alive bool // Boot: its process was found
+	Still bool // Boot: it is frozen
 	Known bool // Boot: Code says how it ended
 }
 
@@ -81,12 +83,12 @@ func Step(c Container, r Rules, in Input, ref, name string) (Container, []Effect
 	case Kill:
 		return kill(c, in, ref)
 	case Pause:
-		return pause(c, ref)
+		return pause(c, in, ref)
 	case Unpause:
 		if c.State != Paused {
 			return c, nil, errkind.New(errkind.Conflict, "Container %s is not paused", ref)
 		}
-		c.State = Running
+		c.State, c.Brief = Running, false
 		return c, []Effect{Thaw, Save, SayUnpause}, nil
 	case Remove:
 		return remove(c, in, ref, name)
@@ -137,16 +139,16 @@ func kill(c Container, in Input, ref string) (Container, []Effect, error) {
 	}
 	c.Stopped = true
 	if c.State == Paused { // a frozen process dies of its signal only when it moves again
-		c.State = Running
+		c.State, c.Brief = Running, false
 		return c, []Effect{Thaw, Save, SayUnpause}, nil
 	}
 	return c, []Effect{Save}, nil
 }
 
-func pause(c Container, ref string) (Container, []Effect, error) {
+func pause(c Container, in Input, ref string) (Container, []Effect, error) {
 	switch c.State {
 	case Running:
-		c.State = Paused
+		c.State, c.Brief = Paused, in.Brief
 		return c, []Effect{Freeze, Save, SayPause}, nil
 	case Paused:
 		return c, nil, errkind.New(errkind.Conflict, "Container %s is already paused", ref)
@@ -255,7 +257,14 @@ func boot(c Container, r Rules, in Input) (Container, []Effect) {
 		if c.State.Alive() && c.Sick {
 			return c, []Effect{End} // who was ending it is gone
 		}
-		if c.State.Alive() {
+		switch frozen := c.State == Paused && !c.Brief; {
+		case c.State.Alive() && in.Still && !frozen: // who wanted it paused never heard that it is, or is gone
+			c.State, c.Brief = Running, false
+			return c, []Effect{Thaw, Save}
+		case c.State == Paused && !in.Still: // it went on, and the daemon died before it could write so
+			c.State, c.Brief = Running, false
+			return c, []Effect{Save}
+		case c.State.Alive():
 			return c, nil
 		}
 		// The process was started and the daemon died before it could write so.
