@@ -212,7 +212,7 @@ var wrongRequests = []wrongRequest{
 	{`POST`, `/containers/stopped/rename?name=-a`, ``, 400, `Invalid container name (-a), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`, 400, ""},
 	{`DELETE`, `/containers/running`, ``, 409, `cannot remove container "/running": container is running: stop the container before removing or force remove`, 409, ""},
 	{`DELETE`, `/containers/paused`, ``, 409, `cannot remove container "/paused": container is paused and must be unpaused first`, 409, ""},
-	{`DELETE`, `/containers/stopped?link=1`, ``, 501, `removing a link is not supported: legacy links do not exist here`, 500, absent},
+	{`DELETE`, `/containers/stopped?link=1`, ``, 404, `no such link`, 500, blames},
 	{`DELETE`, `/containers/running?v=1`, ``, 409, `cannot remove container "/running": container is running: stop the container before removing or force remove`, 409, ""},
 	{`POST`, `/containers/running/update`, ``, 400, `invalid JSON: got EOF while reading request body`, 500, blames},
 	{`POST`, `/containers/running/update`, `x`, 400, `invalid JSON: invalid character 'x' looking for beginning of value`, 500, blames},

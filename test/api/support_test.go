@@ -1,0 +1,288 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/oasdiff/yaml"
+
+	"pier/api/docker"
+)
+
+var update = flag.Bool("update", false, "write docs/api.md anew from testdata/support.txt and the description of the API")
+
+// How a parameter or a field of a body is supported.
+const (
+	supported = "yes"     // it does what the description says
+	refused   = "refused" // the request fails, and the answer names it
+	accepted  = "kept"    // taken, and without effect for a reason that the note tells
+)
+
+// said is what testdata/support.txt says of one parameter ("?name") or field of a body.
+type said struct {
+	name  string
+	how   string
+	proof string // a body, or arguments, that show it; "" where other tests do
+	note  string
+}
+
+// declared reads testdata/support.txt: operations, and below each its parameters and fields.
+func declared(t *testing.T) (order []string, table map[string][]said) {
+	t.Helper()
+	data, err := os.ReadFile("testdata/support.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table = map[string][]said{}
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case line == "" || line[0] == '#':
+			continue
+		case line[0] != ' ':
+			order = append(order, line)
+			table[line] = nil
+			continue
+		}
+		line, note, _ := strings.Cut(line, " -- ")
+		f := strings.Fields(line)
+		if len(order) == 0 || len(f) < 2 {
+			t.Fatalf("support.txt: %q", line)
+		}
+		s := said{name: f[0], how: f[1], proof: strings.Join(f[2:], " "), note: note}
+		if !slices.Contains([]string{supported, refused, accepted}, s.how) || s.how == accepted && note == "" {
+			t.Errorf("support.txt: %s %s: %q wants a reason", order[len(order)-1], s.name, s.how)
+		}
+		op := order[len(order)-1]
+		table[op] = append(table[op], s)
+	}
+	return order, table
+}
+
+// era is the versions of the API that have a field: minor numbers.
+type era struct{ first, last int }
+
+// described maps operations to their parameters and fields in all versions that pierd speaks.
+var described = sync.OnceValues(func() (map[string]map[string]era, error) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/moby/moby/api").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find the module: %w", err)
+	}
+	out := map[string]map[string]era{}
+	for minor := docker.MinVersion.Minor; minor <= docker.MaxVersion.Minor; minor++ {
+		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "docs", fmt.Sprintf("v1.%d.yaml", minor)))
+		if err != nil {
+			return nil, err
+		}
+		var d description
+		if _, err := yaml.Unmarshal(text, &d, yaml.DecodeOpts{}); err != nil {
+			return nil, fmt.Errorf("description of 1.%d: %w", minor, err)
+		}
+		for path, methods := range d.Paths {
+			for method, o := range methods {
+				op := strings.ToUpper(method) + " " + path
+				if out[op] == nil {
+					out[op] = map[string]era{}
+				}
+				fields := []string{""} // the operation itself
+				for _, p := range o.Parameters {
+					switch p.In {
+					case "query":
+						fields = append(fields, "?"+p.Name)
+					case "body":
+						fields = append(fields, d.fields(p.Schema, "", nil)...)
+					}
+				}
+				for _, f := range fields {
+					e, known := out[op][f]
+					if !known {
+						e.first = minor
+					}
+					e.last = minor
+					out[op][f] = e
+				}
+			}
+		}
+	}
+	return out, nil
+})
+
+// description is as much of a description of the API (Swagger 2.0) as the table needs.
+type description struct {
+	Paths map[string]map[string]struct {
+		OperationID string `json:"operationId"`
+		Parameters  []struct {
+			In, Name string
+			Schema   *schema
+		}
+	}
+	Definitions map[string]*schema
+}
+
+type schema struct {
+	Ref        string `json:"$ref"`
+	AllOf      []*schema
+	Properties map[string]*schema
+	Items      *schema
+	// AdditionalProperties is a schema, or a boolean that says no more than that there may be some.
+	AdditionalProperties json.RawMessage
+}
+
+// fields lists the fields of s and of what is in them: "a", "a.b", "list[].b", "map{}.b".
+func (d *description) fields(s *schema, at string, within []string) []string {
+	if s == nil {
+		return nil
+	}
+	if s.Ref != "" {
+		name := strings.TrimPrefix(s.Ref, "#/definitions/")
+		if slices.Contains(within, name) {
+			return nil
+		}
+		return d.fields(d.Definitions[name], at, append(slices.Clone(within), name))
+	}
+	var out []string
+	for _, part := range s.AllOf {
+		out = append(out, d.fields(part, at, within)...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		out = append(out, at+name)
+		out = append(out, d.fields(s.Properties[name], at+name+".", within)...)
+	}
+	if at != "" {
+		out = append(out, d.fields(s.Items, strings.TrimSuffix(at, ".")+"[].", within)...)
+		var values schema
+		if len(s.AdditionalProperties) > 0 && json.Unmarshal(s.AdditionalProperties, &values) == nil {
+			out = append(out, d.fields(&values, strings.TrimSuffix(at, ".")+"{}.", within)...)
+		}
+	}
+	return out
+}
+
+// detailed are the operations that the table goes through field by field.
+var detailed = regexp.MustCompile(`^[A-Z]+ /(containers/|exec/|events$|commit$|system/df$)`)
+
+// TestSupportTable holds that testdata/support.txt speaks of every parameter and field that any version of the API has,
+// and of no other, and that docs/api.md says the same.
+func TestSupportTable(t *testing.T) {
+	order, table := declared(t)
+	all, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for op, fields := range all {
+		if !detailed.MatchString(op) {
+			continue
+		}
+		if _, ok := table[op]; !ok {
+			t.Errorf("support.txt says nothing of %s", op)
+		}
+		for name := range fields {
+			if name != "" && !slices.ContainsFunc(table[op], func(s said) bool { return s.name == name }) {
+				t.Errorf("support.txt says nothing of %s: %s", op, name)
+			}
+		}
+	}
+	for op, list := range table {
+		seen := map[string]bool{}
+		for _, s := range list {
+			if _, ok := all[op][s.name]; !ok || seen[s.name] {
+				t.Errorf("support.txt speaks of %s: %s, which no version has, or twice", op, s.name)
+			}
+			seen[s.name] = true
+		}
+	}
+	page := render(order, table, all)
+	path := filepath.Join("..", "..", "docs", "api.md")
+	if *update {
+		if err := os.WriteFile(path, page, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, page) {
+		t.Errorf("docs/api.md is stale (%v): go test ./test/api -run TestSupportTable -update", err)
+	}
+}
+
+// render writes docs/api.md.
+func render(order []string, table map[string][]said, all map[string]map[string]era) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `# What of the Docker Engine API is there
+
+Made by `+"`go test ./test/api -run TestSupportTable -update`"+` from the published descriptions of API %s to %s and
+`+"`test/api/testdata/support.txt`"+`; do not edit. The tests of that folder try what this page says: every field with a sample of its
+own, every answer against the description.
+
+- **yes**: it does what the description says.
+- **refused**: the request is answered with 400 or 501 and the field's name; nothing is ever left out in silence.
+- **kept**: taken and shown, and without effect for the reason given.
+
+A field that no version of the API has is passed over, as Docker does, since clients of all kinds send some; create and update name it in
+their warnings. A value of a wrong type, out of range or of an unknown word is refused with 400; what several hundred such requests are
+answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_test.go` and `test/api/wrongtable_test.go`"+`.
+`, docker.MinVersion, docker.MaxVersion)
+	for _, op := range order {
+		fmt.Fprintf(&b, "\n## %s\n\n", op)
+		if e := all[op][""]; e.first > docker.MinVersion.Minor {
+			fmt.Fprintf(&b, "Since 1.%d. ", e.first)
+		}
+		if len(table[op]) == 0 {
+			b.WriteString("Supported. It takes no arguments.\n")
+			continue
+		}
+		b.WriteString("| argument or field | versions | supported | |\n|---|---|---|---|\n")
+		for _, s := range table[op] {
+			e, versions := all[op][s.name], ""
+			if e.first > docker.MinVersion.Minor {
+				versions = fmt.Sprintf("since 1.%d", e.first)
+			}
+			if e.last < docker.MaxVersion.Minor {
+				versions = strings.TrimSpace(versions + fmt.Sprintf(" until 1.%d", e.last))
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.name, versions, s.how, s.note)
+		}
+	}
+	b.WriteString("\n## All other operations\n\n| operation | served |\n|---|---|\n")
+	for _, op := range slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		_, p, _ := strings.Cut(a, " ")
+		_, q, _ := strings.Cut(b, " ")
+		return strings.Compare(p+a, q+b)
+	}) {
+		if !detailed.MatchString(op) {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", op, served(op))
+		}
+	}
+	return b.Bytes()
+}
+
+// served tells of the operations that are not gone through field by field. TestServed tries it.
+func served(op string) string {
+	switch {
+	case slices.Contains(notServed, op):
+		return "no: 501 with the operation's name"
+	case swarmOnly.MatchString(op):
+		return "no: 503, this is no swarm manager"
+	}
+	return "yes"
+}
+
+// notServed are the operations that pierd answers with 501.
+var notServed = []string{
+	"DELETE /plugins/{name}", "GET /distribution/{name}/json", "GET /images/search", "GET /images/{name}/attestations",
+	"GET /plugins/privileges", "GET /plugins/{name}/json", "POST /images/{name}/push", "POST /plugins/create",
+	"POST /plugins/pull", "POST /plugins/{name}/disable", "POST /plugins/{name}/enable", "POST /plugins/{name}/push",
+	"POST /plugins/{name}/set", "POST /plugins/{name}/upgrade", "POST /session", "POST /swarm/init", "POST /swarm/join",
+	"PUT /volumes/{name}",
+}
+
+var swarmOnly = regexp.MustCompile(`^[A-Z]+ /(swarm$|swarm/(leave|update|unlock|unlockkey)|nodes|services|tasks|secrets|configs)`)
