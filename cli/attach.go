@@ -14,7 +14,6 @@ func newAttach(a *app) *cobra.Command {
 	var keys string
 	cmd := &cobra.Command{
 		Use: "attach [OPTIONS] CONTAINER", Short: "Attach local standard input, output, and error streams to a running container", Args: exactArgs(1),
-		ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			info, err := c.Containers().Inspect(ctx, args[0])
 			if err != nil {

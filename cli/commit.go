@@ -13,8 +13,7 @@ func newCommit(a *app) *cobra.Command {
 	o := client.CommitOptions{}
 	cmd := &cobra.Command{
 		Use: "commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]", Short: "Create a new image from a container's changes", Args: rangeArgs(1, 2),
-		Example:           "  pier commit -c 'CMD [\"nginx\", \"-g\", \"daemon off;\"]' -m 'new page' web site:2",
-		ValidArgsFunction: a.completeContainers(true),
+		Example: "  pier commit -c 'CMD [\"nginx\", \"-g\", \"daemon off;\"]' -m 'new page' web site:2",
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if len(args) == 2 {
 				o.Reference = args[1]

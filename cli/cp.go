@@ -19,13 +19,6 @@ func newCp(a *app) *cobra.Command {
 		Short: "Copy files/folders between a container and the local filesystem, or between containers", Args: exactArgs(2),
 		Example: "  pier cp web:/etc/nginx .           the folder, into this one\n  pier cp ./site/. web:/srv          what is in the folder\n" +
 			"  pier cp web:/var/log - | tar t     as a tar stream",
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
-			names, _ := a.completeContainers(true)(cmd, args, start)
-			for i := range names {
-				names[i] += ":"
-			}
-			return names, cobra.ShellCompDirectiveNoSpace
-		},
 	}
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 		_, shown := terminal.Of(a.Out)

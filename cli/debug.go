@@ -35,7 +35,6 @@ func newDebug(a *app) *cobra.Command {
 			". Of a container that does not run they are a copy. The toolbox goes when COMMAND, sh by default, ends.",
 		Example: "  pier debug web                                a shell beside web\n  pier debug web ls -l /container/etc/nginx     its files\n" +
 			"  pier debug --image nicolaka/netshoot web tcpdump -i any port 80",
-		ValidArgsFunction: a.completeContainers(true),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			o.image = cmp.Or(o.image, a.env("PIER_DEBUG_IMAGE"), debugImage)
 			return a.debugContainer(ctx, c, args[0], args[1:], o)

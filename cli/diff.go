@@ -13,7 +13,6 @@ func newDiff(a *app) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use: "diff [OPTIONS] CONTAINER", Short: "Inspect changes to files or directories on a container's filesystem", Args: exactArgs(1),
-		ValidArgsFunction: a.completeContainers(true),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			changes, err := c.Files().Changes(ctx, args[0])
 			if err != nil {

@@ -18,7 +18,6 @@ func newExec(a *app) *cobra.Command {
 	var env, envFiles []string
 	cmd := &cobra.Command{
 		Use: "exec [OPTIONS] CONTAINER COMMAND [ARG...]", Short: "Execute a command in a running container", Args: minArgs(2),
-		ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			var err error
 			if r.Env, err = request.Pairs(envFiles, env, a.env, true); err != nil {

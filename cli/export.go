@@ -15,7 +15,6 @@ func newExport(a *app) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use: "export [OPTIONS] CONTAINER", Short: "Export a container's filesystem as a tar archive", Args: exactArgs(1),
-		ValidArgsFunction: a.completeContainers(true),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if _, shown := terminal.Of(a.Out); output == "" && shown {
 				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")

@@ -17,7 +17,7 @@ func newHistory(a *app) *cobra.Command {
 	var human, noTrunc, quiet bool
 	var format string
 	cmd := &cobra.Command{
-		Use: "history [OPTIONS] IMAGE", Short: "Show the history of an image", Args: exactArgs(1), ValidArgsFunction: a.completeImages(),
+		Use: "history [OPTIONS] IMAGE", Short: "Show the history of an image", Args: exactArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			items, err := c.Images().History(ctx, args[0])
 			if err != nil {

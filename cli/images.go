@@ -16,7 +16,7 @@ func newImages(a *app) *cobra.Command {
 	var format string
 	var filters []string
 	cmd := &cobra.Command{
-		Use: "images [OPTIONS] [REPOSITORY[:TAG]]", Short: "List images", Args: rangeArgs(0, 1), ValidArgsFunction: a.completeImages(),
+		Use: "images [OPTIONS] [REPOSITORY[:TAG]]", Short: "List images", Args: rangeArgs(0, 1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			conditions, err := client.ParseFilters(filters)
 			if err != nil {

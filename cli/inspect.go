@@ -34,7 +34,7 @@ func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Comman
 	var format string
 	var size bool
 	cmd := &cobra.Command{
-		Use: use, Short: short, Args: minArgs(1), ValidArgsFunction: a.completeContainers(true),
+		Use: use, Short: short, Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			var found []table.Object
 			failed := false

@@ -11,7 +11,7 @@ import (
 func newKill(a *app) *cobra.Command {
 	var signal string
 	cmd := &cobra.Command{
-		Use: "kill [OPTIONS] CONTAINER [CONTAINER...]", Short: "Kill one or more running containers", Args: minArgs(1), ValidArgsFunction: a.completeContainers(false),
+		Use: "kill [OPTIONS] CONTAINER [CONTAINER...]", Short: "Kill one or more running containers", Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			return a.each(args, func(ref string) error { return c.Containers().Kill(ctx, ref, signal) })
 		}),

@@ -16,7 +16,7 @@ import (
 func newLogs(a *app) *cobra.Command {
 	var o client.LogsOptions
 	cmd := &cobra.Command{
-		Use: "logs [OPTIONS] CONTAINER", Short: "Fetch the logs of a container", Args: exactArgs(1), ValidArgsFunction: a.completeContainers(true),
+		Use: "logs [OPTIONS] CONTAINER", Short: "Fetch the logs of a container", Args: exactArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			var err error
 			if o.Since, err = moment(o.Since, time.Now()); err != nil {

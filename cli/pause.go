@@ -18,7 +18,7 @@ func newUnpause(a *app) *cobra.Command {
 
 func (a *app) freezing(word, short string, on bool) *cobra.Command {
 	return &cobra.Command{
-		Use: word + " CONTAINER [CONTAINER...]", Short: short, Args: minArgs(1), ValidArgsFunction: a.completeContainers(false),
+		Use: word + " CONTAINER [CONTAINER...]", Short: short, Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			return a.each(args, func(ref string) error { return c.Containers().Pause(ctx, ref, on) })
 		}),

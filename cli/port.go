@@ -14,7 +14,6 @@ import (
 func newPort(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "port CONTAINER [PRIVATE_PORT[/PROTO]]", Short: "List port mappings or a specific mapping for the container", Args: rangeArgs(1, 2),
-		ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			info, err := c.Containers().Inspect(ctx, args[0])
 			if err != nil {

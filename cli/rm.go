@@ -13,7 +13,7 @@ import (
 func newRm(a *app) *cobra.Command {
 	var force, volumes, link bool
 	cmd := &cobra.Command{
-		Use: "rm [OPTIONS] CONTAINER [CONTAINER...]", Short: "Remove one or more containers", Args: minArgs(1), ValidArgsFunction: a.completeContainers(true),
+		Use: "rm [OPTIONS] CONTAINER [CONTAINER...]", Short: "Remove one or more containers", Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			return a.each(args, func(ref string) error {
 				if link {

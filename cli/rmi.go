@@ -12,7 +12,7 @@ import (
 func newRmi(a *app) *cobra.Command {
 	var force, noPrune bool
 	cmd := &cobra.Command{
-		Use: "rmi [OPTIONS] IMAGE [IMAGE...]", Short: "Remove one or more images", Args: minArgs(1), ValidArgsFunction: a.completeImages(),
+		Use: "rmi [OPTIONS] IMAGE [IMAGE...]", Short: "Remove one or more images", Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			failed := false
 			for _, ref := range args {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/completion"
 	"pier/cli/internal/terminal"
 )
 
@@ -186,6 +187,9 @@ func newRoot(a *app, args []string) *cobra.Command {
 	root.SetUsageTemplate(usage)
 	root.SetFlagErrorFunc(wrongFlag)
 	plainHelp(root)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		completion.Install(root, &completion.Source{Client: a.client, Env: a.env})
+	}
 	return root
 }
 

@@ -18,7 +18,6 @@ func newSave(a *app) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use: "save [OPTIONS] IMAGE [IMAGE...]", Short: "Save one or more images to a tar archive (streamed to STDOUT by default)", Args: minArgs(1),
-		ValidArgsFunction: a.completeImages(),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if _, isTerminal := terminal.Of(a.Out); output == "" && isTerminal {
 				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")

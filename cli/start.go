@@ -14,7 +14,6 @@ func newStart(a *app) *cobra.Command {
 	var keys string
 	cmd := &cobra.Command{
 		Use: "start [OPTIONS] CONTAINER [CONTAINER...]", Short: "Start one or more stopped containers", Args: minArgs(1),
-		ValidArgsFunction: a.completeContainers(true),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if !attach && !interactive {
 				return a.each(args, func(ref string) error { return c.Containers().Start(ctx, ref) })

@@ -22,7 +22,6 @@ func newStats(a *app) *cobra.Command {
 		Use: "stats [OPTIONS] [CONTAINER...]", Short: "Display a live stream of container(s) resource usage statistics",
 		Example: "  pier stats                               all that run, in place; q ends it, c m i b p n sort\n" +
 			"  pier stats --no-stream --sort mem        once, the largest first\n  pier stats --format '{{.Name}} {{.CPUPerc}}' web",
-		ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			err := a.stats(ctx, c, args, o)
 			if errors.Is(err, context.Canceled) {

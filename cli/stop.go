@@ -26,7 +26,7 @@ func (a *app) stopping(word, short string, do func(c client.Containers, ctx cont
 	var signal string
 	var seconds, time int
 	cmd := &cobra.Command{
-		Use: word + " [OPTIONS] CONTAINER [CONTAINER...]", Short: short, Args: minArgs(1), ValidArgsFunction: a.completeContainers(word == "restart"),
+		Use: word + " [OPTIONS] CONTAINER [CONTAINER...]", Short: short, Args: minArgs(1),
 	}
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 		var timeout *int

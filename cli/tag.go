@@ -11,7 +11,7 @@ import (
 
 func newTag(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", Short: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", Args: exactArgs(2), ValidArgsFunction: a.completeImages(),
+		Use: "tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", Short: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", Args: exactArgs(2),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			repo, tag := splitTag(args[1])
 			return c.Images().Tag(ctx, args[0], repo, tag)

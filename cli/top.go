@@ -16,7 +16,7 @@ import (
 func newTop(a *app) *cobra.Command {
 	var show bool
 	cmd := &cobra.Command{
-		Use: "top [OPTIONS] [CONTAINER] [ps OPTIONS]", Short: "Display the running processes of a container", ValidArgsFunction: a.completeContainers(false),
+		Use: "top [OPTIONS] [CONTAINER] [ps OPTIONS]", Short: "Display the running processes of a container",
 		Example: "  pier top                      all containers, live: arrows and enter look into one, q ends it\n" +
 			"  pier top --live web           the processes of one, live\n  pier top web -o pid,pcpu,args",
 	}

@@ -13,7 +13,7 @@ func newUpdate(a *app) *cobra.Command {
 	var limits request.Limits
 	cmd := &cobra.Command{
 		Use: "update [OPTIONS] CONTAINER [CONTAINER...]", Short: "Update configuration of one or more containers", Args: minArgs(1),
-		ValidArgsFunction: a.completeContainers(true), Example: "  pier update --memory 512m --memory-swap 1g --restart unless-stopped web",
+		Example: "  pier update --memory 512m --memory-swap 1g --restart unless-stopped web",
 	}
 	limits.Register(cmd.Flags())
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {

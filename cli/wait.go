@@ -12,7 +12,6 @@ import (
 func newWait(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "wait CONTAINER [CONTAINER...]", Short: "Block until one or more containers stop, then print their exit codes", Args: minArgs(1),
-		ValidArgsFunction: a.completeContainers(false),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			failed := false
 			for _, ref := range args {
