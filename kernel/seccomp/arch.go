@@ -3,6 +3,7 @@ package seccomp
 import (
 	_ "embed"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +49,19 @@ var foreign = [...]specs.Arch{specs.ArchMIPS, specs.ArchMIPS64, specs.ArchMIPS64
 	specs.ArchMIPSEL64, specs.ArchMIPSEL64N32, specs.ArchPPC, specs.ArchPPC64, specs.ArchPPC64LE, specs.ArchS390,
 	specs.ArchS390X, specs.ArchPARISC, specs.ArchPARISC64, specs.ArchRISCV64, specs.ArchLOONGARCH64, specs.ArchM68K,
 	specs.ArchSH, specs.ArchSHEB}
+
+// Architectures lists the architectures that a profile may name.
+func Architectures() []string {
+	var names []string
+	for _, a := range architectures {
+		names = append(names, string(a.name))
+	}
+	for _, f := range foreign {
+		names = append(names, string(f))
+	}
+	slices.Sort(names)
+	return names
+}
 
 // selectArchitectures returns the native one first, then those of the profile that this machine's kernel can run.
 func selectArchitectures(names []specs.Arch, native *architecture) ([]*architecture, error) {

@@ -56,8 +56,12 @@ type Cache struct {
 	programs map[[sha256.Size]byte]Program
 }
 
-// Compile is the function Compile, done once for equal profiles.
+// Compile is the function Compile, done once for equal profiles. A profile with a listener is errkind.Unsupported: its
+// program alone is not enough.
 func (c *Cache) Compile(p *specs.LinuxSeccomp) (Program, error) {
+	if NeedsListener(p) {
+		return nil, errkind.New(errkind.Unsupported, "seccomp action %s: a listener is not supported here; remove it", specs.ActNotify)
+	}
 	document, err := json.Marshal(p)
 	if err != nil {
 		return nil, errkind.New(errkind.Invalid, "seccomp profile: %w", err)

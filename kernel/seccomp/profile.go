@@ -222,6 +222,9 @@ func answerOf(action specs.LinuxSeccompAction, number *uint) (answer, error) {
 	if data > maxErrno {
 		return 0, errkind.New(errkind.Invalid, "seccomp action %s: error number %d is above %d", action, data, maxErrno)
 	}
+	if number != nil && action != specs.ActErrno && action != specs.ActTrace {
+		return 0, errkind.New(errkind.Invalid, "seccomp action %s takes no error number", action)
+	}
 	switch action {
 	case specs.ActAllow:
 		return unix.SECCOMP_RET_ALLOW, nil
@@ -238,7 +241,7 @@ func answerOf(action specs.LinuxSeccompAction, number *uint) (answer, error) {
 	case specs.ActTrace:
 		return unix.SECCOMP_RET_TRACE | uint32(data), nil
 	case specs.ActNotify:
-		return 0, errkind.New(errkind.Unsupported, "seccomp action %s is not supported: no listener can be given", action)
+		return unix.SECCOMP_RET_USER_NOTIF, nil
 	}
 	return 0, errkind.New(errkind.Invalid, "seccomp action %q is unknown", action)
 }

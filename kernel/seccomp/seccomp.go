@@ -19,6 +19,7 @@ package seccomp
 
 import (
 	"encoding/binary"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -40,7 +41,8 @@ const (
 
 // Compile turns p into a program for this machine. It is deterministic: equal profiles give equal bytes. A profile with
 // an unknown action, operator, architecture or flag, an argument index above 5 or an error number above 4095 is
-// errkind.Invalid; one that hands calls to a listener (SCMP_ACT_NOTIFY, listenerPath) is errkind.Unsupported.
+// errkind.Invalid, and so is one that hands calls to a listener (SCMP_ACT_NOTIFY) and names none, or hands it all that it
+// does not name.
 func Compile(p *specs.LinuxSeccomp) (Program, error) {
 	return compile(p, native)
 }
@@ -49,8 +51,8 @@ func compile(p *specs.LinuxSeccomp, native *architecture) (Program, error) {
 	if p == nil {
 		return nil, errkind.New(errkind.Invalid, "compile seccomp profile: there is none")
 	}
-	if p.ListenerPath != "" || p.ListenerMetadata != "" {
-		return nil, errkind.New(errkind.Unsupported, "compile seccomp profile: listenerPath is not supported; remove it")
+	if err := checkListener(p); err != nil {
+		return nil, err
 	}
 	if _, err := Flags(p); err != nil {
 		return nil, err
@@ -71,6 +73,57 @@ func compile(p *specs.LinuxSeccomp, native *architecture) (Program, error) {
 	return b.program()
 }
 
+// NeedsListener reports whether p hands calls to a listener: its program is loaded with SECCOMP_FILTER_FLAG_NEW_LISTENER,
+// and what seccomp(2) returns is sent to p.ListenerPath. Linux >= 5.0.
+func NeedsListener(p *specs.LinuxSeccomp) bool {
+	return p != nil && (p.DefaultAction == specs.ActNotify ||
+		slices.ContainsFunc(p.Syscalls, func(s specs.LinuxSyscall) bool { return s.Action == specs.ActNotify }))
+}
+
+func checkListener(p *specs.LinuxSeccomp) error {
+	switch {
+	case p.ListenerPath == "" && p.ListenerMetadata != "":
+		return errkind.New(errkind.Invalid, "compile seccomp profile: listenerMetadata without listenerPath")
+	case p.DefaultAction == specs.ActNotify:
+		return errkind.New(errkind.Invalid, "compile seccomp profile: %s cannot be the default action", specs.ActNotify)
+	case p.ListenerPath == "" && NeedsListener(p):
+		return errkind.New(errkind.Invalid, "compile seccomp profile: %s needs a listenerPath", specs.ActNotify)
+	}
+	return nil
+}
+
+// Actions lists the actions that a profile may have.
+func Actions() []string {
+	return []string{"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
+		"SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"}
+}
+
+// Operators lists the comparisons of arguments.
+func Operators() []string {
+	return []string{"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"}
+}
+
+// KnownFlags lists the flags.
+func KnownFlags() []string {
+	return []string{"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"}
+}
+
+// SupportedFlags lists those of KnownFlags that the running kernel has.
+func SupportedFlags() []string {
+	var out []string
+	for _, f := range KnownFlags() {
+		bits, err := Flags(&specs.LinuxSeccomp{Flags: []specs.LinuxSeccompFlag{specs.LinuxSeccompFlag(f)}})
+		if f == string(specs.LinuxSeccompFlagWaitKillableRecv) {
+			bits = unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+		}
+		// The kernel looks at the flags before it looks for the program.
+		if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(bits), 0); err == nil && errno == unix.EFAULT {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // Flags returns the flags with which p wants its program loaded, for seccomp(SECCOMP_SET_MODE_FILTER, flags, ...). An
 // unknown one is errkind.Invalid.
 func Flags(p *specs.LinuxSeccomp) (uint, error) {
@@ -84,7 +137,9 @@ func Flags(p *specs.LinuxSeccomp) (uint, error) {
 		case "SECCOMP_FILTER_FLAG_TSYNC":
 			// A container's first process has one thread; there is nothing to synchronise.
 		case specs.LinuxSeccompFlagWaitKillableRecv:
-			return 0, errkind.New(errkind.Unsupported, "seccomp flag %s: it needs a listener, which is not supported", flag)
+			if NeedsListener(p) { // the kernel wants both or none
+				flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+			}
 		default:
 			return 0, errkind.New(errkind.Invalid, "seccomp flag %q is unknown", flag)
 		}

@@ -256,7 +256,10 @@ func TestRandomProfiles(t *testing.T) {
 	numbers := []uint64{0, 1, 5, 0xffffffff, 1 << 32, 1<<32 | 5, 1 << 63, ^uint64(0)}
 	for range 60 {
 		errno := uint(r.IntN(100))
-		p := &specs.LinuxSeccomp{DefaultAction: actions[r.IntN(len(actions))], DefaultErrnoRet: &errno}
+		p := &specs.LinuxSeccomp{DefaultAction: actions[r.IntN(len(actions))]}
+		if p.DefaultAction == specs.ActErrno || p.DefaultAction == specs.ActTrace {
+			p.DefaultErrnoRet = &errno
+		}
 		for _, a := range []specs.Arch{specs.ArchX86, specs.ArchX32, specs.ArchX86_64} {
 			if r.IntN(2) == 0 {
 				p.Architectures = append(p.Architectures, a)
@@ -369,8 +372,10 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"nil", nil, errkind.Invalid},
 		{"no default", &specs.LinuxSeccomp{}, errkind.Invalid},
-		{"notify", rule(specs.LinuxSyscall{Action: specs.ActNotify}), errkind.Unsupported},
-		{"listener", &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: "/x"}, errkind.Unsupported},
+		{"notify", rule(specs.LinuxSyscall{Action: specs.ActNotify}), errkind.Invalid},
+		{"notify by default", &specs.LinuxSeccomp{DefaultAction: specs.ActNotify, ListenerPath: "/x"}, errkind.Invalid},
+		{"metadata", &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerMetadata: "x"}, errkind.Invalid},
+		{"errno of another action", rule(specs.LinuxSyscall{Action: specs.ActLog, ErrnoRet: new(uint)}), errkind.Invalid},
 		{"action", rule(specs.LinuxSyscall{Action: "SCMP_ACT_PRAY"}), errkind.Invalid},
 		{"errno", rule(specs.LinuxSyscall{Action: specs.ActErrno, ErrnoRet: &big}), errkind.Invalid},
 		{"operator", rule(specs.LinuxSyscall{Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{{Op: "SCMP_CMP_XX"}}}), errkind.Invalid},

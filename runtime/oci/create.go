@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -77,16 +76,7 @@ func (g *gate) remove() {
 func (g *gate) wait(t *task) {
 	const what = "wait for start"
 	ready := fdOf(g.ready)
-	keep := []int{fdOf(g.goAhead), g.result, ready}
-	slices.Sort(keep)
-	from := 3 + t.preserve
-	for _, fd := range keep {
-		if from < fd {
-			t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(fd-1), spawn.Int(0))
-		}
-		from = fd + 1
-	}
-	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(^uint32(0)), spawn.Int(0))
+	t.closeBut(0, fdOf(g.goAhead), g.result, ready)
 	t.write(what, "", spawn.Int(ready), "1")
 	t.Add("close", "", unix.SYS_CLOSE, spawn.Int(ready))
 	answer := new(uint64)

@@ -92,6 +92,8 @@ type ExecConfig struct {
 	TargetPid int
 	// Spec is the container's own, for its namespaces. nil: all namespaces of the target that differ from ours.
 	Spec *specs.Spec
+	// Bundle is the container's, for a seccomp listener. May be empty.
+	Bundle string
 	// Process is what to run.
 	Process *specs.Process
 	// Seccomp is the compiled filter. nil: Spec.Linux.Seccomp is compiled, if set.

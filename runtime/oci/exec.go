@@ -38,11 +38,16 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 	if err := e.checkProcess(); err != nil {
 		return nil, e.fail("check", "process", err)
 	}
+	var linux *specs.Linux
 	var profile *specs.LinuxSeccomp
 	if c.Spec != nil && c.Spec.Linux != nil {
-		profile = c.Spec.Linux.Seccomp
+		linux, profile = c.Spec.Linux, c.Spec.Linux.Seccomp
 	}
-	if err := e.compile(c.Seccomp, profile); err != nil {
+	state := specs.State{Version: specs.Version, ID: c.ID, Status: specs.StateRunning, Pid: c.TargetPid, Bundle: c.Bundle}
+	if c.Spec != nil {
+		state.Annotations = c.Spec.Annotations
+	}
+	if err := e.compile(c.Seccomp, profile, state); err != nil {
 		return nil, err
 	}
 	kinds, err := foreignNamespaces(c)
@@ -62,7 +67,17 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 	if err := e.selfAttributes(); err != nil {
 		return nil, err
 	}
+	if a := c.Process.ExecCPUAffinity; a != nil {
+		if err := e.affinity(a.Initial, true); err != nil {
+			return nil, err
+		}
+	}
 	e.joinCgroup(join)
+	if a := c.Process.ExecCPUAffinity; a != nil {
+		if err := e.affinity(a.Final, false); err != nil {
+			return nil, err
+		}
+	}
 	// In the container's pid namespace the child can be seen, and traced by who has CAP_SYS_PTRACE over our memory: not
 	// by those who have it in a user namespace of their own. Then the one that is seen must have nothing to give.
 	split := kinds&unix.CLONE_NEWPID != 0 && kinds&unix.CLONE_NEWUSER == 0 && !c.NoTracers || mustSplit(kinds)
@@ -75,11 +90,7 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 		e.session()
 	}
 	e.closeDescriptors(nil)
-	var personality *specs.LinuxPersonality
-	if c.Spec != nil && c.Spec.Linux != nil {
-		personality = c.Spec.Linux.Personality
-	}
-	if err := e.resources(personality); err != nil {
+	if err := e.resources(linux); err != nil {
 		return nil, err
 	}
 	if err := e.identity(); err != nil {

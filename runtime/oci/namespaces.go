@@ -20,9 +20,11 @@ var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
 }
 
 // Namespaces lists the kinds of namespace that a container can have, sorted.
-func Namespaces() []string {
-	var names []string
-	for name := range namespaceFlags {
+func Namespaces() []string { return sortedNames(namespaceFlags) }
+
+func sortedNames[K ~string, V any](m map[K]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
 		names = append(names, string(name))
 	}
 	sort.Strings(names)

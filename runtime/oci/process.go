@@ -27,6 +27,8 @@ type task struct {
 	id       string
 	process  *specs.Process
 	filter   []byte    // compiled seccomp, nil for none
+	filterBy uint      // flags to load it with
+	listener *listener // gets the calls that the filter hands on, nil for none
 	terminal *tty.Pair // nil without one
 	stdio    Stdio
 	preserve int
@@ -44,17 +46,23 @@ func (t *task) fail(call, name string, err error) error {
 	return &StartError{Call: call, Path: name, Errno: errnoOf(err), Err: errkind.New(kind, "%s %s: %w", call, name, err)}
 }
 
-// compile fills filter from a profile, if it did not come compiled.
-func (t *task) compile(given []byte, profile *specs.LinuxSeccomp) error {
+// compile fills filter from a profile, if it did not come compiled. The state is what a listener is told.
+func (t *task) compile(given []byte, profile *specs.LinuxSeccomp, state specs.State) error {
 	t.filter = given
-	if len(given) > 0 || profile == nil {
+	if profile == nil {
 		return nil
 	}
-	program, err := seccomp.Compile(profile)
+	flags, err := seccomp.Flags(profile)
+	if err == nil && len(given) == 0 {
+		t.filter, err = seccomp.Compile(profile)
+	}
 	if err != nil {
 		return t.fail("compile", "seccomp profile", err)
 	}
-	t.filter = program
+	if t.filterBy = flags; seccomp.NeedsListener(profile) {
+		t.filterBy |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+		return t.openListener(profile, state)
+	}
 	return nil
 }
 
@@ -131,14 +139,26 @@ func (t *task) closeDescriptors(g *gate) {
 	if g != nil {
 		how = closeRangeCloexec
 	}
-	from := 3 + t.preserve
+	var keep []int
 	if t.init != nil { // a memory file of our own, closed with its execution
-		if fd := fdOf(t.init); from <= fd {
-			if from < fd {
-				t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(fd-1), spawn.Int(how))
-			}
-			from = fd + 1
+		keep = append(keep, fdOf(t.init))
+	}
+	if t.listener != nil {
+		keep = append(keep, t.listener.descriptors()...)
+	}
+	t.closeBut(how, keep...)
+}
+
+// closeBut adds the closing (or, by how, marking) of all descriptors but the standard streams, those to be passed on, and
+// the given ones.
+func (t *task) closeBut(how int, keep ...int) {
+	slices.Sort(keep)
+	from := 3 + t.preserve
+	for _, fd := range keep {
+		if from < fd {
+			t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(fd-1), spawn.Int(how))
 		}
+		from = max(from, fd+1)
 	}
 	t.Add("close_range", "", unix.SYS_CLOSE_RANGE, spawn.Int(from), spawn.Int(^uint32(0)), spawn.Int(how))
 }
@@ -155,8 +175,8 @@ var rlimits = map[string]int{
 // asks for nothing gets the usual number back (programs loop over it, and select(2) breaks above it).
 const softNofile = 1024
 
-// resources adds resource limits, priorities, personality and the chance of being killed for memory.
-func (t *task) resources(personality *specs.LinuxPersonality) error {
+// resources adds resource limits, priorities, memory policy and personality; l, the container's configuration, may be nil.
+func (t *task) resources(l *specs.Linux) error {
 	limits := make(map[int]unix.Rlimit)
 	for _, r := range t.process.Rlimits {
 		n, ok := rlimits[r.Type]
@@ -187,44 +207,17 @@ func (t *task) resources(personality *specs.LinuxPersonality) error {
 			return err
 		}
 	}
-	if personality != nil {
-		domain, ok := map[specs.LinuxPersonalityDomain]int{specs.PerLinux: 0, specs.PerLinux32: 8}[personality.Domain]
-		if !ok || len(personality.Flags) > 0 {
-			return t.fail("personality", string(personality.Domain), errkind.New(errkind.Invalid, "unknown domain or flags"))
+	if l == nil {
+		return nil
+	}
+	if l.MemoryPolicy != nil {
+		if err := t.memoryPolicy(l.MemoryPolicy); err != nil {
+			return err
 		}
-		t.Add("personality", string(personality.Domain), unix.SYS_PERSONALITY, spawn.Int(domain))
 	}
-	return nil
-}
-
-func (t *task) ioPriority(p *specs.LinuxIOPriority) error {
-	class, ok := map[specs.IOPriorityClass]int{specs.IOPRIO_CLASS_RT: 1, specs.IOPRIO_CLASS_BE: 2, specs.IOPRIO_CLASS_IDLE: 3}[p.Class]
-	if !ok || p.Priority < 0 || p.Priority > 7 {
-		return t.fail("ioprio_set", string(p.Class), errkind.New(errkind.Invalid, "unknown class, or priority outside 0 to 7"))
+	if l.Personality != nil {
+		return t.personality(l.Personality)
 	}
-	const who, shift = 1, 13 // IOPRIO_WHO_PROCESS, IOPRIO_CLASS_SHIFT
-	t.Add("ioprio_set", string(p.Class), unix.SYS_IOPRIO_SET, spawn.Int(who), spawn.Int(0), spawn.Int(class<<shift|p.Priority))
-	return nil
-}
-
-func (t *task) scheduler(p *specs.Scheduler) error {
-	policy, ok := map[specs.LinuxSchedulerPolicy]uint32{specs.SchedOther: 0, specs.SchedFIFO: 1, specs.SchedRR: 2,
-		specs.SchedBatch: 3, specs.SchedISO: 4, specs.SchedIdle: 5, specs.SchedDeadline: 6}[p.Policy]
-	if !ok {
-		return t.fail("sched_setattr", string(p.Policy), errkind.New(errkind.Invalid, "unknown policy"))
-	}
-	a := &unix.SchedAttr{Policy: policy, Nice: p.Nice, Priority: uint32(p.Priority), Runtime: p.Runtime, Deadline: p.Deadline, Period: p.Period}
-	a.Size = uint32(unsafe.Sizeof(*a))
-	flags := map[specs.LinuxSchedulerFlag]uint64{specs.SchedFlagResetOnFork: 1, specs.SchedFlagReclaim: 2, specs.SchedFlagDLOverrun: 4,
-		specs.SchedFlagKeepPolicy: 8, specs.SchedFlagKeepParams: 16, specs.SchedFlagUtilClampMin: 32, specs.SchedFlagUtilClampMax: 64}
-	for _, f := range p.Flags {
-		bit, ok := flags[f]
-		if !ok {
-			return t.fail("sched_setattr", string(f), errkind.New(errkind.Invalid, "unknown flag"))
-		}
-		a.Flags |= bit
-	}
-	t.Add("sched_setattr", string(p.Policy), unix.SYS_SCHED_SETATTR, spawn.Int(0), spawn.Pointer(t.List, a), spawn.Int(0))
 	return nil
 }
 
@@ -283,6 +276,9 @@ func (t *task) identity() error {
 		umask = *t.process.User.Umask
 	}
 	t.Add("umask", "", unix.SYS_UMASK, spawn.Int(umask))
+	if noNewPrivs && t.listener != nil { // while the parent is there to send the listener away
+		t.seccomp()
+	}
 	return nil
 }
 
@@ -338,8 +334,13 @@ func (t *task) seccomp() {
 	filters := unsafe.Slice((*unix.SockFilter)(unsafe.Pointer(&t.filter[0])), len(t.filter)/8)
 	t.Bytes(t.filter)
 	program := &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
-	const setModeFilter = 1
-	t.Add("seccomp", "", unix.SYS_SECCOMP, spawn.Int(setModeFilter), spawn.Int(0), spawn.Pointer(t.List, program))
+	if t.listener != nil {
+		t.listener.arrive(t.builder)
+	}
+	t.Add("seccomp", "", unix.SYS_SECCOMP, spawn.Int(unix.SECCOMP_SET_MODE_FILTER), spawn.Int(t.filterBy), spawn.Pointer(t.List, program))
+	if t.listener != nil {
+		t.listener.leave(t.builder)
+	}
 }
 
 // defaultPath is where a command without a slash is looked for if the environment has no PATH.
@@ -370,7 +371,7 @@ func (t *task) program(g *gate) {
 
 func (t *task) attempts() {
 	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_SETMASK), spawn.Pointer(t.List, new(uint64)), spawn.Int(0), spawn.Int(8))
-	if len(t.filter) > 0 && t.process.NoNewPrivileges {
+	if len(t.filter) > 0 && t.process.NoNewPrivileges && t.listener == nil {
 		t.seccomp()
 	}
 	argv, env := t.Strings(t.process.Args), t.Strings(t.process.Env)

@@ -59,7 +59,8 @@ func prepare(c *Container) (*start, error) {
 	if err := s.check(); err != nil {
 		return s, s.fail("check", "configuration", err)
 	}
-	if err := s.compile(c.Seccomp, s.linux.Seccomp); err != nil {
+	state := specs.State{Version: specs.Version, ID: c.ID, Status: specs.StateCreating, Bundle: c.Bundle, Annotations: c.Spec.Annotations}
+	if err := s.compile(c.Seccomp, s.linux.Seccomp, state); err != nil {
 		return s, err
 	}
 	if err := s.openNamespaces(); err != nil {
@@ -116,7 +117,7 @@ func (s *start) build(g *gate) error {
 	}
 	s.session()
 	s.closeDescriptors(g)
-	if err := s.resources(s.linux.Personality); err != nil {
+	if err := s.resources(s.linux); err != nil {
 		return err
 	}
 	if err := s.identity(); err != nil {
@@ -192,6 +193,9 @@ func (t *task) close() {
 	t.builder.close()
 	for _, m := range t.meetings {
 		m.close()
+	}
+	if t.listener != nil {
+		t.listener.conn.Close()
 	}
 	if t.terminal != nil {
 		t.terminal.Close()
