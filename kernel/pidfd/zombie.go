@@ -68,7 +68,7 @@ func Children() ([]int, error) {
 }
 
 // Cgroup returns the path of pid's cgroup below the hierarchies: that of the memory controller on v1, the only one on
-// v2. It works for a zombie too. "" if the process is gone.
+// v2; of a zombie v1 tells only "/". "" if the process is gone.
 func Cgroup(pid int) string {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
@@ -86,6 +86,20 @@ func Cgroup(pid int) string {
 		}
 	}
 	return unified
+}
+
+// Nested reports whether pid is in a pid namespace below the one of /proc. It works for a zombie too.
+func Nested(pid int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			return len(strings.Fields(numbers)) > 1
+		}
+	}
+	return false
 }
 
 // Exits returns a channel that gets a value some time after a child of this process has ended: one for any number of

@@ -32,8 +32,10 @@ func (s *Supervisor) cutOff(t *task, pid int) (startTime uint64) {
 		return 0
 	}
 	defer f.Close()
-	if !s.ours(pid) && pidfd.Cgroup(pid) != t.info.Cgroup {
-		return 0 // the number is somebody else's by now
+	// The number may be somebody else's by now. What has ended does not show whose it was; but it has not been reaped, so
+	// nobody can have got its number since.
+	if !s.ours(pid) && pidfd.Cgroup(pid) != t.info.Cgroup && !ended(pid) {
+		return 0
 	}
 	_ = pidfd.Signal(f, sigstop)
 	for end := time.Now().Add(cutOffLimit); !stopped(pid) && time.Now().Before(end); {
@@ -63,12 +65,17 @@ func (s *Supervisor) ours(pid int) bool {
 	return err == nil && bytes.Contains(line, []byte("\x00supervise\x00--root\x00"+s.root+"\x00"))
 }
 
-// stopped reports whether a process stands still by a signal, or is gone.
-func stopped(pid int) bool {
+// stopped reports whether a process stands still by a signal, or has ended.
+func stopped(pid int) bool { return strings.Contains("TZX", condition(pid)) }
+
+func ended(pid int) bool { return strings.Contains("ZX", condition(pid)) }
+
+// condition is the letter in /proc/PID/stat, "X" for a process that is gone.
+func condition(pid int) string {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return true
+	i := bytes.LastIndexByte(text, ')') // what is before may hold anything
+	if err != nil || i < 0 || i+3 > len(text) {
+		return "X"
 	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	return rest == "" || strings.ContainsRune("TZX", rune(rest[0]))
+	return string(text[i+2 : i+3])
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"pier/api/shim"
@@ -287,81 +284,4 @@ func (c *Custodian) waitChild(h *held) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h.release()
-}
-
-// orphanPause gathers the deaths of many processes into one look.
-const orphanPause = 200 * time.Millisecond
-
-// reapOrphans reaps processes of containers that fell to pierd because it is their nearest living subreaper, and that are
-// no task. Other children of pierd are not touched.
-func (c *Custodian) reapOrphans() {
-	exits := pidfd.Exits(c.ctx)
-	var again <-chan time.Time
-	for {
-		select {
-		case <-exits:
-		case <-again:
-		case <-c.ctx.Done():
-			return
-		}
-		select {
-		case <-time.After(orphanPause):
-		case <-c.ctx.Done():
-			return
-		}
-		children, err := pidfd.Children()
-		if err != nil {
-			c.log.Error("look for orphans", "err", err)
-			continue
-		}
-		groups, tasks, ready := c.processes()
-		if !ready { // how a process has ended that is no task yet may be what the next supervisor needs to know
-			again = time.After(orphanPause)
-			continue
-		}
-		for _, pid := range children {
-			if tasks[pid] {
-				continue
-			}
-			if !within(pidfd.Cgroup(pid), groups) && !c.unborn(pid) {
-				continue
-			}
-			if f, err := pidfd.Open(pid, 0); err == nil {
-				_, _ = pidfd.Reap(f) // one that runs is left alone
-				f.Close()
-			}
-		}
-	}
-}
-
-// unborn reports whether a child is one that a supervisor was making when it died: it has that one's name.
-func (c *Custodian) unborn(pid int) bool {
-	name, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
-	return err == nil && strings.TrimSpace(string(name)) == filepath.Base(c.o.Binary)
-}
-
-// processes are those that are known: the cgroups of containers, and the processes of tasks and the supervisor. They are
-// not complete, and ready is false, while there is no supervisor.
-func (c *Custodian) processes() (groups []string, tasks map[int]bool, ready bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	tasks = make(map[int]bool, len(c.tasks))
-	for _, h := range c.tasks {
-		groups = append(groups, h.task.Cgroup)
-		tasks[h.task.Pid] = true
-	}
-	ready = c.current != nil && !c.current.vacant
-	if ready {
-		tasks[c.current.pid] = true // its own waiter reaps it
-	}
-	return groups, tasks, ready
-}
-
-func within(group string, groups []string) bool {
-	for _, g := range groups {
-		if g != "" && g != "/" && (group == g || strings.HasPrefix(group, g+"/")) {
-			return true
-		}
-	}
-	return false
 }
