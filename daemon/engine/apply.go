@@ -11,6 +11,7 @@ import (
 	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
+	"pier/kernel/quota"
 	"pier/lib/errkind"
 )
 
@@ -218,6 +219,11 @@ func (e *Engine) dropVolumes(r *row) {
 
 // sweep removes the files of a container that has no record.
 func (e *Engine) sweep(id string) {
+	if up, err := e.o.Layers.Writable(id); err == nil {
+		if err := quota.Release(up.Upper); err != nil {
+			e.o.Log.Warn("size limit not released", "container", id, "error", err)
+		}
+	}
 	if err := e.o.Layers.RemoveWritable(id); err != nil && !errkind.Is(err, errkind.NotFound) {
 		e.o.Log.Warn("writable layer not removed", "container", id, "error", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image"
 	"pier/daemon/volume"
+	"pier/kernel/quota"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -252,8 +253,14 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 			return err
 		}
 	}
-	if _, err := e.o.Layers.NewWritable(r.ID); err != nil {
+	up, err := e.o.Layers.NewWritable(r.ID)
+	if err != nil {
 		return err
+	}
+	if size, _ := settings.StorageSize(r.Host.StorageOpt); size > 0 { // checked before
+		if err := quota.Limit(r.ID, size, up.Upper, up.Work); err != nil {
+			return errkind.New(errkind.Of(err), "--storage-opt size=%s: %w", r.Host.StorageOpt["size"], err)
+		}
 	}
 	return e.table(r).Put(ctx, r.ID, *r)
 }

@@ -16,7 +16,7 @@ import (
 // rooms are the packages whose own tests run in the machine too: those that ask most of the kernel.
 var rooms = []string{
 	"pier/kernel/cgroup", "pier/kernel/fsroot", "pier/kernel/link", "pier/kernel/mount", "pier/kernel/nft", "pier/kernel/pidfd",
-	"pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
+	"pier/kernel/quota", "pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
 }
 
 var bin string // folder of the programs under test
@@ -61,7 +61,7 @@ func boot(t *testing.T, k kernel, initrd string) {
 	if err := os.Truncate(disk, 2<<30); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("/sbin/mke2fs", "-q", "-t", "ext4", disk).CombinedOutput(); err != nil {
+	if out, err := exec.Command("/sbin/mke2fs", "-q", "-t", "ext4", "-O", "quota,project", "-E", "quotatype=prjquota", disk).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)

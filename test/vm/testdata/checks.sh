@@ -162,6 +162,30 @@ check_files() {
 	pier run --rm --shm-size 1m busybox df /dev/shm
 }
 
+check_storage_size() {
+	pier run --name sized --storage-opt size=8m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=4 && ! dd if=/dev/zero of=/more bs=1M count=8'
+	pier start -a sized # the limit is the container's, not a run's
+	pier rm sized
+	pier run --rm busybox dd if=/dev/zero of=/big bs=1M count=16
+}
+
+check_init() {
+	[ "$(pier run --rm --init busybox sh -c 'cat /proc/1/comm; echo $$')" = "$(printf 'docker-init\n2')" ]
+	[ "$(code pier run --rm --init busybox sh -c 'exit 7')" = 7 ]
+	[ "$(code pier run --rm --init busybox /nothing)" = 127 ]
+}
+
+check_networks_of_the_running() {
+	pier network create more
+	pier run -d --name moving -p 8090:80 busybox sh -c 'echo here >/index.html; httpd -f -p 80'
+	pier network connect more moving
+	[ "$(pier exec moving ls /sys/class/net | wc -l)" = 3 ]
+	pier network disconnect bridge moving
+	[ "$(wget -qO- http://127.0.0.1:8090/)" = here ]
+	pier rm -f moving
+	pier network rm more
+}
+
 check_build() {
 	mkdir -p /data/context && cd /data/context
 	echo one >file
@@ -298,7 +322,7 @@ room() {
 	local which=.
 	[ "$1" != custody ] || which=SupervisorKilledWhileWriting
 	cd /tests
-	PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which"
+	PIER_QUOTA_DIR=/data PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which"
 }
 
 if [ "$1" != all ]; then

@@ -9,7 +9,7 @@ if [ "$1" != checks ]; then
 	for module in /modules/*; do
 		insmod "$module" || echo "INFO $module: not loaded"
 	done
-	mount -t ext4 /dev/vda /mnt
+	mount -t ext4 -o prjquota /dev/vda /mnt
 	cp -a /bin /etc /lib /lib64 /pier /tests /usr /init /checks.sh /busybox.tar /mnt/
 	cd /mnt && mkdir dev proc sys tmp run root data
 	mount --move /dev /mnt/dev

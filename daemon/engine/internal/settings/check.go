@@ -308,6 +308,9 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 	if err := CheckLinks(h); err != nil {
 		return err
 	}
+	if _, err := StorageSize(h.StorageOpt); err != nil {
+		return err
+	}
 	return notYet(h)
 }
 
@@ -334,8 +337,6 @@ func notYet(h *container.HostConfig) error {
 		return errkind.New(errkind.Unsupported, "%s is not supported: create the container without it", what)
 	}
 	switch {
-	case len(h.StorageOpt) > 0:
-		return unsupported("--storage-opt")
 	case h.Cgroup != "":
 		return unsupported("joining another container's cgroup")
 	case h.VolumeDriver != "" && h.VolumeDriver != "local":

@@ -1,0 +1,161 @@
+// Package quota bounds how much space trees of folders take, by the project quotas of ext4 and xfs.
+//
+// A project is a number that files carry and that new files take from their folder. Limit gives folders, still empty, a
+// number of their own and sets its limit; Release takes the limit away once nothing carries the number any more.
+//
+// A process with CAP_SYS_RESOURCE is not bound. The file system must have been mounted with the option prjquota (pquota
+// on xfs); Linux >= 5.14 (quotactl_fd).
+//
+// Start reading at Limit.
+package quota
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"pier/lib/errkind"
+)
+
+// fsxattr is struct fsxattr of linux/fs.h.
+type fsxattr struct {
+	flags, extentSize, extents, project, cowExtentSize uint32
+	_                                                  [8]byte
+}
+
+// block is struct if_dqblk of linux/quota.h.
+type block struct {
+	hard, soft uint64 // KiB
+	space      uint64 // bytes in use
+	inodes     [3]uint64
+	times      [2]uint64
+	valid      uint32
+	_          uint32
+}
+
+const (
+	getXattr   = 0x801c581f // FS_IOC_FSGETXATTR
+	setXattr   = 0x401c5820 // FS_IOC_FSSETXATTR
+	inherit    = 0x200      // FS_XFLAG_PROJINHERIT
+	getQuota   = 0x800007<<8 | projects
+	setQuota   = 0x800008<<8 | projects
+	projects   = 2 // PRJQUOTA
+	blockLimit = 1 // QIF_BLIMITS
+)
+
+// Numbers are taken from a range that neither people nor other programs start counting in.
+const (
+	firstProject = 1 << 30
+	tries        = 64
+)
+
+// Limit lets all that will be in dirs, empty folders of one file system, take at most size bytes together, and nothing
+// else with it. name is what the number is made from, so that the same owner tends to get the same one. Unsupported where
+// the file system has no project quotas.
+func Limit(name string, size int64, dirs ...string) error {
+	if len(dirs) == 0 || size <= 0 {
+		return errkind.New(errkind.Invalid, "limit the size of %q to %d bytes: not a size", name, size)
+	}
+	d, err := os.Open(dirs[0])
+	if err != nil {
+		return fmt.Errorf("limit size: %w", err)
+	}
+	defer d.Close()
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	number, err := unused(d, h.Sum32())
+	if err != nil {
+		return err
+	}
+	limit := block{hard: (uint64(size) + 1023) / 1024, valid: blockLimit}
+	limit.soft = limit.hard
+	if err := control(d, setQuota, number, &limit); err != nil {
+		return unsupported(d, err)
+	}
+	for _, dir := range dirs {
+		if err := mark(dir, number); err != nil {
+			_ = control(d, setQuota, number, &block{valid: blockLimit})
+			return err
+		}
+	}
+	return nil
+}
+
+// unused finds a number that nothing carries and that has no limit.
+func unused(d *os.File, start uint32) (uint32, error) {
+	for i := range uint32(tries) {
+		number := firstProject + (start+i)%firstProject
+		var b block
+		err := control(d, getQuota, number, &b)
+		if errors.Is(err, unix.ENOENT) || err == nil && b.space == 0 && b.hard == 0 {
+			return number, nil
+		}
+		if err != nil {
+			return 0, unsupported(d, err)
+		}
+	}
+	return 0, errkind.New(errkind.Exhausted, "no free project number on the file system of %s", d.Name())
+}
+
+func mark(dir string, number uint32) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("limit size: %w", err)
+	}
+	defer d.Close()
+	var x fsxattr
+	if err := ioctl(d, getXattr, &x); err != nil {
+		return unsupported(d, err)
+	}
+	x.project, x.flags = number, x.flags|inherit
+	if err := ioctl(d, setXattr, &x); err != nil {
+		return unsupported(d, err)
+	}
+	return nil
+}
+
+// Release takes away the limit that dir has by Limit; a folder without one is no error. What is still in dir is not bound
+// any more.
+func Release(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("release size limit: %w", err)
+	}
+	defer d.Close()
+	var x fsxattr
+	if err := ioctl(d, getXattr, &x); err != nil || x.project < firstProject || x.project >= 2*firstProject {
+		return nil // not a file system with projects, or no number of ours
+	}
+	if err := control(d, setQuota, x.project, &block{valid: blockLimit}); err != nil {
+		return fmt.Errorf("release size limit of %s: %w", dir, err)
+	}
+	return nil
+}
+
+func unsupported(d *os.File, err error) error {
+	switch {
+	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
+		return errkind.New(errkind.Unsupported, "the file system of %s has no project quotas: it must be ext4 or xfs, mounted with the option prjquota: %w", d.Name(), err)
+	}
+	return fmt.Errorf("limit the size of %s: %w", d.Name(), err)
+}
+
+func ioctl(f *os.File, request uintptr, x *fsxattr) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(x)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func control(f *os.File, command uintptr, number uint32, b *block) error {
+	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, f.Fd(), command, uintptr(number), uintptr(unsafe.Pointer(b)), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
