@@ -8,14 +8,17 @@ command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer (htt
 declare -A needed=([git]=git [ps]=procps)
 case "${1:-}" in
 run) needed[curl]=curl ;;
-test) needed+=([/bin/busybox]=busybox-static [docker]=docker.io [chromium]=chromium [npm]=npm [mmdebstrap]=mmdebstrap [ip]=iproute2 [nft]=nftables [curl]=curl [qemu-system-x86_64]=qemu-system-x86 [mke2fs]=e2fsprogs) ;;
+test) needed+=([/bin/busybox]=busybox-static [docker]=docker.io [chromium]=chromium [npm]=npm [mmdebstrap]=mmdebstrap [ip]=iproute2 [nft]=nftables [curl]=curl [qemu-system-x86_64]=qemu-system-x86 [mke2fs]=e2fsprogs [zsh]=zsh [fish]=fish [/usr/share/bash-completion/bash_completion]=bash-completion) ;;
 bench) needed+=([ip]=iproute2 [/bin/busybox]=busybox-static [dockerd]=docker.io [bwrap]=bubblewrap [iptables]=iptables) ;;
 *) echo "usage: setup.sh run|test|bench" >&2; exit 2 ;;
 esac
 
 missing=()
 for command in "${!needed[@]}"; do
-	command -v "$command" >/dev/null || missing+=("${needed[$command]}")
+	case $command in
+	/*) [ -e "$command" ] ;; # a file, a program or not
+	*) command -v "$command" >/dev/null ;;
+	esac || missing+=("${needed[$command]}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 echo "Installing ${missing[*]} ..."
