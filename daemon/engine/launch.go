@@ -16,6 +16,7 @@ import (
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
+	"pier/daemon/volume"
 	"pier/lib/errkind"
 )
 
@@ -214,6 +215,10 @@ func (e *Engine) writeFiles(r *row, box *network.Sandbox) (map[string]string, er
 	}, nil
 }
 
+func volumePoint(m *settings.Mount) volume.Point {
+	return volume.Point{Destination: m.Destination, RW: m.RW, Propagation: string(m.Propagation)}
+}
+
 // mountVolumes makes every mount's source ready and returns the mounts with sources filled in.
 func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]settings.Mount, error) {
 	mounts := slices.Clone(r.Mounts)
@@ -226,7 +231,7 @@ func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]set
 					return nil, err
 				}
 			}
-			source, err := e.o.Volumes.Mount(ctx, r.ID, m.Name)
+			source, err := e.o.Volumes.Mount(ctx, r.ID, m.Name, volumePoint(m))
 			if err != nil {
 				return nil, err
 			}

@@ -148,7 +148,7 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 			if m.Name == "" {
 				continue
 			}
-			if _, err := e.o.Volumes.Mount(ctx, cid, m.Name); err != nil {
+			if _, err := e.o.Volumes.Mount(ctx, cid, m.Name, volumePoint(&m)); err != nil {
 				e.o.Log.Error("volume of a running container not taken up", "container", cid, "volume", m.Name, "error", err)
 			}
 		}

@@ -50,10 +50,6 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (*Imag
 	if err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
-	name := o.Ref
-	if name == "" {
-		name = i.ID.String()
-	}
-	s.publish(events.ActionImport, i.ID.String(), i, name)
+	s.publish(events.ActionImport, i.ID.String(), i, i.ID.String())
 	return i, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 
@@ -160,6 +161,9 @@ func (s *Server) commit(w http.ResponseWriter, r *request) error {
 	o := engine.CommitOptions{Author: r.arg("author"), Comment: r.arg("comment"), Pause: r.flagOr("pause", true), Config: config}
 	if repo := r.arg("repo"); repo != "" {
 		o.Ref = joinTag(repo, r.arg("tag"))
+		if name, err := reference.ParseNormalizedNamed(o.Ref); err == nil { // what is no name is refused below, in its own words
+			o.Ref = reference.FamiliarString(reference.TagNameOnly(name))
+		}
 	}
 	id, err := s.o.Engine.Files().Commit(r.Context(), c.ID, o)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	buildapi "github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/registry"
 
@@ -231,6 +232,7 @@ func (s *Server) buildPrune(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	s.sayPruned(events.BuilderEventType, uint64(max(report.Reclaimed, 0)))
 	return writeJSON(w, http.StatusOK, buildapi.CachePruneReport{
 		CachesDeleted: list(report.Caches), SpaceReclaimed: uint64(max(report.Reclaimed, 0)),
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 
 	"pier/api/docker"
 	"pier/daemon/engine"
@@ -168,6 +169,7 @@ func (s *Server) containerPrune(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	s.sayPruned(events.ContainerEventType, report.SpaceReclaimed)
 	report.ContainersDeleted = list(report.ContainersDeleted)
 	return writeJSON(w, http.StatusOK, report)
 }

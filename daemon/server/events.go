@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,6 +99,15 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 			return nil
 		}
 	}
+}
+
+// sayPruned tells of a prune, which is about no object but about a kind of them.
+func (s *Server) sayPruned(kind events.Type, reclaimed uint64) {
+	now := time.Now()
+	s.o.Events.Publish(events.Message{
+		Type: kind, Action: events.ActionPrune, Actor: events.Actor{Attributes: map[string]string{"reclaimed": strconv.FormatUint(reclaimed, 10)}},
+		Scope: "local", Time: now.Unix(), TimeNano: now.UnixNano(),
+	})
 }
 
 // eventsType picks the form of the stream that the client asked for: always JSON lines, in a JSON sequence with a

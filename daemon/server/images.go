@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	imageapi "github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
 
@@ -253,5 +254,6 @@ func (s *Server) imagePrune(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	s.sayPruned(events.ImageEventType, uint64(max(reclaimed, 0)))
 	return writeJSON(w, http.StatusOK, imageapi.PruneReport{ImagesDeleted: list(removed), SpaceReclaimed: uint64(max(reclaimed, 0))})
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/moby/api/types/events"
 	api "github.com/moby/moby/api/types/network"
 
 	"pier/api/docker"
@@ -142,5 +143,6 @@ func (s *Server) networkPrune(w http.ResponseWriter, r *request) error {
 			report.NetworksDeleted = append(report.NetworksDeleted, n.Name)
 		}
 	}
+	s.sayPruned(events.NetworkEventType, 0)
 	return writeJSON(w, http.StatusOK, report)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/events"
@@ -92,9 +93,16 @@ func parseOptions(name string, options map[string]string) (*source, error) {
 	return s, nil
 }
 
+// Point is where in its owner a volume is mounted, for the event that tells of it.
+type Point struct {
+	Destination string // path in the container
+	RW          bool
+	Propagation string
+}
+
 // Mount returns the path of the volume's content for owner, who holds it, and mounts it first where its options ask
 // for a file system (type, device, o). Unmount is its opposite; the last one unmounts.
-func (v *Volumes) Mount(ctx context.Context, owner, name string) (string, error) {
+func (v *Volumes) Mount(ctx context.Context, owner, name string, at Point) (string, error) {
 	v.mu.Lock()
 	one, err := v.find(name)
 	v.mu.Unlock()
@@ -120,7 +128,8 @@ func (v *Volumes) Mount(ctx context.Context, owner, name string) (string, error)
 		return "", errkind.New(errkind.NotFound, "get %s: no such volume", name)
 	}
 	if !before {
-		v.tell(name, events.ActionMount, "container", owner, "destination", v.path(name))
+		v.tell(name, events.ActionMount, "container", owner, "destination", at.Destination,
+			"propagation", at.Propagation, "read/write", strconv.FormatBool(at.RW))
 	}
 	return v.path(name), nil
 }

@@ -86,7 +86,7 @@ func TestLifeOfAVolume(t *testing.T) {
 	if err := v.Remove(t.Context(), "data", true); !errkind.Is(err, errkind.Conflict) || err.Error() != "remove data: volume is in use - [c1]" {
 		t.Errorf("%v", err)
 	}
-	if path, err := v.Mount(t.Context(), "c1", "data"); err != nil || path != data.Mountpoint {
+	if path, err := v.Mount(t.Context(), "c1", "data", volume.Point{}); err != nil || path != data.Mountpoint {
 		t.Errorf("%s %v", path, err)
 	}
 	if err := os.WriteFile(filepath.Join(data.Mountpoint, "f"), make([]byte, 8192), 0o600); err != nil {
@@ -277,7 +277,7 @@ func TestVolumesWithFileSystems(t *testing.T) {
 		var path string
 		for _, owner := range []string{"c1", "c2"} {
 			var err error
-			if path, err = v.Mount(t.Context(), owner, name); err != nil {
+			if path, err = v.Mount(t.Context(), owner, name, volume.Point{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -286,7 +286,7 @@ func TestVolumesWithFileSystems(t *testing.T) {
 		}
 		v = again() // what is mounted is found again
 		for i, owner := range []string{"c1", "c2"} {
-			if _, err := v.Mount(t.Context(), owner, name); err != nil {
+			if _, err := v.Mount(t.Context(), owner, name, volume.Point{}); err != nil {
 				t.Fatal(err)
 			}
 			if name == "bound" && i == 0 {

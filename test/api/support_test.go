@@ -225,7 +225,7 @@ own, every answer against the description.
 
 - **yes**: it does what the description says.
 - **refused**: the request is answered with 400 or 501 and the field's name; nothing is ever left out in silence.
-- **kept**: taken and shown, and without effect for the reason given.
+- **kept**: taken, and without effect for the reason given.
 
 A field that no version of the API has is passed over, as Docker does, since clients of all kinds send some; create and update name it in
 their warnings. A value of a wrong type, out of range or of an unknown word is refused with 400; what several hundred such requests are
