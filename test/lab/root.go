@@ -3,6 +3,7 @@ package lab
 import (
 	"archive/tar"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -44,6 +45,27 @@ func Busybox(t testing.TB, dir string) string {
 	add(&tar.Header{Name: "etc/group", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:\napp:x:1000:\nextra:x:2000:app\n"))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
+	}
+	return path
+}
+
+// Debian returns the tar of a whole Debian with systemd, a web server and cron, made by examples/debian once and kept in
+// the repository's cache folder. The test's own folder must be one of those in test/.
+func Debian(t testing.TB) string {
+	t.Helper()
+	const repository = "../.."
+	path, err := filepath.Abs(filepath.Join(repository, ".cache", "debian.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(filepath.Join(repository, "examples", "debian", "root.sh"), path).CombinedOutput(); err != nil {
+		t.Fatalf("root.sh: %v\n%s", err, out)
 	}
 	return path
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,27 +16,6 @@ import (
 var bin string // folder of the programs under test
 
 func TestMain(m *testing.M) { lab.Main(m, &bin) }
-
-const repository = "../.."
-
-// debian returns the root file system of a Debian with systemd, made once and kept in the repository's cache folder.
-func debian(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join(repository, ".cache", "debian.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(filepath.Join(repository, "examples", "debian", "root.sh"), path).CombinedOutput(); err != nil {
-		t.Fatalf("root.sh: %v\n%s", err, out)
-	}
-	return path
-}
 
 // fetch returns the page that a published port serves.
 func fetch(address string) (string, error) {
@@ -53,7 +31,7 @@ func fetch(address string) (string, error) {
 // TestSystemd boots a whole Debian, with no more than its name on the command line.
 func TestSystemd(t *testing.T) {
 	d := lab.Start(t, bin)
-	d.Pier("import", "-c", `CMD ["/sbin/init"]`, debian(t), "debian")
+	d.Pier("import", "-c", `CMD ["/sbin/init"]`, lab.Debian(t), "debian")
 	for _, client := range []string{"pier", "docker"} {
 		t.Run(client, func(t *testing.T) {
 			do := func(args ...string) string {

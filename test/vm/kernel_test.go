@@ -18,6 +18,7 @@ type release struct {
 	name  string
 	suite string // of Debian's archive, in addition to the machine's own sources; "" for those alone
 	meta  string // the package that depends on the kernel's
+	disks []string
 }
 
 // kernel is an unpacked kernel package.

@@ -33,13 +33,13 @@ func TestDebian(t *testing.T) {
 		t.Fatalf("go test -c: %v\n%s", err, out)
 	}
 	for _, r := range []release{
-		{name: "bookworm", meta: "linux-image-cloud-amd64"},
+		{name: "bookworm", meta: "linux-image-cloud-amd64", disks: []string{lab.Debian(t)}},
 		{name: "bookworm-backports", suite: "bookworm-backports", meta: "linux-image-cloud-amd64"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			k := r.get(t)
 			t.Parallel()
-			boot(t, k, initramfs(t, bin, tests, k))
+			boot(t, k, initramfs(t, bin, tests, k), r.disks...)
 		})
 	}
 }
@@ -47,13 +47,13 @@ func TestDebian(t *testing.T) {
 // deadline is what a machine has from its first instruction to its last.
 const deadline = 6 * time.Minute
 
-// boot runs the machine to its end and makes each PASS and FAIL line on its serial console a subtest.
+// boot runs the machine, with more disks that it only reads, to its end and makes each PASS and FAIL line on its serial console a subtest.
 //
 //	CHECK name         what follows belongs to this check
 //	PASS name seconds
 //	FAIL name seconds  the lines since CHECK tell why
 //	DONE               all checks have been made
-func boot(t *testing.T, k kernel, initrd string) {
+func boot(t *testing.T, k kernel, initrd string, disks ...string) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(disk, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -73,6 +73,9 @@ func boot(t *testing.T, k kernel, initrd string) {
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-drive", "file="+disk+",if=virtio,format=raw,cache=unsafe",
 		"-netdev", "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:/bin/busybox echo outside", "-device", "virtio-net-pci,netdev=net")
+	for _, d := range disks {
+		cmd.Args = append(cmd.Args, "-drive", "file="+d+",if=virtio,format=raw,readonly=on")
+	}
 	console, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

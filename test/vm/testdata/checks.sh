@@ -221,6 +221,30 @@ check_build() {
 	)" != 0 ]
 }
 
+# A whole Debian under systemd, which divides a cgroup of its own. Its tar is the second disk of one machine; to
+# have it in both would take a minute more.
+check_systemd() {
+	pier import -c 'CMD ["/sbin/init"]' - debian </dev/vdb
+	pier run -d --name machine -m 256m --pids-limit 300 debian
+	eventually pier exec machine systemctl show-environment
+	[ "$(pier exec machine systemctl is-system-running --wait)" = running ]
+	[ "$(pier exec machine systemctl is-active lighttpd cron | tr '\n' ' ')" = "active active " ]
+	top=$(group machine)
+	grep -q . "$top/payload/system.slice/cron.service/cgroup.procs"
+	pier exec machine sh -c 'echo max >/sys/fs/cgroup/memory.max; echo max >/sys/fs/cgroup/pids.max' # those of the payload
+	[ "$(cat "$top/memory.max") $(cat "$top/pids.max")" = "268435456 300" ]
+	[ "$(pier exec machine cat /proc/1/cgroup /proc/self/cgroup | tr '\n' ' ')" = "0::/init.scope 0::/init.scope " ]
+	pier pause machine
+	grep -q "frozen 1" "$top/cgroup.events"
+	pier unpause machine
+	pier top machine | grep -q lighttpd
+	pier stop -t 100 machine
+	[ "$(pier inspect -f '{{.State.ExitCode}}' machine)" = 0 ]
+	[ ! -e "$top" ]
+	pier rm machine
+	pier rmi debian
+}
+
 # ticking starts a container that prints numbers, survives what comes, and ends with code 5 when /end appears.
 ticking() {
 	pier run -d --name "$1" busybox sh -c 'n=0; while [ ! -e /end ]; do n=$((n+1)); echo $n; sleep 0.1; done; exit 5'
@@ -350,6 +374,7 @@ report() {
 }
 
 for name in $(sed -n 's/^check_\([a-z0-9_]*\)() {.*/\1/p' "$0"); do
+	[ "$name" != systemd ] || [ -b /dev/vdb ] || continue
 	report "$name" "check_$name"
 done
 for test in /tests/*.test; do
