@@ -105,7 +105,7 @@ type request struct {
 	path   string // without the version prefix
 	query  url.Values
 	header http.Header
-	body   any // nil, an io.Reader, or a value to be sent as JSON
+	body   any // nil, an io.Reader (a *bytes.Reader can be sent again), or a value to be sent as JSON
 }
 
 func (c *Client) build(ctx context.Context, r request) (*http.Request, error) {
@@ -113,6 +113,11 @@ func (c *Client) build(ctx context.Context, r request) (*http.Request, error) {
 	contentType := ""
 	switch b := r.body.(type) {
 	case nil:
+	case *bytes.Reader:
+		if _, err := b.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		body = b
 	case io.Reader:
 		body = b
 	default:
@@ -142,7 +147,8 @@ func (c *Client) build(ctx context.Context, r request) (*http.Request, error) {
 // stream sends r and returns the answer's body, which the caller closes. An error status becomes *Error. A server that
 // only speaks an older API version is asked once more with that version.
 func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http.Header, error) {
-	if _, once := r.body.(io.Reader); once {
+	_, again := r.body.(*bytes.Reader)
+	if _, reader := r.body.(io.Reader); reader && !again {
 		// What can be sent only once must not be spent on learning which version the server speaks.
 		if err := c.System().Ping(ctx); err != nil {
 			return nil, nil, err

@@ -26,6 +26,8 @@ type transport struct {
 const (
 	// maxIdle is how many connections wait for the next request.
 	maxIdle = 4
+	// headRoom is the buffer for the head of a request, in bytes.
+	headRoom = 4 << 10
 	// idleLimit is how long one may wait: far less than any server waits for us.
 	idleLimit = 5 * time.Second
 )
@@ -86,17 +88,19 @@ func (t *transport) exchange(w *wire, req *http.Request) (resp *http.Response, u
 		}
 		return err
 	}
-	out := bufio.NewWriter(w)
+	out := bufio.NewWriterSize(w, int(min(max(req.ContentLength, 0)+headRoom, 64<<10)))
 	if err = req.Write(out); err == nil {
 		err = out.Flush()
 	}
-	if err != nil {
-		return nil, ctx.Err() == nil, fail(err)
-	}
-	resp, err = http.ReadResponse(w.r, req)
-	if err != nil {
+	refused := err
+	// A server that will not read all of the body has said why before it closed the connection.
+	if resp, err = http.ReadResponse(w.r, req); err != nil {
+		if refused != nil {
+			return nil, ctx.Err() == nil, fail(refused)
+		}
 		return nil, false, fail(err)
 	}
+	resp.Close = resp.Close || refused != nil
 	resp.Body = &answer{ReadCloser: resp.Body, ctx: ctx, done: func(whole bool) {
 		if !stop() || !whole || resp.Close || w.r.Buffered() > 0 {
 			w.Close()

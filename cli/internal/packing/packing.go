@@ -26,7 +26,8 @@ const maxDockerfile = 1 << 20
 const outsideName = ".dockerfile.pier"
 
 // Folder streams the folder dir as a tar without what .dockerignore excludes. file is the Dockerfile: "" for the
-// usual one, "-" to read it from stdin, else a path inside or outside dir. It returns its name inside the tar.
+// usual one, "-" to read it from stdin, else a path inside or outside dir. It returns its name inside the tar. A small
+// context comes as Whole.
 func Folder(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -43,11 +44,10 @@ func Folder(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	r, w := io.Pipe()
+	s := &spill{long: make(chan io.ReadCloser, 1)}
+	packed := make(chan error, 1)
 	go func() {
-		// A tar comes in small pieces, and each write to a pipe is a meeting of two goroutines.
-		out := bufio.NewWriterSize(w, 128<<10)
-		p := &packer{tar: tar.NewWriter(out), root: dir, ignored: ignored}
+		p := &packer{tar: tar.NewWriter(s), root: dir, ignored: ignored}
 		err := p.pack()
 		if err == nil && outside != nil {
 			err = p.add(name, outside)
@@ -55,12 +55,17 @@ func Folder(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
 		if err == nil {
 			err = p.tar.Close()
 		}
-		if err == nil {
-			err = out.Flush()
-		}
-		w.CloseWithError(err)
+		packed <- s.close(err)
 	}()
-	return r, name, nil
+	select {
+	case err := <-packed:
+		if err != nil {
+			return nil, "", err
+		}
+		return Whole{bytes.NewReader(s.head.Bytes())}, name, nil
+	case long := <-s.long:
+		return long, name, nil
+	}
 }
 
 // Stream makes a context of what stdin holds: a tar archive, maybe compressed, as it is, or else a Dockerfile alone. file
@@ -237,6 +242,12 @@ func (p *packer) mayHold(dir string) bool {
 	return false
 }
 
+// nameless keeps archive/tar from looking up the names of user and group.
+type nameless struct{ fs.FileInfo }
+
+func (nameless) Uname() (string, error) { return "", nil }
+func (nameless) Gname() (string, error) { return "", nil }
+
 func (p *packer) entry(path, rel string, entry fs.DirEntry) error {
 	info, err := entry.Info()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -254,7 +265,7 @@ func (p *packer) entry(path, rel string, entry fs.DirEntry) error {
 			return err
 		}
 	}
-	h, err := tar.FileInfoHeader(info, link)
+	h, err := tar.FileInfoHeader(nameless{info}, link)
 	if err != nil {
 		return err
 	}
@@ -264,7 +275,8 @@ func (p *packer) entry(path, rel string, entry fs.DirEntry) error {
 	}
 	// Who packed the context must not change what is built.
 	h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
-	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
+	// Whole seconds, as docker sends them: a fraction takes a header of its own.
+	h.ModTime, h.AccessTime, h.ChangeTime = h.ModTime.Truncate(time.Second), time.Time{}, time.Time{}
 	h.Format = tar.FormatPAX
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
