@@ -67,7 +67,7 @@ func (s *start) otherDevices() error {
 	if len(list) == 0 {
 		return nil
 	}
-	nodes, err := mount.Filesystem("tmpfs", map[string]string{"source": "tmpfs", "mode": "700"}, mount.Nosuid|mount.Noexec)
+	nodes, err := mount.Filesystem("tmpfs", map[string]string{"source": "tmpfs", "mode": "711"}, mount.Nosuid|mount.Noexec)
 	if err != nil {
 		return err
 	}

@@ -123,8 +123,8 @@ func runHookIn(ctx context.Context, h *specs.Hook, state *specs.State, target *o
 	if len(args) == 0 {
 		args = []string{h.Path}
 	}
-	process := &specs.Process{Args: append([]string{h.Path}, args[1:]...), Env: h.Env, Cwd: "/"}
-	t := &task{builder: newBuilder(), id: state.ID, process: process, stdio: Stdio{Stdin: in}}
+	process := &specs.Process{Args: args, Env: h.Env, Cwd: "/"}
+	t := &task{builder: newBuilder(), id: state.ID, process: process, file: h.Path, stdio: Stdio{Stdin: in}}
 	defer t.close()
 	kinds, err := foreignNamespaces(&ExecConfig{ID: state.ID, Target: target, TargetPid: state.Pid})
 	if err != nil {

@@ -26,6 +26,7 @@ type task struct {
 	*builder
 	id       string
 	process  *specs.Process
+	file     string    // the program's path, where it is not the first argument
 	filter   []byte    // compiled seccomp, nil for none
 	filterBy uint      // flags to load it with
 	listener *listener // gets the calls that the filter hands on, nil for none
@@ -369,13 +370,21 @@ func (t *task) program(g *gate) {
 	t.Add("report", "", unix.SYS_WRITE, spawn.Int(g.result), spawn.Pointer(t.List, &report[0]), spawn.Int(size))
 }
 
+// command is what to execute, a path or a name to be looked for.
+func (t *task) command() string {
+	if t.file != "" {
+		return t.file
+	}
+	return t.process.Args[0]
+}
+
 func (t *task) attempts() {
 	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_SETMASK), spawn.Pointer(t.List, new(uint64)), spawn.Int(0), spawn.Int(8))
 	if len(t.filter) > 0 && t.process.NoNewPrivileges && t.listener == nil {
 		t.seccomp()
 	}
 	argv, env := t.Strings(t.process.Args), t.Strings(t.process.Env)
-	name := t.process.Args[0]
+	name := t.command()
 	files := []string{name}
 	if !strings.Contains(name, "/") {
 		files = t.candidates(name)
@@ -452,7 +461,7 @@ func (t *task) startError(err error) error {
 			errno = e // found, but not to be executed: worse than not found
 		}
 	}
-	return execError(t.process.Args[0], errno)
+	return execError(t.command(), errno)
 }
 
 // execError is the error of an execve of the command name, in the words that Docker's clients know.
