@@ -113,7 +113,7 @@ func (a *app) runAttached(ctx context.Context, c *client.Client, f *request.Cont
 	}
 	how := follow{id: created.ID, tty: f.TTY, streams: streams, condition: condition, sigProxy: sigProxy, start: true}
 	if run.Conn != nil {
-		return a.followRun(ctx, c, run, how)
+		return a.noteMemory(ctx, c, how.id, a.followRun(ctx, c, run, how))
 	}
 	return a.followContainer(ctx, c, how)
 }
