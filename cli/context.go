@@ -81,6 +81,7 @@ func newContextLs(a *app) *cobra.Command {
 		for _, c := range append([]contexts.Context{a.defaultContext()}, list...) {
 			rows = append(rows, contextRow{Current: c.Name == current, Description: c.Metadata.Description, DockerEndpoint: c.Endpoints[contexts.Engine].Host, Name: c.Name})
 		}
+		slices.SortFunc(rows, func(x, y contextRow) int { return strings.Compare(x.Name, y.Name) })
 		if !slices.ContainsFunc(rows, func(r contextRow) bool { return r.Current }) {
 			rows = append(rows, contextRow{Current: true, Name: current, Error: "context " + current + " does not exist"})
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/id"
@@ -47,6 +48,8 @@ func newHistory(a *app) *cobra.Command {
 	f.BoolVar(&noTrunc, "no-trunc", false, "Don't truncate output")
 	f.BoolVarP(&quiet, "quiet", "q", false, "Only show image IDs")
 	f.StringVar(&format, "format", "", formatHelp)
+	f.Var(request.Refused("string"), "platform", "Only one platform of a multi-platform image")
+	f.Lookup("platform").Hidden = true
 	return cmd
 }
 

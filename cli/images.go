@@ -48,6 +48,8 @@ func newImages(a *app) *cobra.Command {
 	f.BoolVar(&digests, "digests", false, "Show digests")
 	f.BoolVar(&noTrunc, "no-trunc", false, "Don't truncate output")
 	f.BoolVarP(&quiet, "quiet", "q", false, "Only show image IDs")
+	f.Var(request.Refused("bool"), "tree", "List multi-platform images as a tree")
+	f.Lookup("tree").Hidden, f.Lookup("tree").NoOptDefVal = true, "true"
 	f.StringVar(&format, "format", "", formatHelp)
 	f.VarP(request.ListOf("filter", &filters), "filter", "f", "Filter output based on conditions provided")
 	return cmd

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
@@ -9,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/volume"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/errkind"
@@ -27,7 +30,15 @@ func newInspect(a *app) *cobra.Command {
 }
 
 func newInspectOf(a *app, kind string) *cobra.Command {
-	return a.inspecting("inspect [OPTIONS] "+kind+" ["+kind+"...]", "Display detailed information on one or more "+kind+"s", func() []string { return []string{kind} })
+	noun := strings.ToUpper(kind)
+	cmd := a.inspecting("inspect [OPTIONS] "+noun+" ["+noun+"...]", "Display detailed information on one or more "+kind+"s", func() []string { return []string{kind} })
+	switch kind {
+	case "image":
+		cmd.Flags().Var(request.Refused("string"), "platform", "Inspect a specific platform of the multi-platform image")
+	case "network":
+		cmd.Flags().BoolP("verbose", "v", false, "Verbose output for diagnostics (of swarm services)")
+	}
+	return cmd
 }
 
 func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Command {
@@ -57,7 +68,9 @@ func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Comman
 		}),
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", `Format output: "json" or a Go template`)
-	cmd.Flags().BoolVarP(&size, "size", "s", false, "Display total file sizes if the type is container")
+	if all := kinds(); slices.Contains(all, "container") {
+		cmd.Flags().BoolVarP(&size, "size", "s", false, "Display total file sizes if the type is container")
+	}
 	return cmd
 }
 

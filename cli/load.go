@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/cli/internal/terminal"
 	"pier/client"
 )
@@ -39,5 +40,7 @@ func newLoad(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "Read from tar archive file, instead of STDIN")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress the load output")
+	cmd.Flags().Var(request.Refused("string"), "platform", "Only one platform of a multi-platform image")
+	cmd.Flags().Lookup("platform").Hidden = true
 	return cmd
 }

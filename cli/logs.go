@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -19,11 +20,12 @@ func newLogs(a *app) *cobra.Command {
 		Use: "logs [OPTIONS] CONTAINER", Short: "Fetch the logs of a container", Args: exactArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			var err error
-			if o.Since, err = moment(o.Since, time.Now()); err != nil {
-				return err
+			now := time.Now()
+			if o.Since, err = moment(o.Since, now); err != nil {
+				return fmt.Errorf(`invalid value for "since": %w`, err)
 			}
-			if o.Until, err = moment(o.Until, time.Now()); err != nil {
-				return err
+			if o.Until, err = moment(o.Until, now); err != nil {
+				return fmt.Errorf(`invalid value for "until": %w`, err)
 			}
 			info, err := c.Containers().Inspect(ctx, args[0])
 			if err != nil {
@@ -71,7 +73,7 @@ func moment(s string, now time.Time) (string, error) {
 			return unixText(t), nil
 		}
 	}
-	return "", invalid("invalid time %q: use a duration such as 42m, a date such as 2006-01-02T15:04:05Z, or seconds since 1970", s)
+	return "", invalid("failed to parse value as time or duration: %q; use a duration such as 42m, a date such as 2006-01-02T15:04:05Z, or seconds since 1970", s)
 }
 
 func unixText(t time.Time) string {

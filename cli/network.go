@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/client"
+	"pier/lib/errkind"
 )
 
 func newNetworkGroup(a *app) *cobra.Command {
@@ -59,14 +59,22 @@ func newNetworkLs(a *app) *cobra.Command {
 
 func newNetworkCreate(a *app) *cobra.Command {
 	var r network.CreateRequest
-	var ipv6 bool
-	var subnets, gateways, ranges, labels, options []string
+	var ipv4, ipv6 bool
+	var configFrom string
+	var pool request.Addresses
+	var labels, options []string
 	cmd := &cobra.Command{Use: "create [OPTIONS] NETWORK", Short: "Create a network", Args: exactArgs(1)}
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 		var err error
 		r.Name, r.Labels, r.Options = args[0], request.Map(labels), request.Map(options)
-		if r.IPAM, err = addressing(subnets, gateways, ranges); err != nil {
+		if r.IPAM, err = pool.IPAM(); err != nil {
 			return err
+		}
+		if configFrom != "" {
+			r.ConfigFrom = &network.ConfigReference{Network: configFrom}
+		}
+		if cmd.Flags().Changed("ipv4") {
+			r.EnableIPv4 = &ipv4
 		}
 		if cmd.Flags().Changed("ipv6") {
 			r.EnableIPv6 = &ipv6
@@ -86,61 +94,33 @@ func newNetworkCreate(a *app) *cobra.Command {
 	f.BoolVar(&r.Internal, "internal", false, "Restrict external access to the network")
 	f.BoolVar(&r.Attachable, "attachable", false, "Enable manual container attachment")
 	f.BoolVar(&ipv6, "ipv6", false, "Enable IPv6 networking")
-	f.VarP(request.List(&subnets), "subnet", "", "Subnet in CIDR format that represents a network segment")
-	f.VarP(request.List(&gateways), "gateway", "", "IPv4 or IPv6 Gateway for the master subnet")
-	f.VarP(request.List(&ranges), "ip-range", "", "Allocate container ip from a sub-range")
+	f.BoolVar(&ipv4, "ipv4", true, "Enable or disable IPv4 address assignment")
+	f.BoolVar(&r.ConfigOnly, "config-only", false, "Create a configuration only network")
+	f.StringVar(&configFrom, "config-from", "", "The network from which to copy the configuration")
+	f.BoolVar(&r.Ingress, "ingress", false, "Create swarm routing-mesh network")
+	f.StringVar(&r.Scope, "scope", "", "Control the network's scope")
+	pool.Register(f)
 	f.VarP(request.List(&labels), "label", "", "Set metadata on a network")
-	f.VarP(request.List(&options), "opt", "o", "Set driver specific options")
+	f.VarP(request.ListOf("map", &options), "opt", "o", "Set driver specific options")
 	return cmd
 }
 
-// addressing puts every gateway and range to the subnet that it lies in.
-func addressing(subnets, gateways, ranges []string) (*network.IPAM, error) {
-	ipam := &network.IPAM{Driver: "default"}
-	for _, s := range subnets {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			return nil, invalid("invalid subnet %s: %w", s, err)
-		}
-		ipam.Config = append(ipam.Config, network.IPAMConfig{Subnet: p.Masked()})
-	}
-	within := func(what, text string, ip netip.Addr, use func(*network.IPAMConfig)) error {
-		for i := range ipam.Config {
-			if ipam.Config[i].Subnet.Contains(ip) {
-				use(&ipam.Config[i])
-				return nil
-			}
-		}
-		return invalid("no matching subnet for %s %s", what, text)
-	}
-	for _, s := range gateways {
-		ip, err := netip.ParseAddr(s)
-		if err != nil {
-			return nil, invalid("invalid gateway %s: %w", s, err)
-		}
-		if err := within("gateway", s, ip, func(c *network.IPAMConfig) { c.Gateway = ip }); err != nil {
-			return nil, err
-		}
-	}
-	for _, s := range ranges {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			return nil, invalid("invalid range %s: %w", s, err)
-		}
-		if err := within("range", s, p.Addr(), func(c *network.IPAMConfig) { c.IPRange = p.Masked() }); err != nil {
-			return nil, err
-		}
-	}
-	return ipam, nil
-}
-
 func newNetworkRm(a *app) *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use: "rm NETWORK [NETWORK...]", Short: "Remove one or more networks", Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			return a.each(args, func(ref string) error { return c.Networks().Remove(ctx, ref) })
+			return a.each(args, func(ref string) error {
+				err := c.Networks().Remove(ctx, ref)
+				if force && errkind.Is(err, errkind.NotFound) {
+					return nil
+				}
+				return err
+			})
 		}),
 	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not error if the network does not exist")
+	return cmd
 }
 
 func newNetworkConnect(a *app) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/client"
 	"pier/lib/errkind"
 )
@@ -38,5 +39,7 @@ func newRmi(a *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Force removal of the image")
 	cmd.Flags().BoolVar(&noPrune, "no-prune", false, "Do not delete untagged parents")
+	cmd.Flags().Var(request.Refused("strings"), "platform", "Only one platform of a multi-platform image")
+	cmd.Flags().Lookup("platform").Hidden = true
 	return cmd
 }

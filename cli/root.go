@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/completion"
+	"pier/cli/internal/help"
 	"pier/cli/internal/terminal"
 )
 
@@ -180,11 +180,7 @@ func newRoot(a *app, args []string) *cobra.Command {
 	if named < 0 {
 		root.AddCommand(newCompletion(a))
 	}
-	usage := usageTemplate
-	if size := terminal.Size(a.Out); size[1] > 0 {
-		usage = strings.Replace(usage, ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", size[1]), 1)
-	}
-	root.SetUsageTemplate(usage)
+	help.Install(root, int(terminal.Size(a.Out)[1]))
 	root.SetFlagErrorFunc(wrongFlag)
 	plainHelp(root)
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
@@ -270,29 +266,3 @@ func newImageGroup(a *app) *cobra.Command {
 func newSystemGroup(a *app) *cobra.Command {
 	return group("system", "Look at the daemon and clear up", newDf(a), newEvents(a), newInfo(a), newSystemPrune(a), newDialStdio(a))
 }
-
-const usageTemplate = `Usage:  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}
-{{- if gt (len .Aliases) 0}}
-
-Aliases:
-  {{.NameAndAliases}}{{end}}
-{{- if .HasExample}}
-
-Examples:
-{{.Example}}{{end}}
-{{- if .HasAvailableSubCommands}}{{$cmds := .Commands}}{{if eq (len .Groups) 0}}
-
-Commands:{{range $cmds}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{range $group := .Groups}}
-
-{{.Title}}{{range $cmds}}{{if (and (eq .GroupID $group.ID) .IsAvailableCommand)}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{range $cmds}}{{if (and (eq .GroupID "") .IsAvailableCommand)}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{end}}
-{{- if .HasAvailableLocalFlags}}
-
-Options:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-{{- if .HasAvailableSubCommands}}
-
-Run '{{.CommandPath}} COMMAND --help' for more information on a command.{{end}}
-`

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/cli/internal/terminal"
 	"pier/client"
 )
@@ -35,6 +36,8 @@ func newSave(a *app) *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to a file, instead of STDOUT")
+	cmd.Flags().Var(request.Refused("string"), "platform", "Only one platform of a multi-platform image")
+	cmd.Flags().Lookup("platform").Hidden = true
 	return cmd
 }
 

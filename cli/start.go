@@ -6,6 +6,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/request"
 	"pier/client"
 )
 
@@ -36,5 +37,9 @@ func newStart(a *app) *cobra.Command {
 	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "Attach STDOUT/STDERR and forward signals")
 	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "Attach container's STDIN")
 	cmd.Flags().StringVar(&keys, "detach-keys", "", "Override the key sequence for detaching a container")
+	for _, name := range []string{"checkpoint", "checkpoint-dir"} {
+		cmd.Flags().Var(request.Refused("string"), name, "Restore from a checkpoint")
+		cmd.Flags().Lookup(name).Hidden = true
+	}
 	return cmd
 }

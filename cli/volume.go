@@ -84,7 +84,7 @@ func newVolumeCreate(a *app) *cobra.Command {
 	f.StringVar(&r.Name, "name", "", "Specify volume name")
 	f.Lookup("name").Hidden = true
 	f.VarP(request.List(&labels), "label", "", "Set metadata for a volume")
-	f.VarP(request.List(&options), "opt", "o", "Set driver specific options")
+	f.VarP(request.ListOf("map", &options), "opt", "o", "Set driver specific options")
 	return cmd
 }
 

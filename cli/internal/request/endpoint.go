@@ -17,12 +17,12 @@ type Endpoint struct {
 
 // Register adds the flags to s.
 func (e *Endpoint) Register(s *pflag.FlagSet) {
-	s.VarP((*words)(&e.c.networkAliases), "alias", "", "Add network-scoped alias for the container")
+	s.VarP(Strings(&e.c.networkAliases), "alias", "", "Add network-scoped alias for the container")
 	s.StringVar(&e.c.ip, "ip", "", "IPv4 address (e.g., 172.30.100.104)")
 	s.StringVar(&e.c.ip6, "ip6", "", "IPv6 address (e.g., 2001:db8::33)")
 	s.VarP((*words)(&e.c.links), "link", "", "Add link to another container")
-	s.VarP((*words)(&e.linkLocal), "link-local-ip", "", "Add a link-local address for the container")
-	s.VarP((*words)(&e.driverOpt), "driver-opt", "", "Driver options for the network")
+	s.VarP(Strings(&e.linkLocal), "link-local-ip", "", "Add a link-local address for the container")
+	s.VarP(Strings(&e.driverOpt), "driver-opt", "", "Driver options for the network")
 	s.IntVar(&e.priority, "gw-priority", 0, "Highest gw-priority provides the default gateway; accepts positive and negative values")
 }
 

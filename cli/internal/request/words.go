@@ -35,6 +35,27 @@ type kindOfWords struct {
 
 func (k *kindOfWords) Type() string { return k.kind }
 
+// Strings is a list whose values may also stand in one word with commas between them.
+func Strings(p *[]string) pflag.Value { return &commaWords{(*words)(p)} }
+
+type commaWords struct{ *words }
+
+func (c *commaWords) Set(s string) error {
+	*c.words = append(*c.words, strings.Split(s, ",")...)
+	return nil
+}
+
+func (c *commaWords) Type() string { return "strings" }
+
+// Refused is a flag of docker that Pier does not have: to set it is an error that says so.
+func Refused(kind string) pflag.Value { return refused(kind) }
+
+type refused string
+
+func (refused) Set(string) error { return invalid("not supported by this version of Pier") }
+func (r refused) Type() string   { return string(r) }
+func (refused) String() string   { return "" }
+
 // text is a flag with one value that is read later, by another word than string in the help.
 type text struct {
 	p    *string
