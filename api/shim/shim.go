@@ -42,7 +42,7 @@ const (
 	KindList     = "list"     // -> Tasks
 	KindCustody  = "custody"  // Custody -> Started and descriptors, for a pierd that comes back
 	KindAdopt    = "adopt"    // Adopt and descriptors, for a supervisor that was replaced
-	KindRecover  = "recover"  // after the Adopts: take up, or settle, every other task there is a file of
+	KindRecover  = "recover"  // Recover; after the Adopts: take up, or settle, every other task there is a file of
 	KindReaped   = "reaped"   // Exit: a process that fell to pierd when the former supervisor died has ended
 	KindStdin    = "stdin"    // TaskRef: close standard input
 	KindDelete   = "delete"   // Delete: forget a task that has exited, and remove its cgroup and FIFOs
@@ -72,6 +72,7 @@ type Request struct {
 	Attach  *Attach  `json:"attach,omitempty"`
 	Custody *TaskRef `json:"custody,omitempty"`
 	Adopt   *Adopt   `json:"adopt,omitempty"`
+	Recover *Recover `json:"recover,omitempty"`
 	Reaped  *Exit    `json:"reaped,omitempty"`
 	Stdin   *TaskRef `json:"stdin,omitempty"`
 	Delete  *TaskRef `json:"delete,omitempty"`
@@ -229,6 +230,17 @@ type Position struct {
 	// Patient marks a stream for which the task waits as it would for the reader of a pipe: one attached before the
 	// start, or to an exec. Any other stream is dropped when it takes nothing for too long while output waits.
 	Patient bool `json:"patient,omitempty"`
+}
+
+// Recover says what is known of tasks that pierd does not hold: they were about to begin when the last supervisor died.
+type Recover struct {
+	Streams []Awaited `json:"streams,omitempty"`
+}
+
+// Awaited says how many streams will be resumed for a task.
+type Awaited struct {
+	TaskRef
+	Patient int `json:"patient"`
 }
 
 // Frames of an attached stream are Docker's: the kind, three zero bytes, the payload's length as four bytes big endian,

@@ -38,7 +38,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		case t.Exit != nil:
 			exits[t.ID] = *t.Exit
 			if !c.row().Life.State.Alive() {
-				done = append(done, t)
+				e.forget(c) // before it is started again
 			}
 		case c == nil:
 			strays = append(strays, t)

@@ -45,14 +45,20 @@ func (s *Supervisor) adopt(r *shim.Adopt, files []*os.File) error {
 }
 
 // recover takes up every other task there is a record of.
-func (s *Supervisor) recover() error {
+func (s *Supervisor) recover(r *shim.Recover) error {
+	awaited := map[shim.TaskRef]int{}
+	if r != nil {
+		for _, a := range r.Streams {
+			awaited[a.TaskRef] = a.Patient
+		}
+	}
 	containers, err := os.ReadDir(filepath.Join(s.root, "tasks"))
 	if err != nil {
 		return err
 	}
 	for _, c := range containers {
 		ref := shim.TaskRef{ID: c.Name()}
-		if err := s.recoverOne(ref); err != nil {
+		if err := s.recoverOne(ref, awaited[ref]); err != nil {
 			s.log.Error("recover task", "task", ref, "err", err)
 		}
 		execs, err := os.ReadDir(filepath.Join(s.dir(ref), "exec"))
@@ -61,7 +67,7 @@ func (s *Supervisor) recover() error {
 		}
 		for _, e := range execs {
 			ref.Exec = e.Name()
-			if err := s.recoverOne(ref); err != nil {
+			if err := s.recoverOne(ref, awaited[ref]); err != nil {
 				s.log.Error("recover task", "task", ref, "err", err)
 			}
 		}
@@ -69,7 +75,7 @@ func (s *Supervisor) recover() error {
 	return nil
 }
 
-func (s *Supervisor) recoverOne(ref shim.TaskRef) error {
+func (s *Supervisor) recoverOne(ref shim.TaskRef, awaited int) error {
 	if err := validate(ref); err != nil {
 		return err
 	}
@@ -79,7 +85,7 @@ func (s *Supervisor) recoverOne(ref shim.TaskRef) error {
 	if known {
 		return nil
 	}
-	return s.takeUp(ref, given{})
+	return s.takeUp(ref, given{attached: waiting{Patient: awaited}})
 }
 
 // takeUp continues with a task as its files, journal and g show it. It owns the files in g. What never began, or is from

@@ -114,7 +114,7 @@ func (s *Supervisor) plain(r *shim.Request) (response shim.Response, err error) 
 	case r.Kind == shim.KindList:
 		response.Tasks = s.list()
 	case r.Kind == shim.KindRecover:
-		err = s.recover()
+		err = s.recover(r.Recover)
 	case r.Kind == shim.KindReaped && r.Reaped != nil:
 		err = s.reaped(r.Reaped)
 	case r.Kind == shim.KindDelete && r.Delete != nil:

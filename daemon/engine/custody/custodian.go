@@ -90,7 +90,7 @@ func (c *Custodian) find(ctx context.Context) (*incarnation, error) {
 
 // takeUp gets duplicates of everything that a supervisor holds, after it looked for tasks that it does not know yet.
 func (c *Custodian) takeUp(ctx context.Context, inc *incarnation) error {
-	if _, err := inc.call(ctx, &shim.Request{Kind: shim.KindRecover}); err != nil {
+	if _, err := inc.call(ctx, &shim.Request{Kind: shim.KindRecover, Recover: c.awaited()}); err != nil {
 		return err
 	}
 	list, err := inc.call(ctx, &shim.Request{Kind: shim.KindList})
@@ -114,6 +114,23 @@ func (c *Custodian) takeUp(ctx context.Context, inc *incarnation) error {
 		c.hold(answer)
 	}
 	return nil
+}
+
+// awaited tells of the streams of tasks that are not held.
+func (c *Custodian) awaited() *shim.Recover {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := map[shim.TaskRef]int{}
+	for s := range c.streams {
+		if c.tasks[s.asked.TaskRef] == nil && !s.over.Load() {
+			n[s.asked.TaskRef]++
+		}
+	}
+	r := &shim.Recover{}
+	for ref, patient := range n {
+		r.Streams = append(r.Streams, shim.Awaited{TaskRef: ref, Patient: patient})
+	}
+	return r
 }
 
 // Exits returns a reader of all exits, each once, beginning with those that were found at Open. A reader that falls
@@ -243,6 +260,7 @@ func (c *Custodian) Update(ctx context.Context, u shim.Update) error {
 // Delete forgets a task that has exited, with a container its execs, cgroup and FIFOs. One that lives is
 // errkind.Conflict; one that is not there is no error.
 func (c *Custodian) Delete(ctx context.Context, ref shim.TaskRef) error {
+	c.awaitStreams(ctx, ref)
 	err := c.plain(ctx, &shim.Request{Kind: shim.KindDelete, Delete: &ref})
 	if err != nil && !errkind.Is(err, errkind.NotFound) {
 		return err

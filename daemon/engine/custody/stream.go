@@ -41,7 +41,9 @@ type stream struct {
 	ctx       context.Context // ends with Close
 	stop      context.CancelFunc
 	patient   atomic.Bool
-	over      atomic.Bool // nothing is to be resumed any more
+	over      atomic.Bool                // nothing is to be resumed any more
+	forgotten atomic.Bool                // the task is deleted
+	at        atomic.Pointer[shim.Hello] // the program at the other end
 	closing   sync.Once
 
 	mu   sync.Mutex // guards conn, which Close and Read share
@@ -101,6 +103,7 @@ func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
 		return os.ErrClosed
 	}
 	s.conn, s.from, s.pos = conn, *answer.Hello, *answer.Attached
+	s.at.Store(answer.Hello)
 	s.patient.Store(s.pos.Patient)
 	return nil
 }
@@ -188,6 +191,9 @@ func (s *stream) receive(p []byte) (int, error) {
 	return shim.FrameHeader + n, nil
 }
 
+// deleteLimit is how long the deletion of a task waits for streams to be resumed.
+const deleteLimit = 3 * time.Second
+
 // resumeLimit is how long a stream looks for the next supervisor.
 const resumeLimit = 30 * time.Second
 
@@ -202,6 +208,9 @@ func (s *stream) resume() error {
 	for {
 		at := s.pos
 		_, err := s.custodian.living(ctx)
+		if err == nil && s.forgotten.Load() {
+			return errkind.New(errkind.Unavailable, "stream of task %s: the supervisor died before all was sent, and the task is gone", s.asked.ID)
+		}
 		if err == nil {
 			err = s.connect(ctx, &at)
 		}
@@ -214,6 +223,42 @@ func (s *stream) resume() error {
 			return errkind.New(errkind.Unavailable, "stream of task %s: the supervisor is gone", s.asked.ID)
 		}
 	}
+}
+
+// awaitStreams gives streams that were cut off by the end of a supervisor the time to be resumed: a task that is deleted
+// has no more output for them. Those that have not come by then will not try.
+func (c *Custodian) awaitStreams(ctx context.Context, ref shim.TaskRef) {
+	for deadline := time.Now().Add(deleteLimit); ; {
+		late := c.cutOff(ref)
+		if len(late) == 0 {
+			return
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			for _, s := range late {
+				s.forgotten.Store(true)
+			}
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// cutOff are the streams of ref, and of its execs, that are not at the living supervisor.
+func (c *Custodian) cutOff(ref shim.TaskRef) (late []*stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.renewed {
+		return nil
+	}
+	for s := range c.streams {
+		if its := s.asked.TaskRef; its != ref && (ref.Exec != "" || its.ID != ref.ID) || s.over.Load() {
+			continue
+		}
+		if at := s.at.Load(); at == nil || at.Pid != c.current.pid || at.Generation != c.current.generation {
+			late = append(late, s)
+		}
+	}
+	return late
 }
 
 // Write: see Stream.
