@@ -25,7 +25,8 @@ type Stream struct {
 	Terminal bool
 
 	out      io.Reader
-	live     custody.Stream // nil where only the past was asked for
+	live     custody.Stream                // nil where only the past was asked for
+	past     atomic.Pointer[io.PipeReader] // the log read before; nil where none was asked for
 	input    bool
 	escape   *streams.Escape // nil: no keys detach
 	detached func()
@@ -89,6 +90,9 @@ func (s *Stream) Close() error {
 		if s.live != nil {
 			err = s.live.Close()
 		}
+		if past := s.past.Load(); past != nil {
+			_ = past.Close()
+		}
 		if s.leave != nil {
 			s.leave()
 		}
@@ -127,17 +131,16 @@ func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*St
 		return nil, err
 	}
 	if o.Logs {
-		var past bytes.Buffer
 		logs, err := st.Logs(ctx, ref, LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr, Tail: -1, Until: e.o.Clock.Now()})
-		if err == nil {
-			err = logs.Copy(ctx, &past)
-			_ = logs.Close()
-		}
 		if err != nil {
 			_ = s.Close()
 			return nil, err
 		}
-		s.out = io.MultiReader(&past, s.out)
+		past := logs.reader(ctx)
+		s.out = io.MultiReader(past, s.out)
+		if s.past.Store(past); s.closed.Load() { // by the container's removal meanwhile
+			_ = past.Close()
+		}
 	}
 	e.say(c, "attach", nil)
 	return s, nil

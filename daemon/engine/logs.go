@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -92,6 +93,22 @@ func (l *LogStream) Copy(ctx context.Context, w io.Writer) error {
 		return nil
 	}
 	return err
+}
+
+// reader gives what Copy writes, until it is closed or at its end, and closes the log then. However long the log is,
+// little of it is in memory.
+func (l *LogStream) reader(ctx context.Context) *io.PipeReader {
+	r, w := io.Pipe()
+	l.e.bg.Go(func() {
+		buffered := bufio.NewWriterSize(w, 32<<10)
+		err := l.Copy(ctx, buffered)
+		if err == nil {
+			err = buffered.Flush()
+		}
+		_ = l.Close()
+		_ = w.CloseWithError(err)
+	})
+	return r
 }
 
 // follow closes done when no more can come.
