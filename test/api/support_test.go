@@ -27,6 +27,7 @@ const (
 	supported = "yes"     // it does what the description says
 	refused   = "refused" // the request fails, and the answer names it
 	accepted  = "kept"    // taken, and without effect for a reason that the note tells
+	lacking   = "lacking" // "!name": a field of the answer that is never there, for the reason given
 )
 
 // said is what testdata/support.txt says of one parameter ("?name") or field of a body.
@@ -57,11 +58,14 @@ func declared(t *testing.T) (order []string, table map[string][]said) {
 		}
 		line, note, _ := strings.Cut(line, " -- ")
 		f := strings.Fields(line)
+		if len(f) == 1 && f[0][0] == '!' {
+			f = append(f, lacking)
+		}
 		if len(order) == 0 || len(f) < 2 {
 			t.Fatalf("support.txt: %q", line)
 		}
 		s := said{name: f[0], how: f[1], proof: strings.Join(f[2:], " "), note: note}
-		if !slices.Contains([]string{supported, refused, accepted}, s.how) || s.how == accepted && note == "" {
+		if !slices.Contains([]string{supported, refused, accepted, lacking}, s.how) || (s.how == accepted || s.how == lacking) && note == "" {
 			t.Errorf("support.txt: %s %s: %q wants a reason", order[len(order)-1], s.name, s.how)
 		}
 		op := order[len(order)-1]
@@ -104,6 +108,13 @@ var described = sync.OnceValues(func() (map[string]map[string]era, error) {
 						fields = append(fields, d.fields(p.Schema, "", nil)...)
 					}
 				}
+				for _, status := range []string{"200", "201"} {
+					if r, ok := o.Responses[status]; ok && minor == docker.MaxVersion.Minor {
+						for _, f := range d.fields(r.Schema, "", nil) {
+							fields = append(fields, "!"+f)
+						}
+					}
+				}
 				for _, f := range fields {
 					e, known := out[op][f]
 					if !known {
@@ -126,6 +137,7 @@ type description struct {
 			In, Name string
 			Schema   *schema
 		}
+		Responses map[string]struct{ Schema *schema }
 	}
 	Definitions map[string]*schema
 }
@@ -159,8 +171,8 @@ func (d *description) fields(s *schema, at string, within []string) []string {
 		out = append(out, at+name)
 		out = append(out, d.fields(s.Properties[name], at+name+".", within)...)
 	}
+	out = append(out, d.fields(s.Items, strings.TrimSuffix(at, ".")+"[].", within)...)
 	if at != "" {
-		out = append(out, d.fields(s.Items, strings.TrimSuffix(at, ".")+"[].", within)...)
 		var values schema
 		if len(s.AdditionalProperties) > 0 && json.Unmarshal(s.AdditionalProperties, &values) == nil {
 			out = append(out, d.fields(&values, strings.TrimSuffix(at, ".")+"{}.", within)...)
@@ -188,7 +200,7 @@ func TestSupportTable(t *testing.T) {
 			t.Errorf("support.txt says nothing of %s", op)
 		}
 		for name := range fields {
-			if name != "" && !slices.ContainsFunc(table[op], func(s said) bool { return s.name == name }) {
+			if name != "" && name[0] != '!' && !slices.ContainsFunc(table[op], func(s said) bool { return s.name == name }) {
 				t.Errorf("support.txt says nothing of %s: %s", op, name)
 			}
 		}
@@ -227,6 +239,8 @@ own, every answer against the description.
 - **refused**: the request is answered with 400 or 501 and the field's name; nothing is ever left out in silence.
 - **kept**: taken, and without effect for the reason given.
 
+Answers have all fields that the newest description gives them, but for those named below.
+
 A field that no version of the API has is passed over, as Docker does, since clients of all kinds send some; create and update name it in
 their warnings. A value of a wrong type, out of range or of an unknown word is refused with 400; what several hundred such requests are
 answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_test.go` and `test/api/wrongtable_test.go`"+`.
@@ -236,12 +250,28 @@ answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_
 		if e := all[op][""]; e.first > docker.MinVersion.Minor {
 			fmt.Fprintf(&b, "Since 1.%d. ", e.first)
 		}
-		if len(table[op]) == 0 {
-			b.WriteString("Supported. It takes no arguments.\n")
+		var arguments, answer []said
+		for _, s := range table[op] {
+			if s.how == lacking {
+				answer = append(answer, s)
+			} else {
+				arguments = append(arguments, s)
+			}
+		}
+		// The arguments of the query first.
+		slices.SortStableFunc(arguments, func(a, b said) int { return strings.Index(b.name, "?") - strings.Index(a.name, "?") })
+		for _, s := range answer {
+			fmt.Fprintf(&b, "The answer has no `%s`: %s.\n", strings.TrimPrefix(s.name, "!"), s.note)
+		}
+		if len(answer) > 0 {
+			b.WriteString("\n")
+		}
+		if len(arguments) == 0 {
+			b.WriteString("It takes no arguments.\n")
 			continue
 		}
 		b.WriteString("| argument or field | versions | supported | |\n|---|---|---|---|\n")
-		for _, s := range table[op] {
+		for _, s := range arguments {
 			e, versions := all[op][s.name], ""
 			if e.first > docker.MinVersion.Minor {
 				versions = fmt.Sprintf("since 1.%d", e.first)
