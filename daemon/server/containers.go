@@ -91,6 +91,9 @@ func (s *Server) containerTop(w http.ResponseWriter, r *request) error {
 
 // containerStart serves POST /containers/{id}/start.
 func (s *Server) containerStart(w http.ResponseWriter, r *request) error {
+	if r.arg("checkpoint") != "" { // experimental in Docker: to start afresh instead would lose what the user wants back
+		return errkind.New(errkind.Unsupported, "checkpoint is not supported: start the container without it")
+	}
 	return noContent(w, s.o.Engine.Containers().Start(r.Context(), r.PathValue("id")))
 }
 

@@ -241,6 +241,9 @@ func (p *pierd) sendWrong(w wrongRequest, exec, ran string) (status int, body st
 		return 0, ""
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return response.StatusCode, "" // a stream without end
+	}
 	data, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	return response.StatusCode, string(data)
 }

@@ -200,6 +200,7 @@ var wrongRequests = []wrongRequest{
 	{`POST`, `/containers/running/restart?t=99999999999999999999`, ``, 400, `invalid value "99999999999999999999" for t: want a decimal number`, 500, blames},
 	{`POST`, `/containers/running/stop?t=-7x`, ``, 400, `invalid value "-7x" for t: want a decimal number`, 500, blames},
 	{`POST`, `/containers/running/restart?t=-7x`, ``, 400, `invalid value "-7x" for t: want a decimal number`, 500, blames},
+	{`POST`, `/containers/stopped/start?checkpoint=x`, ``, 501, `checkpoint is not supported`, 400, absent},
 	{`POST`, `/containers/stopped/rename?`, ``, 400, `Neither old nor new names may be empty`, 400, ""},
 	{`POST`, `/containers/stopped/rename?name=`, ``, 400, `Neither old nor new names may be empty`, 400, ""},
 	{`POST`, `/containers/stopped/rename?name=running`, ``, 409, `". You have to remove (or rename) that container to be able to reuse that name.`, 409, ""},
