@@ -124,7 +124,7 @@ func (s *start) devSymlinks() {
 }
 
 // mountDevpts makes the container's own devpts, and the process's terminal in it.
-func (s *start) mountDevpts(m *specs.Mount, o mountOptions) error {
+func (s *start) mountDevpts(m *specs.Mount, o mountOptions, before []specs.Mount) error {
 	options := make(map[string]string)
 	for _, d := range o.data {
 		key, value, _ := strings.Cut(d, "=")
@@ -151,7 +151,7 @@ func (s *start) mountDevpts(m *specs.Mount, o mountOptions) error {
 			return err
 		}
 	}
-	at := s.place("mount devpts", m, aFolder, nil)
+	at := s.place("mount devpts", m, aFolder, before)
 	s.moveMount("mount devpts", "/dev/pts", s.File(pts), spawn.From(at))
 	return nil
 }

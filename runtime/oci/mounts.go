@@ -50,11 +50,11 @@ func (s *start) mount(m *specs.Mount, o mountOptions, before []specs.Mount) erro
 	case o.bind:
 		return s.mountBind(m, o, before)
 	case m.Type == "cgroup" || m.Type == "cgroup2":
-		return s.mountCgroup(m, o)
+		return s.mountCgroup(m, o, before)
 	case m.Type == "tmpfs" && path.Clean(m.Destination) == "/dev":
 		return s.mountDev(m, o)
 	case m.Type == "devpts" && path.Clean(m.Destination) == "/dev/pts":
-		return s.mountDevpts(m, o)
+		return s.mountDevpts(m, o, before)
 	}
 	return s.mountFilesystem(m, o, before)
 }
@@ -292,7 +292,7 @@ func delegated(m specs.Mount) bool {
 
 // mountCgroup shows the container its control groups: on v2 the file system itself, seen from the container's cgroup
 // namespace; on v1 a small tmpfs with a bind of the container's own group in each hierarchy.
-func (s *start) mountCgroup(m *specs.Mount, o mountOptions) error {
+func (s *start) mountCgroup(m *specs.Mount, o mountOptions, before []specs.Mount) error {
 	what := "mount cgroup"
 	attrs := o.set | o.recSet
 	free := attrs // for what may be written to
@@ -301,7 +301,7 @@ func (s *start) mountCgroup(m *specs.Mount, o mountOptions) error {
 	}
 	if len(s.join.Tasks) == 0 {
 		fsMount := s.filesystem(what, m.Destination, "cgroup2", nil, free)
-		at := s.place(what, m, aFolder, nil)
+		at := s.place(what, m, aFolder, before)
 		s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
 		return nil
 	}
@@ -316,7 +316,7 @@ func (s *start) mountCgroup(m *specs.Mount, o mountOptions) error {
 	s.own(top)
 	uid, gid := s.hostRoot()
 	dest := path.Clean(m.Destination)
-	at := s.place(what, m, aFolder, nil)
+	at := s.place(what, m, aFolder, before)
 	s.moveMount(what, dest, s.File(top), spawn.From(at))
 	for _, dir := range dirs {
 		name := filepath.Base(strings.TrimSuffix(dir, s.c.Cgroup.Path()))
