@@ -14,7 +14,13 @@ import (
 
 var bin string
 
-func TestMain(m *testing.M) { lab.Main(m, &bin) }
+func TestMain(m *testing.M) {
+	if os.Getenv(tracerEnv) != "" {
+		tracerMain()
+		return
+	}
+	lab.Main(m, &bin)
+}
 
 func start(t *testing.T) *lab.Daemon {
 	t.Helper()

@@ -1,0 +1,131 @@
+//go:build amd64
+
+package crash
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"pier/client"
+	"pier/test/lab"
+)
+
+// agree compares pierd's records with the kernel and the disk. Whatever is there has to belong to a record, and whatever
+// a record says has to be there.
+func (c *cell) agree() error {
+	ctx := context.Background()
+	list, err := c.api.Containers().List(ctx, client.ListOptions{All: true})
+	if err != nil {
+		return err
+	}
+	var wrong []string
+	var ids, alive, volumes []string
+	for _, s := range list {
+		in, err := c.api.Containers().Inspect(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, s.ID)
+		for _, m := range in.Mounts {
+			if m.Name != "" {
+				volumes = append(volumes, m.Name)
+			}
+		}
+		if !in.State.Running {
+			continue
+		}
+		alive = append(alive, s.ID)
+		procs := processes(c.Name, s.ID)
+		if !slices.Contains(procs, in.State.Pid) || len(procs) != 2 {
+			wrong = append(wrong, fmt.Sprintf("container %s runs as %d, its cgroup holds %v", s.ID[:12], in.State.Pid, procs))
+		}
+	}
+	same := func(what string, got, want []string) {
+		slices.Sort(got)
+		slices.Sort(want)
+		got, want = slices.Compact(got), slices.Compact(want)
+		if !slices.Equal(got, want) {
+			wrong = append(wrong, fmt.Sprintf("%s: there are %q, want %q", what, got, want))
+		}
+	}
+	same("folders of containers", names(c.Dir, "data/containers"), ids)
+	same("writable layers", names(c.Dir, "data/layers/writable"), ids)
+	same("layers in the making", append(names(c.Dir, "data/layers/tmp"), names(c.Dir, "data/layers/trash")...), nil)
+	same("tasks", names(c.Dir, "run/tasks"), alive)
+	for _, id := range alive {
+		same("execs of "+id[:12], names(c.Dir, "run/tasks/"+id+"/exec"), nil)
+	}
+	same("cgroups", groups(c.Name), alive)
+	same("volumes", slices.DeleteFunc(names(c.Dir, "data/volumes"), func(n string) bool { return n == "named" }),
+		slices.DeleteFunc(volumes, func(n string) bool { return n == "named" }))
+	if n := len(names("/sys/class/net", c.Name+"/brif")); n != len(alive) {
+		wrong = append(wrong, fmt.Sprintf("%d interfaces on the bridge, %d containers run", n, len(alive)))
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || strings.Contains(string(mounts), c.Dir) {
+		wrong = append(wrong, fmt.Sprintf("something is mounted below %s, %v", c.Dir, err))
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("%s", strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+func names(parts ...string) (all []string) {
+	entries, _ := os.ReadDir(filepath.Join(parts...))
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
+}
+
+// groups lists the cgroups of containers in all hierarchies.
+func groups(daemon string) (all []string) {
+	for _, pattern := range []string{"/sys/fs/cgroup/*/pier-test-" + daemon + "/*/cgroup.procs", "/sys/fs/cgroup/pier-test-" + daemon + "/*/cgroup.procs"} {
+		found, _ := filepath.Glob(pattern)
+		for _, f := range found {
+			all = append(all, filepath.Base(filepath.Dir(f)))
+		}
+	}
+	return all
+}
+
+// processes lists those in a container's cgroup.
+func processes(daemon, id string) (all []int) {
+	for _, pattern := range []string{"/sys/fs/cgroup/pids/pier-test-%s/%s/cgroup.procs", "/sys/fs/cgroup/pier-test-%s/%s/cgroup.procs"} {
+		text, _ := os.ReadFile(fmt.Sprintf(pattern, daemon, id))
+		for _, f := range strings.Fields(string(text)) {
+			n, _ := strconv.Atoi(f)
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// peer is the process that listens on the supervisor's socket, 0 where none does.
+func peer(d *lab.Daemon) int {
+	conn, err := net.Dial("unix", filepath.Join(d.Dir, "run", "supervisor.sock"))
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	_ = raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	return pid
+}

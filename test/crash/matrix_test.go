@@ -1,0 +1,509 @@
+//go:build amd64
+
+package crash
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	dnet "github.com/moby/moby/api/types/network"
+	"golang.org/x/sys/unix"
+
+	"pier/client"
+	"pier/lib/errkind"
+	"pier/test/lab"
+)
+
+var (
+	full = flag.Bool("full", os.Getenv("PIER_KILL_MATRIX") == "full", "every cell of the kill matrix, not a sample")
+	only = flag.String("cell", os.Getenv("PIER_KILL_CELL"), "the cells whose name holds this word, every one of them")
+)
+
+// sample is how many cells of an operation run unless all do.
+const sample = 30
+
+// operation is one row of the matrix.
+type operation struct {
+	name string
+	// prepare makes what the operation works on. Nothing of it is traced.
+	prepare func(c *cell)
+	// act is the operation. Its error is what its caller was told.
+	act func(c *cell) error
+	// right judges the state after the crash. It is called until it returns nil.
+	right func(c *cell, told error) error
+}
+
+// cell is one crash: an operation, a point, and who dies.
+type cell struct {
+	*lab.Daemon
+	t    testing.TB
+	api  *client.Client
+	name string // of its container
+	id   string
+	pid  int
+	both bool // the end of a process can go unseen
+}
+
+// deaths are who is killed at a point.
+var deaths = [][]string{{inPierd}, {inSupervisor}, {inPierd, inSupervisor}}
+
+// TestKillMatrix kills pierd, the supervisor and both before every system call with an effect that an operation makes in
+// either process, and in the child that becomes the container's. The points are found by watching the operation once.
+func TestKillMatrix(t *testing.T) {
+	for _, op := range operations() {
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			d := start(t)
+			tr := newTracer(t)
+			m := &matrix{t: t, d: d, tr: tr, op: op}
+			m.run()
+		})
+	}
+}
+
+// matrix is one operation's row while it runs.
+type matrix struct {
+	t       *testing.T
+	d       *lab.Daemon
+	tr      *tracer
+	op      operation
+	n       int
+	missed  int // points that did not come again
+	killed  int
+	unclean bool // what a failed cell left may fail the next
+}
+
+type death struct {
+	point
+	who []string
+}
+
+func (d death) String() string {
+	return fmt.Sprintf("kill %s, %v", strings.Join(d.who, " and "), d.point)
+}
+
+func (m *matrix) run() {
+	points := m.watch()
+	var all []death
+	for _, p := range points {
+		for _, who := range deaths {
+			all = append(all, death{p, who})
+		}
+	}
+	cells := all
+	switch {
+	case *only != "":
+		cells = slices.DeleteFunc(slices.Clone(all), func(d death) bool { return !strings.Contains(d.String(), *only) })
+	case !*full && len(all) > sample:
+		cells = nil
+		for i := range sample { // spread evenly, each kind of death as often
+			cells = append(cells, all[i*(len(all)-1)/(sample-1)])
+		}
+	}
+	begin := time.Now()
+	for _, d := range cells {
+		m.cell(d)
+		if m.unclean {
+			break
+		}
+	}
+	m.t.Logf("%d points, %d cells of %d, %d killed, %d points did not come again, %v each", len(points), len(cells), len(all), m.killed, m.missed,
+		(time.Since(begin) / time.Duration(max(len(cells), 1))).Round(time.Millisecond))
+	if m.missed*4 > len(cells) {
+		m.t.Errorf("too many points did not come again: %d of %d cells", m.missed, len(cells))
+	}
+}
+
+// watch runs the operation without a crash, twice: the first time is unlike all others. It returns its points.
+func (m *matrix) watch() (points []point) {
+	for range 2 {
+		c := m.newCell()
+		m.op.prepare(c)
+		m.tr.begin(order{Pierd: m.d.Pid(), Supervisor: supervisor(m.t, m.d), Dir: m.d.Dir})
+		told := m.op.act(c)
+		points, _ = m.tr.end()
+		if told != nil {
+			m.t.Fatalf("%s without a crash: %v", m.op.name, told)
+		}
+		m.settle(c, nil, "without a crash")
+	}
+	return points
+}
+
+func (m *matrix) newCell() *cell {
+	m.n++
+	api, err := client.New(client.Endpoint{Host: m.d.Host()})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return &cell{Daemon: m.d, t: m.t, api: api, name: fmt.Sprintf("m%d", m.n)}
+}
+
+func (m *matrix) cell(x death) {
+	c := m.newCell()
+	defer c.api.Close()
+	c.both = len(x.who) == 2
+	m.op.prepare(c)
+	pids := map[string]int{inPierd: m.d.Pid(), inSupervisor: supervisor(m.t, m.d)}
+	o := order{Pierd: pids[inPierd], Supervisor: pids[inSupervisor], Dir: m.d.Dir, Stop: &x.point}
+	for _, who := range x.who {
+		o.Kill = append(o.Kill, pids[who])
+	}
+	m.tr.begin(o)
+	told := m.op.act(c)
+	_, hit := m.tr.end()
+	if hit {
+		m.killed++
+		if slices.Contains(x.who, inPierd) {
+			m.d.Signal(os.Kill)
+			m.d.Run()
+		}
+		m.d.Eventually("another supervisor", func() error {
+			if now := peer(m.d); now == 0 || slices.Contains(x.who, inSupervisor) && now == pids[inSupervisor] {
+				return fmt.Errorf("process %d", now)
+			}
+			return nil
+		})
+	} else {
+		m.missed++
+	}
+	unheard := x.Who != inPierd && errors.Is(told, errUnheard)
+	if told != nil && !slices.Contains(x.who, inPierd) && !unheard {
+		m.t.Errorf("%v: the caller was told: %v", x, told)
+	}
+	m.settle(c, told, x.String())
+}
+
+// settle judges what there is after a crash, uses it, removes it, and wants nothing to be left.
+func (m *matrix) settle(c *cell, told error, what string) {
+	if err := soon(func() error { return m.op.right(c, told) }); err != nil {
+		m.t.Errorf("%s: told %v: %v", what, told, err)
+		m.unclean = true
+	}
+	if err := soon(c.agree); err != nil {
+		m.t.Errorf("%s: told %v: %v", what, told, err)
+		m.unclean = true
+	}
+	ctx := context.Background()
+	list, err := c.api.Containers().List(ctx, client.ListOptions{All: true})
+	if err != nil {
+		m.t.Fatalf("%s: %v", what, err)
+	}
+	for _, s := range list {
+		if err := c.api.Containers().Remove(ctx, s.ID, true, true); err != nil && !errkind.Is(err, errkind.NotFound) {
+			m.t.Errorf("%s: remove: %v", what, err)
+		}
+	}
+	if err := soon(c.agree); err != nil {
+		m.t.Errorf("%s: after the removal: %v", what, err)
+		m.unclean = true
+	}
+}
+
+// soon calls f until it is content, for some seconds.
+func soon(f func() error) (err error) {
+	for range 1500 {
+		if err = f(); err == nil {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return err
+}
+
+func operations() []operation {
+	ctx := context.Background()
+	running := func(c *cell) {
+		c.create(nil)
+		c.must(c.api.Containers().Start(ctx, c.id))
+		c.ready()
+	}
+	return []operation{
+		{"create", func(*cell) {}, func(c *cell) error { return c.tryCreate(nil) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if told != nil && errkind.Is(err, errkind.NotFound) {
+				return nil
+			}
+			if err != nil || s.Status != container.StateCreated && s.Status != container.StateRunning {
+				return fmt.Errorf("it is %+v, %w", s, err)
+			}
+			if s.Status == container.StateCreated {
+				if err := c.api.Containers().Start(ctx, c.name); err != nil {
+					return err
+				}
+			}
+			return c.works()
+		}},
+		{"start", func(c *cell) { c.create(nil) }, func(c *cell) error { return c.api.Containers().Start(ctx, c.id) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if err != nil || !s.Running && (told == nil || s.Status != container.StateCreated) {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			if s.Running {
+				return c.works()
+			}
+			return nil
+		}},
+		{"exec", running, func(c *cell) error { return c.exec("echo ran >>/ran; echo done; exit 3", "done\n", 3) }, func(c *cell, told error) error {
+			times, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/ran", c.pid))
+			if n := strings.Count(string(times), "ran\n"); told == nil && n != 1 || n > 1 {
+				return fmt.Errorf("it ran %d times, %v", n, err)
+			}
+			return c.works()
+		}},
+		{"stop", running, func(c *cell) error { _, err := c.api.Containers().Stop(ctx, c.id, "", nil); return err }, func(c *cell, told error) error {
+			return c.ended(told, 9)
+		}},
+		{"kill", running, func(c *cell) error { return c.api.Containers().Kill(ctx, c.id, "KILL") }, func(c *cell, told error) error {
+			return c.ended(told, 137)
+		}},
+		{"rename", running, func(c *cell) error { return c.api.Containers().Rename(ctx, c.id, c.name+"-new") }, func(c *cell, told error) error {
+			in, err := c.api.Containers().Inspect(ctx, c.id)
+			if err != nil || in.Name != "/"+c.name+"-new" && (told == nil || in.Name != "/"+c.name) {
+				return fmt.Errorf("it is called %q, %v", in.Name, err)
+			}
+			for _, name := range []string{"/" + c.name, "/" + c.name + "-new"} {
+				if _, err := c.api.Containers().Inspect(ctx, name[1:]); (err == nil) != (name == in.Name) {
+					return fmt.Errorf("it is called %q; asked for %q: %v", in.Name, name, err)
+				}
+			}
+			return c.works()
+		}},
+		{"update", running, func(c *cell) error {
+			_, err := c.api.Resources().Update(ctx, c.id, container.UpdateConfig{Resources: container.Resources{Memory: 96 << 20, MemorySwap: 96 << 20}})
+			return err
+		}, func(c *cell, told error) error {
+			in, err := c.api.Containers().Inspect(ctx, c.id)
+			if err != nil || in.HostConfig.Memory != 96<<20 && (told == nil || in.HostConfig.Memory != 64<<20) {
+				return fmt.Errorf("its limit is %d, %v", in.HostConfig.Memory, err)
+			}
+			if got, err := c.memoryLimit(); err != nil || got != in.HostConfig.Memory {
+				return fmt.Errorf("its record says %d, its cgroup %d, %v", in.HostConfig.Memory, got, err)
+			}
+			return c.works()
+		}},
+		{"remove", running, func(c *cell) error { return c.api.Containers().Remove(ctx, c.id, true, true) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if errkind.Is(err, errkind.NotFound) {
+				return nil
+			}
+			if err != nil || told == nil {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return c.ended(told, 137)
+		}},
+		{"commit", running, func(c *cell) error {
+			_, err := c.api.Files().Commit(ctx, c.id, client.CommitOptions{Reference: "made:" + c.name, Pause: true})
+			return err
+		}, func(c *cell, told error) error {
+			if _, err := c.api.Images().Raw(ctx, "made:"+c.name); told == nil && err != nil {
+				return err
+			} else if err == nil {
+				if _, err := c.api.Images().Remove(ctx, "made:"+c.name, false, false); err != nil {
+					return err
+				}
+			}
+			s, err := c.state()
+			if err != nil || s.Status != container.StateRunning {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return c.works()
+		}},
+		{"exit", running, func(c *cell) error { return c.end() }, func(c *cell, told error) error {
+			return c.ended(nil, 9)
+		}},
+		{"exit of --rm", func(c *cell) {
+			c.create(func(h *container.HostConfig) { h.AutoRemove = true })
+			c.must(c.api.Containers().Start(ctx, c.id))
+			c.ready()
+		}, func(c *cell) error { return c.end() }, func(c *cell, told error) error {
+			if s, err := c.state(); !errkind.Is(err, errkind.NotFound) {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return nil
+		}},
+		{"restart policy", func(c *cell) {
+			c.create(func(h *container.HostConfig) { h.RestartPolicy.Name = container.RestartPolicyAlways })
+			c.must(c.api.Containers().Start(ctx, c.id))
+			c.ready()
+		}, func(c *cell) error { return c.end() }, func(c *cell, told error) error {
+			in, err := c.api.Containers().Inspect(ctx, c.id)
+			if err != nil || !in.State.Running || in.State.Pid == c.pid || in.RestartCount != 1 {
+				return fmt.Errorf("it is %+v after %d restarts, %v", in.State, in.RestartCount, err)
+			}
+			return c.works()
+		}},
+	}
+}
+
+// script is what the containers run: two processes, an end that it chooses itself, a line for each start.
+const script = `trap 'exit 9' TERM; echo up; sleep 1000 & wait`
+
+func (c *cell) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatalf("%s: %v\n%s", c.name, err, c.Log())
+	}
+}
+
+func (c *cell) create(change func(*container.HostConfig)) {
+	c.t.Helper()
+	c.must(c.tryCreate(change))
+}
+
+func (c *cell) tryCreate(change func(*container.HostConfig)) error {
+	port := dnet.MustParsePort("80/tcp")
+	h := &container.HostConfig{Resources: container.Resources{Memory: 64 << 20, MemorySwap: 64 << 20}, Binds: []string{"named:/named"},
+		PortBindings: dnet.PortMap{port: {{HostPort: ""}}}}
+	if change != nil {
+		change(h)
+	}
+	made, err := c.api.Containers().Create(context.Background(), c.name, "", container.CreateRequest{
+		Config: &container.Config{Image: "busybox", Cmd: []string{"sh", "-c", script}, Volumes: map[string]struct{}{"/anon": {}},
+			ExposedPorts: dnet.PortSet{port: {}}}, HostConfig: h})
+	c.id = made.ID
+	return err
+}
+
+// state is the container's, by its name where the request that made it got no answer.
+func (c *cell) state() (container.State, error) {
+	ref := c.id
+	if ref == "" {
+		ref = c.name
+	}
+	in, err := c.api.Containers().Inspect(context.Background(), ref)
+	if err != nil {
+		return container.State{}, err
+	}
+	c.id, c.pid = in.ID, max(c.pid, 0)
+	return *in.State, nil
+}
+
+// ready waits until the container has said that it is up.
+func (c *cell) ready() {
+	c.t.Helper()
+	c.Eventually(c.name+" to be up", c.up)
+	in, err := c.api.Containers().Inspect(context.Background(), c.id)
+	c.must(err)
+	c.pid = in.State.Pid
+}
+
+func (c *cell) up() error {
+	r, err := c.api.Streams().Logs(context.Background(), c.id, client.LogsOptions{})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err == nil && !strings.Contains(string(text), "up\n") {
+		err = fmt.Errorf("its log is %q", text)
+	}
+	return err
+}
+
+// works uses a running container.
+func (c *cell) works() error {
+	if err := c.up(); err != nil {
+		return err
+	}
+	return c.exec("echo hello; exit 4", "hello\n", 4)
+}
+
+// exec runs a script in the container and wants it to print and return this.
+func (c *cell) exec(script, want string, code int) error {
+	ctx := context.Background()
+	id, err := c.api.Execs().Create(ctx, c.id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true, AttachStderr: true})
+	if err != nil {
+		return err
+	}
+	conn, err := c.api.Execs().Attach(ctx, id, container.ExecStartRequest{})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	out, err := io.ReadAll(conn)
+	if err != nil {
+		return err
+	}
+	x, err := c.api.Execs().Inspect(ctx, id)
+	if err != nil || x.ExitCode == nil || *x.ExitCode != code {
+		return fmt.Errorf("exec ended with %+v, %v, and printed %q", x.ExitCode, err, out)
+	}
+	if len(out) == 0 {
+		return errUnheard
+	}
+	if len(out) < 8 || string(out[8:]) != want {
+		return fmt.Errorf("exec printed %q, want %q", out, want)
+	}
+	return nil
+}
+
+// errUnheard is what remains of an exec that was over before there was a supervisor again to hold its output: it ran once,
+// and its exit code is known.
+var errUnheard = errors.New("exec printed nothing")
+
+// end has the container end by itself, and waits for that.
+func (c *cell) end() error {
+	result, err := c.api.Streams().Wait(context.Background(), c.id, container.WaitConditionNextExit)
+	c.must(unix.Kill(c.pid, unix.SIGTERM))
+	if err != nil {
+		return err
+	}
+	got, err := result()
+	if err == nil && got.StatusCode != 9 {
+		err = fmt.Errorf("it ended with %d", got.StatusCode)
+	}
+	if err == nil && got.Error != nil {
+		err = errors.New(got.Error.Message)
+	}
+	return err
+}
+
+// ended wants the container to have ended with code; one that was never told to may still run.
+func (c *cell) ended(told error, code int) error {
+	s, err := c.state()
+	if err != nil {
+		return err
+	}
+	if s.Running && told != nil {
+		if unix.Kill(s.Pid, 0) != nil {
+			return fmt.Errorf("it is %+v, and its process is gone", s)
+		}
+		return nil
+	}
+	if s.Status != container.StateExited || s.ExitCode != code && !(c.both && s.ExitCode == 255) {
+		return fmt.Errorf("it is %+v, want exit code %d", s, code)
+	}
+	return nil
+}
+
+func (c *cell) memoryLimit() (int64, error) {
+	for _, path := range []string{"/sys/fs/cgroup/memory/pier-test-%s/%s/memory.limit_in_bytes", "/sys/fs/cgroup/pier-test-%s/%s/memory.max"} {
+		text, err := os.ReadFile(fmt.Sprintf(path, c.Name, c.id))
+		if err == nil {
+			return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		}
+	}
+	return 0, errors.New("it has no cgroup")
+}
+
+func supervisor(t testing.TB, d *lab.Daemon) int {
+	t.Helper()
+	lab.Eventually(t, "the supervisor", func() error {
+		if peer(d) == 0 {
+			return errors.New("none answers")
+		}
+		return nil
+	})
+	return peer(d)
+}
