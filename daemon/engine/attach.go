@@ -136,7 +136,7 @@ func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*St
 			_ = s.Close()
 			return nil, err
 		}
-		past := logs.reader(ctx)
+		past := logs.Reader(ctx)
 		s.out = io.MultiReader(past, s.out)
 		if s.past.Store(past); s.closed.Load() { // by the container's removal meanwhile
 			_ = past.Close()

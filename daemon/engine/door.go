@@ -1,12 +1,11 @@
 package engine
 
 import (
-	"time"
-
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"pier/daemon/engine/internal/logs"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/step"
 )
@@ -64,16 +63,7 @@ type AttachOptions struct {
 }
 
 // LogsOptions are those of GET /containers/{id}/logs.
-type LogsOptions struct {
-	Stdout     bool
-	Stderr     bool
-	Follow     bool
-	Timestamps bool
-	Details    bool
-	Since      time.Time // zero: from the beginning
-	Until      time.Time // zero: to the end
-	Tail       int       // last so many lines; negative: all
-}
+type LogsOptions = logs.Options
 
 // TopResult is the table of GET /containers/{id}/top.
 type TopResult = container.TopResponse

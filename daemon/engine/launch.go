@@ -94,7 +94,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
 	}
-	log, err := e.logTo(r)
+	log, err := e.logged(r).Target()
 	if err != nil {
 		return nil, err
 	}
