@@ -35,9 +35,9 @@ type List struct {
 	slots []uint64 // room for slots
 
 	child  childIDs
-	pid    *atomic.Int32 // where the kernel stores the child's number
-	cloned chan struct{} // closed when the clone has returned
-	split  bool          // Split was called
+	pid    atomic.Pointer[atomic.Int32] // where the kernel stores the child's number
+	cloned chan struct{}                // closed when the clone has returned
+	split  bool                         // Split was called
 
 	mu     sync.Mutex // guards second
 	second *int32     // the number of the process after Split, nil while there is no island
@@ -70,14 +70,9 @@ func New() *List {
 	l.calls = make([]call, 0, 192)
 	l.names = make([]name, 0, 192)
 	l.child.pidfd.Store(-1)
-	l.pid = &l.child.pid
+	l.pid.Store(&l.child.pid)
 	return l
 }
-
-// PidTo has the kernel store the child's number at p, before the child makes its first call. In memory that outlives this
-// process it tells a successor of a child whose making was cut off. A list with a Split ignores it: its first process
-// starts another one. p stays in use until Run has returned.
-func (l *List) PidTo(p *int32) { l.pid = (*atomic.Int32)(unsafe.Pointer(p)) }
 
 // Slot returns a fresh slot holding -1 (as a descriptor: none).
 func (l *List) Slot() Slot {

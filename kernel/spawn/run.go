@@ -80,12 +80,12 @@ func (l *List) Run(o Options) (*Child, error) {
 		flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_PIDFD |
 			unix.CLONE_PARENT_SETTID | uint64(o.Flags),
 		pidfd:      unsafe.Pointer(&l.child.pidfd),
-		parentTID:  unsafe.Pointer(l.pid),
+		parentTID:  unsafe.Pointer(&l.child.pid),
 		exitSignal: uint64(syscall.SIGCHLD),
 	}
-	if l.split {
-		l.pid = &l.child.pid
-		args.parentTID = unsafe.Pointer(l.pid)
+	if o.PidTo != nil && !l.split {
+		l.pid.Store((*atomic.Int32)(unsafe.Pointer(o.PidTo)))
+		args.parentTID = unsafe.Pointer(o.PidTo)
 	}
 	if o.Cgroup != nil {
 		args.flags |= unix.CLONE_INTO_CGROUP
@@ -200,7 +200,7 @@ func (l *List) Child() (pid int) {
 	if l.second != nil && *l.second != 0 {
 		return int(*l.second)
 	}
-	return int(l.pid.Load())
+	return int(l.pid.Load().Load())
 }
 
 // home remembers the namespaces of a thread.

@@ -18,6 +18,10 @@ type Options struct {
 	// Enter lists namespaces that the thread enters before the clone and leaves after it: a pid namespace, which holds
 	// for children only, and others that the child's own user namespace would not be allowed to join.
 	Enter []Namespace
+	// PidTo, where not nil, gets the child's number from the kernel before the child makes its first call. In memory that
+	// outlives this process it tells a successor of a child whose making was cut off. A list with a Split leaves it
+	// alone: its first process starts another one. It stays in use until Run has returned.
+	PidTo *int32
 }
 
 // Namespace is a namespace to enter. File is its file, or a pidfd (Linux >= 5.8); Kind is one CLONE_NEW* flag: pid, net,

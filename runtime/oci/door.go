@@ -44,7 +44,7 @@ type Container struct {
 	PreserveFDs int
 	// Width and Height are the terminal's first size in cells; 0: Spec.Process.ConsoleSize, else the kernel's default.
 	Width, Height uint16
-	// PidTo, where not nil, gets the process's number before the process does anything (spawn.List.PidTo).
+	// PidTo, where not nil, gets the process's number before the process does anything (spawn.Options.PidTo).
 	PidTo *int32
 }
 

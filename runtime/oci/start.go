@@ -159,9 +159,7 @@ func (s *start) run(ctx context.Context) (*Process, error) {
 func (t *task) run(ctx context.Context) (*Process, error) {
 	t.size()
 	t.opts.Context = ctx
-	if t.pidTo != nil {
-		t.PidTo(t.pidTo)
-	}
+	t.opts.PidTo = t.pidTo
 	for _, m := range t.meetings {
 		m.serve(t.List)
 	}
