@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,7 @@ func newDebug(a *app) *cobra.Command {
 	f.StringVarP(&o.workdir, "workdir", "w", "", "Working directory in the toolbox")
 	f.VarP(request.List(&o.env), "env", "e", "Set environment variables")
 	f.BoolVar(&o.privileged, "privileged", false, "Give extended privileges to the toolbox")
+	f.BoolVar(&o.trust, "trust", false, "Enter a container that may trace other processes (SYS_PTRACE)")
 	f.BoolVarP(&o.plain, "no-tty", "T", false, "No pseudo-TTY; by default there is one where standard input and output are terminals")
 	f.StringVar(&o.keys, "detach-keys", "", "Override the key sequence for detaching a container")
 	return cmd
@@ -57,7 +59,7 @@ func newDebug(a *app) *cobra.Command {
 type debugOptions struct {
 	image, pull, user, workdir, keys string
 	env                              []string
-	quiet, privileged, plain         bool
+	quiet, privileged, plain, trust  bool
 }
 
 func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, command []string, o debugOptions) error {
@@ -97,6 +99,9 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 		r.HostConfig.ConsoleSize = terminal.Size(a.Out)
 	}
 	if target.State.Running {
+		if err := a.mayEnter(ctx, c, &target, o.trust); err != nil {
+			return fail(err)
+		}
 		joinTarget(r.HostConfig, &target)
 	}
 	created, err := a.createPulling(ctx, c, pulling{when: o.pull, quiet: o.quiet}, r)
@@ -113,6 +118,33 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 	}
 	streams := client.AttachOptions{Stdin: true, Stdout: true, Stderr: true, DetachKeys: o.keys}
 	return a.followContainer(context.WithoutCancel(ctx), c, follow{id: created.ID, tty: tty, streams: streams, condition: container.WaitConditionRemoved, sigProxy: !tty, start: true})
+}
+
+// mayEnter refuses a container whose processes may trace others, unless the user trusts it: the runtime makes the first
+// process of the toolbox in the namespace that they see, and could be taken over at that moment. One that is privileged
+// needs no such detour.
+func (a *app) mayEnter(ctx context.Context, c *client.Client, target *container.InspectResponse, trusted bool) error {
+	owner := *target
+	if target.HostConfig.PidMode.IsContainer() {
+		var err error
+		if owner, err = c.Containers().Inspect(ctx, target.HostConfig.PidMode.Container()); err != nil {
+			return err
+		}
+	}
+	for _, t := range []*container.InspectResponse{target, &owner} {
+		if !trusted && !t.HostConfig.Privileged && holds(t.HostConfig, "SYS_PTRACE") {
+			return invalid("container %s may trace other processes (SYS_PTRACE) and could take over what enters it: use --trust if you trust it, or pier exec", strings.TrimPrefix(t.Name, "/"))
+		}
+	}
+	return nil
+}
+
+// holds reports whether a container was given a capability that is not among the usual ones.
+func holds(h *container.HostConfig, capability string) bool {
+	named := func(list []string, name string) bool {
+		return slices.ContainsFunc(list, func(c string) bool { return strings.TrimPrefix(strings.ToUpper(c), "CAP_") == name })
+	}
+	return named(h.CapAdd, capability) || named(h.CapAdd, "ALL") && !named(h.CapDrop, capability)
 }
 
 // joinTarget puts a toolbox into the namespaces of a container. SYS_PTRACE is what it takes to look at processes of other
