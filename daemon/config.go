@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"pier/api/shim"
 	"pier/daemon/logging"
 	"pier/lib/errkind"
 )
@@ -37,7 +38,26 @@ type Config struct {
 	Labels       []string     // label: key=value of the daemon itself
 	LogLevel     string       // log-level: debug, info, warn, error (fatal is error)
 	Debug        bool         // debug: log-level debug
+	Runtimes     Runtimes     // add-runtime, runtimes in the file: other OCI runtimes by name
+	NewRuntime   string       // default-runtime: the one for containers that choose none; "" for our own
+	Init         bool         // init for containers that say nothing about it
 	Runtime      string       // path of pier-runtime; "" for the one beside pierd, then the one on PATH
+}
+
+// Runtimes are OCI runtimes by name.
+type Runtimes map[string]shim.Runtime
+
+// check refuses a name or path that can be no runtime's.
+func (r Runtimes) check() error {
+	for name, runtime := range r {
+		if name == "" || name == "pier" || strings.ContainsAny(name, "/ \t\n") {
+			return errkind.New(errkind.Invalid, "runtime %q: want a name of its own, without slashes", name)
+		}
+		if !filepath.IsAbs(runtime.Path) && strings.Contains(runtime.Path, "/") || runtime.Path == "" {
+			return errkind.New(errkind.Invalid, "runtime %s: want the absolute path of its program, or a name on PATH, not %q", name, runtime.Path)
+		}
+	}
+	return nil
 }
 
 // Default is the configuration without flags and without a file.
@@ -78,6 +98,12 @@ func (c Config) Validate() error {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
 			return errkind.New(errkind.Invalid, "%s %q: want a clean absolute path below /", name, path)
 		}
+	}
+	if err := c.Runtimes.check(); err != nil {
+		return err
+	}
+	if _, known := c.Runtimes[c.NewRuntime]; !known && c.NewRuntime != "" && c.NewRuntime != "pier" {
+		return errkind.New(errkind.Invalid, "default-runtime %q: no runtime of this name is registered", c.NewRuntime)
 	}
 	switch c.LogLevel {
 	case "debug", "info", "warn", "error", "fatal":

@@ -134,7 +134,7 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Root: root("containers"), Durable: d.durable, Volatile: d.volatile, Images: images, Layers: layers,
 		Networks: d.networks, Volumes: volumes, Custody: d.custodian, Events: feed,
-		CgroupParent: c.CgroupParent, CDIDirs: c.CDIDirs, LogDriver: c.LogDriver, LogOpts: c.logOptions(), Log: d.log,
+		CgroupParent: c.CgroupParent, CDIDirs: c.CDIDirs, Runtimes: c.Runtimes, DefaultRuntime: c.NewRuntime, Init: c.Init, LogDriver: c.LogDriver, LogOpts: c.logOptions(), Log: d.log,
 	})
 	if err != nil {
 		return err

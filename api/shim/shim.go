@@ -133,6 +133,8 @@ type Start struct {
 	HasNetns  bool   `json:"hasNetns,omitempty"`
 	// Init runs the process as the child of a small init, which is the first process then.
 	Init bool `json:"init,omitempty"`
+	// Runtime, where not nil, is another OCI runtime that starts the container. Seccomp is empty then, Linux.Seccomp set.
+	Runtime *Runtime `json:"runtime,omitempty"`
 	// Bundle is the folder that hooks are told of. With it the root is at Spec.Root.Path for createContainer hooks.
 	Bundle string `json:"bundle,omitempty"`
 	Stdio  Stdio  `json:"stdio"`
@@ -142,6 +144,13 @@ type Start struct {
 	Height uint16 `json:"height,omitempty"`
 	// Expected is how many streams were attached before, to this supervisor or one that has died: output waits for them.
 	Expected int `json:"expected,omitempty"`
+}
+
+// Runtime is the command line of an OCI runtime.
+type Runtime struct {
+	Name string   `json:"name"`
+	Path string   `json:"path"`
+	Args []string `json:"args,omitempty"` // before its own
 }
 
 // Stdio says what the standard streams are. All output is kept or fanned out by the supervisor; a process never

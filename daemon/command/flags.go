@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"pier/api/shim"
 	"pier/daemon"
 	"pier/lib/errkind"
 )
@@ -33,6 +34,7 @@ type invocation struct {
 	word          string // "", "stop" or "cleanup"
 	tls           bool
 	dns           []string
+	runtimes      []string // name=path
 	flags         *pflag.FlagSet
 	groups        []group
 }
@@ -44,7 +46,7 @@ type group struct {
 }
 
 // fileKeys are the keys of the configuration file whose flag is called otherwise: those that hold lists.
-var fileKeys = map[string]string{"hosts": "host", "insecure-registries": "insecure-registry", "labels": "label", "log-opts": "log-opt", "cdi-spec-dirs": "cdi-spec-dir"}
+var fileKeys = map[string]string{"hosts": "host", "insecure-registries": "insecure-registry", "labels": "label", "log-opts": "log-opt", "cdi-spec-dirs": "cdi-spec-dir", "runtimes": "add-runtime"}
 
 // notInFile are flags that only make sense on a command line.
 var notInFile = []string{"config-file", "validate", "version", "help", "data"}
@@ -83,6 +85,10 @@ func parse(args []string) (*invocation, error) {
 	}
 	if err := in.absolute(); err != nil {
 		return nil, err
+	}
+	for _, s := range in.runtimes {
+		name, path, _ := strings.Cut(s, "=")
+		in.addRuntime(name, path, nil)
 	}
 	return in, in.config.Validate()
 }
@@ -145,6 +151,9 @@ func (in *invocation) define() {
 	f.IntVar(&c.MTU, "mtu", c.MTU, "`bytes` in a packet of container networks (default the kernel's)")
 	last("mtu")
 	words(&in.dns, "dns", "", "`address` of a name server instead of the host's; repeatable")
+	words(&in.runtimes, "add-runtime", "", "`name=path` of another OCI runtime for --runtime; repeatable (in the file runtimes, an object)")
+	text(&c.NewRuntime, "default-runtime", "", "`name` of the runtime of containers that choose none (default our own)")
+	flag(&c.Init, "init", "", "run an init in containers that say nothing about it")
 	words(&c.CDIDirs, "cdi-spec-dir", "", "`folder` of device descriptions (CDI); repeatable (default /etc/cdi and /var/run/cdi)")
 	words(&c.Insecure, "insecure-registry", "", "`host` of a registry spoken to without TLS; repeatable")
 	text(&c.LogDriver, "log-driver", "", "`name` of the log driver of containers that choose none")
@@ -207,8 +216,33 @@ func (in *invocation) readFile() error {
 	return errkind.New(errkind.Invalid, "unable to configure pierd with file %s: %w", in.file, err)
 }
 
+func (in *invocation) addRuntime(name, path string, args []string) {
+	if in.config.Runtimes == nil {
+		in.config.Runtimes = daemon.Runtimes{}
+	}
+	in.config.Runtimes[name] = shim.Runtime{Name: name, Path: path, Args: args}
+}
+
+// setRuntimes reads the key runtimes, which is as dockerd has it.
+func (in *invocation) setRuntimes(value json.RawMessage) error {
+	var list map[string]struct {
+		Path        string
+		RuntimeArgs []string
+	}
+	if err := json.Unmarshal(value, &list); err != nil {
+		return errors.New(`want an object such as {"NAME": {"path": "/usr/sbin/NAME"}}`)
+	}
+	for name, r := range list {
+		in.addRuntime(name, r.Path, r.RuntimeArgs)
+	}
+	return nil
+}
+
 // set gives a flag the value of a key: a list for those that repeat, else a string, a boolean or a number.
 func (in *invocation) set(f *pflag.Flag, value json.RawMessage) error {
+	if f.Name == "add-runtime" {
+		return in.setRuntimes(value)
+	}
 	if many, ok := f.Value.(pflag.SliceValue); ok {
 		var values []string
 		var object map[string]string

@@ -3,13 +3,16 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/moby/moby/api/types/events"
 
+	"pier/api/shim"
 	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/meter"
 	"pier/daemon/engine/internal/process"
@@ -44,6 +47,11 @@ type Options struct {
 	Clock  clock.Clock                // nil: clock.Real
 	// CgroupParent is where the containers' cgroups are made, "" for "/pier".
 	CgroupParent string
+	// Runtimes are other OCI runtimes by name. DefaultRuntime is the one for containers that choose none, "" for our own;
+	// Init gives an init to those that say nothing about it.
+	Runtimes       map[string]shim.Runtime
+	DefaultRuntime string
+	Init           bool
 	// CDIDirs hold the descriptions of devices (Container Device Interface), later ones before earlier ones; nil for
 	// /etc/cdi and /var/run/cdi.
 	CDIDirs []string
@@ -103,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		o: o,
 		host: settings.Host{CPUs: runtime.NumCPU(), MemNodes: process.MemoryNodes(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit(),
-			Throttle: throttle, Realtime: process.Realtime()},
+			Throttle: throttle, Realtime: process.Realtime(), Runtimes: slices.Collect(maps.Keys(o.Runtimes)), Runtime: o.DefaultRuntime, Init: o.Init},
 		index:    newIndex(),
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),
@@ -139,6 +147,12 @@ func noSwapLimit() bool {
 	_, err := os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 	return err != nil
 }
+
+// Runtimes are the other runtimes that containers may choose, by name.
+func (e *Engine) Runtimes() map[string]shim.Runtime { return e.o.Runtimes }
+
+// DefaultRuntime is the one for containers that choose none, "" for our own.
+func (e *Engine) DefaultRuntime() string { return e.o.DefaultRuntime }
 
 // CDIDirs are where descriptions of devices are looked for.
 func (e *Engine) CDIDirs() []string { return e.o.CDIDirs }

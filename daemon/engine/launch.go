@@ -86,7 +86,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter, err := process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)
+	other, filter, err := e.guard(r, s)
 	if err != nil {
 		return nil, err
 	}
@@ -103,10 +103,20 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	}
 	return e.o.Custody.Start(ctx, &shim.Start{
 		ID: r.ID, Spec: body, Seccomp: filter, HasRootfs: true, HasNetns: box.Netns != nil, Log: log, Init: r.Host.Init != nil && *r.Host.Init,
-		Bundle: bundle,
+		Bundle: bundle, Runtime: other,
 		Stdio:  shim.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce},
 		Height: uint16(min(r.Host.ConsoleSize[0], 1<<16-1)), Width: uint16(min(r.Host.ConsoleSize[1], 1<<16-1)),
 	}, m.root, box.Netns)
+}
+
+// guard adds the system call filter: compiled for our own runtime, as the profile for another.
+func (e *Engine) guard(r *row, s *specs.Spec) (other *shim.Runtime, filter []byte, err error) {
+	if found, ok := e.o.Runtimes[r.Host.Runtime]; ok {
+		s.Linux.Seccomp, err = process.Profile(r.Host, s.Process.Capabilities.Bounding)
+		return &found, nil, err
+	}
+	filter, err = process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)
+	return nil, filter, err
 }
 
 // bundle writes what hooks of devices look for: a folder with the configuration in it, and a place for the root that they

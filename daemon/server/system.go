@@ -139,8 +139,8 @@ func (s *Server) hostInfo() system.Info {
 		Name:               hostname,
 		Labels:             list(s.o.Labels),
 		ServerVersion:      s.o.Version,
-		Runtimes:           map[string]system.RuntimeWithStatus{"pier": {Runtime: system.Runtime{Path: "pier-runtime"}}},
-		DefaultRuntime:     "pier",
+		Runtimes:           s.runtimes(),
+		DefaultRuntime:     cmp.Or(s.o.Engine.DefaultRuntime(), "pier"),
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}},
 		LiveRestoreEnabled: true,
 		Isolation:          "",
@@ -227,4 +227,12 @@ func memTotal() int64 {
 		}
 	}
 	return 0
+}
+
+func (s *Server) runtimes() map[string]system.RuntimeWithStatus {
+	all := map[string]system.RuntimeWithStatus{"pier": {Runtime: system.Runtime{Path: "pier-runtime"}}}
+	for name, r := range s.o.Engine.Runtimes() {
+		all[name] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: r.Path, Args: r.Args}}
+	}
+	return all
 }

@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -462,6 +464,15 @@ func (t *task) startError(err error) error {
 		}
 	}
 	return execError(t.command(), errno)
+}
+
+// NoProgram is the error of a program that another runtime could not execute: fs.ErrNotExist, or any other reason for one
+// that is there.
+func NoProgram(name string, why error) *StartError {
+	if errors.Is(why, fs.ErrNotExist) {
+		return execError(name, unix.ENOENT)
+	}
+	return execError(name, unix.EACCES)
 }
 
 // execError is the error of an execve of the command name, in the words that Docker's clients know.

@@ -14,6 +14,7 @@ import (
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
 	"pier/runtime/oci"
+	"pier/runtime/supervisor/internal/foreign"
 )
 
 // startLimit bounds the way from clone to execve; a file system that hangs must not hold a start for ever.
@@ -56,7 +57,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	s.starting.RLock()
 	defer s.starting.RUnlock()
 	t, err := s.begin(record{SharedPids: !hasPidNamespace(spec.Linux), Uid: uid, Gid: gid, Task: shim.Task{TaskRef: ref,
-		Cgroup: spec.Linux.CgroupsPath, Terminal: r.Stdio.Terminal, Stdio: r.Stdio, Log: r.Log}}, r.Expected)
+		Cgroup: spec.Linux.CgroupsPath, Terminal: r.Stdio.Terminal, Stdio: r.Stdio, Log: r.Log}, Runtime: r.Runtime}, r.Expected)
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +72,13 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	c.Cgroup, c.PidTo = t.cgroup, t.journal.pidWord()
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		c.Stdio = stdio
+		if r.Runtime != nil {
+			return foreign.Start(ctx, &foreign.Container{Container: *c, Runtime: *r.Runtime, Dir: t.dir})
+		}
 		return oci.Start(ctx, c)
 	})
 	if err != nil {
+		t.forgetForeign()
 		if deleteErr := t.cgroup.Delete(); deleteErr != nil {
 			s.log.Error("remove cgroup after a failed start", "task", ref, "err", deleteErr)
 		}

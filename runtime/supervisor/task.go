@@ -1,15 +1,18 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"time"
 
 	"pier/api/shim"
 	"pier/kernel/cgroup"
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
 	"pier/runtime/logging"
+	"pier/runtime/supervisor/internal/foreign"
 )
 
 // task is one process and what belongs to it. Its fields do not change after start, but for those that Supervisor.mu
@@ -48,6 +51,8 @@ type record struct {
 	Task shim.Task `json:"task"` // without what the journal and exit.json hold
 	// SharedPids is set where the container has no pid namespace of its own: its processes do not end with the first.
 	SharedPids bool `json:"sharedPids,omitempty"`
+	// Runtime is the other runtime that started it, nil for ours.
+	Runtime *shim.Runtime `json:"runtime,omitempty"`
 	// Uid and Gid own the FIFOs.
 	Uid int `json:"uid,omitempty"`
 	Gid int `json:"gid,omitempty"`
@@ -220,6 +225,7 @@ func (t *task) release() {
 	if t.master != nil {
 		t.master.Close()
 	}
+	t.detachForeign()
 	if t.rootfs != nil {
 		t.rootfs.Close() // unmounts, and so syncs a whole file system
 	}
@@ -279,10 +285,36 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 		g.settled(func() { _ = g.journal.page.Close() })
 		g.pidfd.Close()
 	}
+	t.forgetForeign()
 	if ref.Exec == "" && t.cgroup != nil {
 		if err := t.cgroup.Delete(); err != nil {
 			s.log.Error("remove cgroup of task", "task", ref, "err", err)
 		}
 	}
 	return os.RemoveAll(t.dir)
+}
+
+// foreignLimit bounds what another runtime may take to forget a container.
+const foreignLimit = 10 * time.Second
+
+// forgetForeign lets the runtime that started the container, where it was not ours, forget it.
+func (t *task) forgetForeign() {
+	if t.record.Runtime == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), foreignLimit)
+	defer cancel()
+	if err := foreign.Delete(ctx, t.ref.ID, *t.record.Runtime, t.dir); err != nil {
+		t.sup.log.Error("the container's runtime does not forget it", "task", t.ref, "err", err)
+	}
+}
+
+// detachForeign takes away the root's place on the host once the container has ended.
+func (t *task) detachForeign() {
+	if t.record.Runtime == nil {
+		return
+	}
+	if err := foreign.Detach(t.dir); err != nil {
+		t.sup.log.Error("detach the root of a container", "task", t.ref, "err", err)
+	}
 }

@@ -86,23 +86,23 @@ type Filters = seccomp.Cache
 
 // Filter compiles the seccomp filter that goes with these settings and capabilities; nil for none.
 func Filter(cache *Filters, h *container.HostConfig, caps []string) ([]byte, error) {
+	profile, err := Profile(h, caps)
+	if profile == nil || err != nil {
+		return nil, err
+	}
+	return cache.Compile(profile)
+}
+
+// Profile is what Filter compiles; nil for none.
+func Profile(h *container.HostConfig, caps []string) (*specs.LinuxSeccomp, error) {
 	sec, err := settings.ParseSecurity(h.SecurityOpt)
 	if err != nil || sec.Seccomp == settings.SeccompUnconfined || h.Privileged && sec.Seccomp == "" {
 		return nil, err
 	}
-	var profile *specs.LinuxSeccomp
 	if sec.Seccomp == "" {
-		profile, err = seccomp.Default(caps)
-	} else {
-		profile, err = seccomp.Load([]byte(sec.Seccomp), caps)
+		return seccomp.Default(caps)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if profile == nil {
-		return nil, nil
-	}
-	return cache.Compile(profile)
+	return seccomp.Load([]byte(sec.Seccomp), caps)
 }
 
 // HasSubpath refuses a subpath that does not exist in the volume at dir. It is there for a good message alone: the runtime

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"net/netip"
 	"path"
 	"slices"
@@ -26,6 +27,12 @@ type Host struct {
 	Throttle []string
 	// NoSwapLimit tells that the kernel cannot bound memory and swap together.
 	NoSwapLimit bool
+	// Runtimes are the names of other runtimes that were registered; Runtime is the one for those who choose none, "" for
+	// our own.
+	Runtimes []string
+	Runtime  string
+	// Init gives an init to those who say nothing about it.
+	Init bool
 	// Realtime tells that the kernel can share out time of its real-time scheduler.
 	Realtime bool
 	// LogDriver and LogOpts are for containers that say nothing of their log.
@@ -59,6 +66,10 @@ func Complete(c *container.Config, h *container.HostConfig, id string, host Host
 	}
 	if err := checkStrict(c, h); err != nil {
 		return nil, err
+	}
+	// Scripts that name Docker's own runtimes get ours.
+	if !slices.Contains([]string{Runtime, "runc", "io.containerd.runc.v2"}, h.Runtime) && !slices.Contains(host.Runtimes, h.Runtime) {
+		return nil, refuse("unknown or invalid runtime name: %s", h.Runtime)
 	}
 	if hc := c.Healthcheck; h.RestartPolicy.Name == RestartOnUnhealthy && (hc == nil || len(hc.Test) == 0 || hc.Test[0] == "NONE") {
 		return nil, refuse("invalid restart policy: %s needs a health check: give the container or its image one", RestartOnUnhealthy)
@@ -107,7 +118,11 @@ func defaults(c *container.Config, h *container.HostConfig, id string, host Host
 		h.RestartPolicy.Name = container.RestartPolicyDisabled
 	}
 	if h.Runtime == "" {
-		h.Runtime = Runtime
+		h.Runtime = cmp.Or(host.Runtime, Runtime)
+	}
+	if h.Init == nil && host.Init {
+		yes := true
+		h.Init = &yes
 	}
 	if c.StopSignal == "" {
 		c.StopSignal = "SIGTERM"
@@ -250,8 +265,6 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 		return refuse("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
 	case !h.Isolation.IsDefault():
 		return refuse("invalid isolation '%s' on linux", h.Isolation)
-	case !slices.Contains([]string{Runtime, "runc", "io.containerd.runc.v2"}, h.Runtime):
-		return refuse("unknown or invalid runtime name: %s", h.Runtime)
 	case h.NetworkMode.IsContainer() && h.NetworkMode.ConnectedContainer() == "":
 		return refuse("invalid network mode: %s", h.NetworkMode)
 	case h.NetworkMode.IsContainer() && (c.Hostname != "" || c.Domainname != ""):
