@@ -14,8 +14,10 @@ import (
 	volumes "github.com/moby/moby/api/types/volume"
 
 	"pier/daemon/engine/internal/claim"
+	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image"
+	"pier/daemon/image/layer"
 	"pier/daemon/volume"
 	"pier/kernel/quota"
 	"pier/lib/errkind"
@@ -80,7 +82,8 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 		ID: id.New(), Created: e.o.Clock.Now().UTC(), Image: img.ID, Chain: img.Chain, Platform: "linux",
 		Config: config, Host: host,
 	}
-	if err := e.completeSystem(r); err != nil {
+	root := func() (*os.File, error) { return e.o.Layers.Mount(r.Chain, nil, layer.MountOptions{ReadOnly: true}) }
+	if err := process.CompleteSystem(config, host, r.ID, root); err != nil {
 		return nil, nil, err
 	}
 	warnings, err := settings.Complete(config, host, r.ID, e.host)

@@ -397,28 +397,6 @@ func Remove(path string) error {
 	return c.Delete()
 }
 
-func removeTree(dir string) error {
-	err := unix.Rmdir(dir)
-	switch err {
-	case nil, unix.ENOENT:
-		return nil
-	case unix.EBUSY:
-		children, readErr := subdirs(dir)
-		if readErr != nil || len(children) == 0 {
-			break
-		}
-		for _, child := range children {
-			if err := removeTree(child); err != nil {
-				return err
-			}
-		}
-		if err = unix.Rmdir(dir); err == nil || err == unix.ENOENT {
-			return nil
-		}
-	}
-	return &os.PathError{Op: "rmdir", Path: dir, Err: err}
-}
-
 func subdirs(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {

@@ -16,6 +16,13 @@ import (
 // payload is the cgroup below a container's own that it may do with as it likes.
 const payload = "payload"
 
+// What a container may make of its own cgroup (v2), so that it can neither take the kernel's memory nor make a tree that
+// nobody can name.
+const (
+	maxDepth       = "32"
+	maxDescendants = "4096"
+)
+
 // JoinDelegated is Join for a process that makes control groups itself, an init such as systemd. On v2 it comes up in a
 // cgroup of its own below c, which is made here: that one is the container's to change, while the limits stay in c, out
 // of its reach. On v1 it is Join; see Bare.
@@ -29,6 +36,11 @@ func (c *Cgroup) JoinDelegated() (Join, error) {
 	}
 	if err := delegate(c.dirs[0]); err != nil {
 		return Join{}, err
+	}
+	for file, value := range map[string]string{"cgroup.max.depth": maxDepth, "cgroup.max.descendants": maxDescendants} {
+		if err := writeFile(filepath.Join(c.dirs[0], file), value); err != nil {
+			return Join{}, err
+		}
 	}
 	return joinDir(dir)
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path"
-	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -45,20 +43,6 @@ func identity(u ids.User) specs.User {
 		out.AdditionalGids = append(out.AdditionalGids, uint32(g))
 	}
 	return out
-}
-
-// IsSystemd reports whether program, a path or a name for the usual folders, is systemd in root.
-func IsSystemd(root *os.File, program string) bool {
-	places := []string{program}
-	if !strings.Contains(program, "/") {
-		places = []string{"/usr/local/sbin/" + program, "/usr/local/bin/" + program, "/usr/sbin/" + program, "/usr/bin/" + program, "/sbin/" + program, "/bin/" + program}
-	}
-	for _, place := range places {
-		if name, err := fsroot.FromFile(root).Resolve(place); err == nil {
-			return path.Base(name) == "systemd"
-		}
-	}
-	return false
 }
 
 // makeDir makes the working directory where it is missing, as Docker does.
