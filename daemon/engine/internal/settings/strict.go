@@ -3,7 +3,6 @@ package settings
 import (
 	"encoding/json"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,8 +146,23 @@ func checkForWindows(r *container.Resources) error {
 	return nil
 }
 
-// deviceRule is a line of the devices controller: kind, major:minor, access.
-var deviceRule = regexp.MustCompile(`^[acb] (\d{1,10}|\*):(\d{1,10}|\*) [rwm]{1,3}$`)
+// isDeviceRule accepts a line of the devices controller: kind, major:minor, access.
+func isDeviceRule(rule string) bool {
+	parts := strings.Split(rule, " ")
+	if len(parts) != 3 || !slices.Contains([]string{"a", "b", "c"}, parts[0]) || !isAccess(parts[2]) {
+		return false
+	}
+	major, minor, two := strings.Cut(parts[1], ":")
+	for _, n := range []string{major, minor} {
+		if _, err := strconv.ParseUint(n, 10, 32); err != nil && n != "*" {
+			return false
+		}
+	}
+	return two
+}
+
+// isAccess accepts one to three letters of rwm.
+func isAccess(s string) bool { return len(s) >= 1 && len(s) <= 3 && strings.Trim(s, "rwm") == "" }
 
 func checkDevices(r *container.Resources) error {
 	for _, d := range r.Devices {
@@ -157,12 +171,12 @@ func checkDevices(r *container.Resources) error {
 			return refuse("bad device specification %q: want the path of a device on the host", d.PathOnHost)
 		case d.PathInContainer != "" && !path.IsAbs(d.PathInContainer):
 			return refuse("bad device specification %q: its path in the container %q is not absolute", d.PathOnHost, d.PathInContainer)
-		case strings.Trim(d.CgroupPermissions, "rwm") != "" || len(d.CgroupPermissions) > 3:
+		case d.CgroupPermissions != "" && !isAccess(d.CgroupPermissions):
 			return refuse("bad device specification %q: invalid device mode: %s: want letters of rwm", d.PathOnHost, d.CgroupPermissions)
 		}
 	}
 	for _, rule := range r.DeviceCgroupRules {
-		if !deviceRule.MatchString(rule) {
+		if !isDeviceRule(rule) {
 			return refuse("invalid device cgroup rule format: '%s'", rule)
 		}
 	}
