@@ -183,6 +183,7 @@ func (l *lab) rows() []row {
 		exec,
 		build,
 		cached,
+		l.logRow(),
 		{name: "pier version", ceiling: 4 * time.Millisecond, ours: func() error { return l.pier("version") }},
 	}
 }
