@@ -103,7 +103,11 @@ func (p *pierd) check(method, path string, a answer) {
 	if p.unchecked {
 		return
 	}
-	s, err := loadSpecification()
+	v, err := docker.ParseVersion(strings.TrimPrefix(p.version, "/v"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s, err := specificationOf(v.Minor)
 	if err != nil {
 		p.t.Fatal(err)
 	}

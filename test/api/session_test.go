@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -468,17 +469,20 @@ func (p *pierd) events() {
 }
 
 func (p *pierd) olderVersions() {
-	p.unchecked = true
 	p.create("old", sleeper())
 	p.want(204, "POST", "/containers/old/start", nil, nil)
+	defer func() { p.unchecked = false }()
 	for minor := docker.MinVersion.Minor; minor <= docker.MaxVersion.Minor; minor++ {
 		p.version = fmt.Sprintf("/v1.%d", minor)
+		// To read a description takes a while: those before the changes of 1.42, 1.44 and 1.52 stand for the others.
+		p.unchecked = !slices.Contains([]int{41, 43, 51}, minor)
 		for _, path := range []string{"/_ping", "/version", "/info", "/containers/json", "/containers/old/json", "/images/json", "/images/busybox/json",
-			"/networks", "/volumes", "/system/df"} {
+			"/networks", "/volumes", "/system/df", "/containers/json?all=1&size=1", "/containers/old/top", "/containers/old/changes",
+			"/containers/old/stats?stream=0&one-shot=1", "/plugins"} {
 			p.want(200, "GET", path, nil, nil)
 		}
 	}
-	p.version = "/v1.41"
+	p.version, p.unchecked = "/v1.41", true
 	var c struct {
 		NetworkSettings struct {
 			IPAddress *string

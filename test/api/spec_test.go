@@ -16,6 +16,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi2conv"
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/oasdiff/yaml"
+
+	"pier/api/docker"
 )
 
 // specification is the published description of the API, ready to check answers against.
@@ -31,12 +33,43 @@ type operation struct {
 	op      *openapi3.Operation
 }
 
-var loadSpecification = sync.OnceValues(func() (*specification, error) {
+var specifications struct {
+	sync.Mutex
+	byMinor map[int]func() (*specification, error)
+}
+
+// loadSpecification returns the description of the newest version, specificationOf that of API 1.minor.
+func loadSpecification() (*specification, error) { return specificationOf(docker.MaxVersion.Minor) }
+
+func specificationOf(minor int) (*specification, error) {
+	specifications.Lock()
+	if specifications.byMinor == nil {
+		specifications.byMinor = map[int]func() (*specification, error){}
+	}
+	load, known := specifications.byMinor[minor]
+	if !known {
+		load = sync.OnceValues(func() (*specification, error) { return readSpecification(minor) })
+		specifications.byMinor[minor] = load
+	}
+	specifications.Unlock()
+	return load()
+}
+
+// moduleDir is where the sources and descriptions of the published API are.
+var moduleDir = sync.OnceValues(func() (string, error) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/moby/moby/api").Output()
 	if err != nil {
-		return nil, fmt.Errorf("find the module: %w", err)
+		return "", fmt.Errorf("find the module: %w", err)
 	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "swagger.yaml"))
+	return strings.TrimSpace(string(dir)), nil
+})
+
+func readSpecification(minor int) (*specification, error) {
+	dir, err := moduleDir()
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "docs", fmt.Sprintf("v1.%d.yaml", minor)))
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +107,7 @@ var loadSpecification = sync.OnceValues(func() (*specification, error) {
 		}
 	}
 	return s, nil
-})
+}
 
 // mend repairs what the description gets wrong about itself, for all schemas alike.
 //

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -79,13 +78,13 @@ type era struct{ first, last int }
 
 // described maps operations to their parameters and fields in all versions that pierd speaks.
 var described = sync.OnceValues(func() (map[string]map[string]era, error) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/moby/moby/api").Output()
+	dir, err := moduleDir()
 	if err != nil {
-		return nil, fmt.Errorf("find the module: %w", err)
+		return nil, err
 	}
 	out := map[string]map[string]era{}
 	for minor := docker.MinVersion.Minor; minor <= docker.MaxVersion.Minor; minor++ {
-		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "docs", fmt.Sprintf("v1.%d.yaml", minor)))
+		text, err := os.ReadFile(filepath.Join(dir, "docs", fmt.Sprintf("v1.%d.yaml", minor)))
 		if err != nil {
 			return nil, err
 		}
