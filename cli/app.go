@@ -75,12 +75,21 @@ func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format, ar
 
 func (a *app) warnf(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
 
+// errQuiet is success without a line.
+type errQuiet struct{}
+
+func (errQuiet) Error() string { return "nothing to tell" }
+
 // each calls f for every argument, prints the argument when it succeeded, and goes on after an error. All errors are
-// reported; the result carries exit code 1 where there was one.
+// reported but errQuiet; the result carries exit code 1 where there was one.
 func (a *app) each(args []string, f func(arg string) error) error {
 	failed := false
 	for _, arg := range args {
-		if err := f(arg); err != nil {
+		err := f(arg)
+		if err == (errQuiet{}) {
+			continue
+		}
+		if err != nil {
 			a.report(err)
 			failed = true
 			continue
@@ -127,7 +136,7 @@ func exactArgs(n int) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
-		return usage(cmd, "'%s' requires %d argument%s", cmd.CommandPath(), n, plural(n))
+		return usage(cmd, "Run", "'%s' requires %d argument%s", cmd.CommandPath(), n, plural(n))
 	}
 }
 
@@ -136,7 +145,7 @@ func minArgs(n int) cobra.PositionalArgs {
 		if len(args) >= n {
 			return nil
 		}
-		return usage(cmd, "'%s' requires at least %d argument%s", cmd.CommandPath(), n, plural(n))
+		return usage(cmd, "See", "'%s' requires at least %d argument%s", cmd.CommandPath(), n, plural(n))
 	}
 }
 
@@ -145,7 +154,10 @@ func rangeArgs(low, high int) cobra.PositionalArgs {
 		if len(args) >= low && len(args) <= high {
 			return nil
 		}
-		return usage(cmd, "'%s' requires at least %d and at most %d arguments", cmd.CommandPath(), low, high)
+		if low == 0 {
+			return usage(cmd, "Run", "'%s' requires at most %d argument%s", cmd.CommandPath(), high, plural(high))
+		}
+		return usage(cmd, "Run", "'%s' requires at least %d and at most %d arguments", cmd.CommandPath(), low, high)
 	}
 }
 
@@ -153,11 +165,12 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usage(cmd, "'%s' accepts no arguments", cmd.CommandPath())
+	return usage(cmd, "Run", "'%s' accepts no arguments", cmd.CommandPath())
 }
 
-func usage(cmd *cobra.Command, format string, args ...any) error {
-	return invalid("%s: %s\n\nUsage:  %s\n\nSee '%s --help' for more information", cmd.Root().Name(), fmt.Sprintf(format, args...), cmd.UseLine(), cmd.CommandPath())
+// usage words a wrong use; verb is how docker points to the help in that case.
+func usage(cmd *cobra.Command, verb, format string, args ...any) error {
+	return invalid("%s: %s\n\nUsage:  %s\n\n%s '%s --help' for more information", cmd.Root().Name(), fmt.Sprintf(format, args...), cmd.UseLine(), verb, cmd.CommandPath())
 }
 
 // wrongFlag words a flag that does not exist or has no such value as docker does; the exit code is 125.

@@ -21,11 +21,11 @@ func newAttach(a *app) *cobra.Command {
 			}
 			switch {
 			case !info.State.Running:
-				return invalid("cannot attach to a stopped container, start it first")
+				return invalid("You cannot attach to a stopped container, start it first")
 			case info.State.Paused:
-				return invalid("cannot attach to a paused container, unpause it first")
+				return invalid("You cannot attach to a paused container, unpause it first")
 			case info.State.Restarting:
-				return invalid("cannot attach to a restarting container, wait until it is running")
+				return invalid("You cannot attach to a restarting container, wait until it is running")
 			}
 			streams := client.AttachOptions{Stdin: !noStdin && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}
 			return a.followContainer(context.WithoutCancel(ctx), c, follow{id: info.ID, tty: info.Config.Tty, streams: streams,

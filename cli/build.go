@@ -172,7 +172,7 @@ func namesText(tags []string) string {
 	}
 	names := make([]string, len(tags))
 	for i, t := range tags {
-		names[i] = withTag(t)
+		names[i] = request.WithTag(t)
 	}
 	return " as " + strings.Join(names, ", ")
 }

@@ -22,7 +22,7 @@ func newCreate(a *app) *cobra.Command {
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			created, err := a.create(ctx, c, &f, args, nil)
 			if err != nil {
-				return &exitError{code: 1, err: err}
+				return err
 			}
 			a.printf("%s\n", created.ID)
 			return nil
@@ -36,16 +36,16 @@ func newCreate(a *app) *cobra.Command {
 // nil, sends the request instead of Containers.Create.
 func (a *app) create(ctx context.Context, c *client.Client, f *request.Container, args []string, send func(container.CreateRequest) (container.CreateResponse, error)) (container.CreateResponse, error) {
 	var none container.CreateResponse
-	request, err := f.Request(args, a.env)
+	r, err := f.Request(args, a.env)
 	if err != nil {
-		return none, err
+		return none, &exitError{code: 125, err: err}
 	}
 	if f.CIDFile != "" {
 		if _, err := os.Stat(f.CIDFile); err == nil {
 			return none, invalid("container ID file found, make sure the other container isn't running or delete %s", f.CIDFile)
 		}
 	}
-	created, err := a.createPulling(ctx, c, pulling{f.Name, f.Platform, f.Pull, f.Quiet, send}, request)
+	created, err := a.createPulling(ctx, c, pulling{f.Name, f.Platform, f.Pull, f.Quiet, send}, r)
 	if err != nil {
 		return none, err
 	}
@@ -75,7 +75,7 @@ func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r 
 		}
 	case "missing", "never", "":
 	default:
-		return created, invalid("invalid pull option: %q: must be one of \"always\", \"missing\" or \"never\"", p.when)
+		return created, &exitError{code: 125, err: invalid("invalid pull option: '%s': must be one of \"always\", \"missing\" or \"never\"", p.when)}
 	}
 	send := p.send
 	if send == nil {
@@ -86,7 +86,7 @@ func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r 
 	created, err := send(r)
 	if errkind.Is(err, errkind.NotFound) && p.when != "never" && strings.Contains(strings.ToLower(err.Error()), "no such image") {
 		if !p.quiet {
-			a.warnf("Unable to find image '%s' locally", withTag(r.Image))
+			a.warnf("Unable to find image '%s' locally", request.WithTag(r.Image))
 		}
 		if err := a.pull(ctx, c, r.Image, p.platform, p.quiet, a.Err); err != nil {
 			return created, err
@@ -100,15 +100,6 @@ func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r 
 		a.warnf("WARNING: %s", w)
 	}
 	return created, nil
-}
-
-// withTag adds :latest to a name that has neither tag nor digest.
-func withTag(name string) string {
-	last := name[strings.LastIndex(name, "/")+1:]
-	if strings.ContainsAny(last, ":@") {
-		return name
-	}
-	return name + ":latest"
 }
 
 func isAnswer(err error) bool {

@@ -28,10 +28,10 @@ func newEvents(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if since, err = moment(since, time.Now()); err != nil {
+			if since, err = request.Moment(since, time.Now()); err != nil {
 				return err
 			}
-			if until, err = moment(until, time.Now()); err != nil {
+			if until, err = request.Moment(until, time.Now()); err != nil {
 				return err
 			}
 			print, err := a.eventPrinter(format)

@@ -15,9 +15,9 @@ import (
 func newImport(a *app) *cobra.Command {
 	var o client.ImportOptions
 	cmd := &cobra.Command{
-		Use: "import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]", Short: "Import the contents from a tarball to create a filesystem image", Args: rangeArgs(1, 2),
+		Use: "import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]", Short: "Import the contents from a tarball to create a filesystem image", Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			if len(args) == 2 {
+			if len(args) > 1 {
 				o.Reference = args[1]
 			}
 			var root io.Reader

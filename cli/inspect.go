@@ -47,6 +47,9 @@ func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Comman
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			if _, err := table.Parse(format); err != nil {
+				return &exitError{code: 64, err: err}
+			}
 			var found []table.Object
 			failed := false
 			for _, ref := range args {

@@ -113,7 +113,7 @@ func newNetworkRm(a *app) *cobra.Command {
 			return a.each(args, func(ref string) error {
 				err := c.Networks().Remove(ctx, ref)
 				if force && errkind.Is(err, errkind.NotFound) {
-					return nil
+					return errQuiet{}
 				}
 				return err
 			})

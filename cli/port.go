@@ -26,7 +26,7 @@ func newPort(a *app) *cobra.Command {
 				}
 				bindings := info.NetworkSettings.Ports[port]
 				if len(bindings) == 0 {
-					return invalid("no public port '%s' published for %s", args[1], args[0])
+					return invalid("Error: No public port '%s' published for %s", args[1], args[0])
 				}
 				for _, b := range bindings {
 					a.printf("%s\n", net.JoinHostPort(b.HostIP.String(), b.HostPort))

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/credentials"
+	"pier/cli/internal/request"
 	"pier/client"
 	"pier/lib/errkind"
 )
@@ -25,7 +26,7 @@ func newPull(a *app) *cobra.Command {
 				return err
 			}
 			if quiet {
-				a.printf("%s\n", withTag(args[0]))
+				a.printf("%s\n", request.WithTag(args[0]))
 			}
 			return nil
 		}),
@@ -40,14 +41,14 @@ func newPull(a *app) *cobra.Command {
 
 // pull fetches an image and shows the progress on w.
 func (a *app) pull(ctx context.Context, c *client.Client, name, platform string, quiet bool, w io.Writer) error {
-	repo, tag := splitTag(name)
+	repo, tag := request.SplitTag(name)
 	if r, digest, ok := strings.Cut(name, "@"); ok {
 		repo, tag = r, digest
 	}
 	if tag == "" {
 		tag = "latest"
 	}
-	auth, err := credentials.Open(a.env).For(ctx, registryOf(repo))
+	auth, err := credentials.Open(a.env).For(ctx, credentials.HostOf(repo))
 	if err != nil {
 		return err
 	}
@@ -60,13 +61,4 @@ func (a *app) pull(ctx context.Context, c *client.Client, name, platform string,
 		w = io.Discard
 	}
 	return showProgress(body, w, nil)
-}
-
-// registryOf is the host part of a repository name, as config.json keys it.
-func registryOf(repo string) string {
-	first, _, ok := strings.Cut(repo, "/")
-	if !ok || !strings.ContainsAny(first, ".:") && first != "localhost" {
-		return credentials.Hub
-	}
-	return first
 }

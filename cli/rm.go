@@ -22,7 +22,7 @@ func newRm(a *app) *cobra.Command {
 				err := c.Containers().Remove(ctx, strings.Trim(ref, "/"), force, volumes)
 				if force && errkind.Is(err, errkind.NotFound) {
 					a.report(err)
-					return nil
+					return errQuiet{}
 				}
 				return err
 			})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
@@ -17,7 +18,18 @@ func newStart(a *app) *cobra.Command {
 		Use: "start [OPTIONS] CONTAINER [CONTAINER...]", Short: "Start one or more stopped containers", Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if !attach && !interactive {
-				return a.each(args, func(ref string) error { return c.Containers().Start(ctx, ref) })
+				var failed []string
+				err := a.each(args, func(ref string) error {
+					err := c.Containers().Start(ctx, ref)
+					if err != nil {
+						failed = append(failed, ref)
+					}
+					return err
+				})
+				if len(failed) > 0 {
+					a.warnf("Error: failed to start containers: %s", strings.Join(failed, ", "))
+				}
+				return err
 			}
 			if len(args) > 1 {
 				return invalid("you cannot start and attach multiple containers at once")

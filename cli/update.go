@@ -22,7 +22,7 @@ func newUpdate(a *app) *cobra.Command {
 		}
 		u, err := limits.Request()
 		if err != nil {
-			return err
+			return &exitError{code: 125, err: err}
 		}
 		return a.each(args, func(ref string) error {
 			warnings, err := c.Resources().Update(ctx, ref, u)

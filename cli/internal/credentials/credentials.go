@@ -159,3 +159,12 @@ func hostOf(key string) string {
 	host, _, _ := strings.Cut(key, "/")
 	return host
 }
+
+// HostOf is the host part of a repository name, as For takes it.
+func HostOf(repo string) string {
+	first, _, ok := strings.Cut(repo, "/")
+	if !ok || !strings.ContainsAny(first, ".:") && first != "localhost" {
+		return Hub
+	}
+	return first
+}

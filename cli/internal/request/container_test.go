@@ -156,7 +156,6 @@ func TestRequestRefuses(t *testing.T) {
 		"--memory-swappiness 101":                  "0-100",
 		"--device dev":                             "must be absolute",
 		"--device /a:/b:/c:/d":                     "invalid device specification",
-		"--restart sometimes":                      "invalid restart policy",
 		"--restart on-failure:x":                   "must be an integer",
 		"--restart always --rm":                    "conflicting options",
 		"--security-opt seccomp=/nosuch":           "opening seccomp profile",

@@ -35,6 +35,23 @@ func CheckTag(name string) error {
 	return nil
 }
 
+// WithTag adds :latest to a name that has neither tag nor digest.
+func WithTag(name string) string {
+	last := name[strings.LastIndex(name, "/")+1:]
+	if strings.ContainsAny(last, ":@") {
+		return name
+	}
+	return name + ":latest"
+}
+
+// SplitTag cuts name[:tag]; a port's colon is not a tag's.
+func SplitTag(name string) (repo, tag string) {
+	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
+		return name[:i], name[i+1:]
+	}
+	return name, ""
+}
+
 const (
 	letters = "abcdefghijklmnopqrstuvwxyz"
 	upper   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -188,7 +188,7 @@ func (f *Container) security(host *container.HostConfig) error {
 	return nil
 }
 
-// parseRestart reads no, always, unless-stopped, on-failure[:n], or Pier's own on-unhealthy[:n], which the daemon checks.
+// parseRestart reads NAME[:n]; which names there are is the daemon's business.
 func parseRestart(s string) (container.RestartPolicy, error) {
 	name, count, counted := strings.Cut(s, ":")
 	p := container.RestartPolicy{Name: container.RestartPolicyMode(name)}
@@ -198,12 +198,6 @@ func parseRestart(s string) (container.RestartPolicy, error) {
 			return p, invalid("invalid restart policy format: maximum retry count must be an integer, not %q", count)
 		}
 		p.MaximumRetryCount = n
-	}
-	if p.Name == "on-unhealthy" {
-		return p, nil
-	}
-	if err := container.ValidateRestartPolicy(p); err != nil {
-		return p, invalid("%w", err)
 	}
 	return p, nil
 }

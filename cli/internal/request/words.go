@@ -33,6 +33,14 @@ type kindOfWords struct {
 	kind string
 }
 
+// Set implements pflag.Value.
+func (k *kindOfWords) Set(s string) error {
+	if key, _, ok := strings.Cut(s, "="); k.kind == "filter" && (!ok || key == "") {
+		return invalid("bad format of filter (expected name=value)")
+	}
+	return k.words.Set(s)
+}
+
 func (k *kindOfWords) Type() string { return k.kind }
 
 // Strings is a list whose values may also stand in one word with commas between them.
