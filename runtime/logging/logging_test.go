@@ -2,6 +2,8 @@ package logging
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +16,6 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
-
-	"compress/gzip"
 
 	"pier/api/shim"
 	"pier/lib/gzblock"
@@ -273,5 +273,28 @@ func TestRing(t *testing.T) {
 	}
 	if _, err := r.Append(nil, 3, 24); err == nil {
 		t.Error("more than the ring holds was read")
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	line := "2026-11-22T03:30:00Z INFO request served method=GET path=/api/v1/things/42 status=200 bytes=5123 ms=17\n"
+	text := bytes.Repeat([]byte(line), 600)
+	var buf []byte
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		buf, _ = encoder{}.encode(buf[:0], text, "stdout", time.Now(), false, 1<<30)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for c := range 256 {
+		for at := range 8 {
+			text := []byte("abcdefgh")
+			text[at] = byte(c)
+			want := c >= ' ' && c < utf8.RuneSelf && !strings.ContainsRune(`"\<>&`, rune(c))
+			if plain(binary.LittleEndian.Uint64(text)) != want {
+				t.Errorf("byte %#x at %d: want %v", c, at, want)
+			}
+		}
 	}
 }
