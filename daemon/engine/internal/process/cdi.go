@@ -39,9 +39,6 @@ func InjectDevices(s *specs.Spec, requests []container.DeviceRequest, dirs []str
 	if _, err := known.InjectDevices(s, names...); err != nil {
 		return errkind.New(errkind.Invalid, "CDI device injection failed: %w%s", err, damaged(known, dirs))
 	}
-	if len(s.Linux.NetDevices) > 0 || s.Linux.IntelRdt != nil {
-		return errkind.New(errkind.Unsupported, "CDI device injection failed: network devices and cache allocation are not supported")
-	}
 	return nil
 }
 
