@@ -45,6 +45,8 @@ type Host struct {
 	Debug    bool     // debug messages are on
 	Insecure []string // registries spoken to without TLS
 	Labels   []string // the daemon's own labels
+	// LogDriver is that of containers which name none.
+	LogDriver string
 }
 
 // DescribeHost fills in what is known of this program and of the installation below the data root root: its

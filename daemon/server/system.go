@@ -20,6 +20,7 @@ import (
 
 	"pier/api/docker"
 	"pier/daemon/engine"
+	"pier/daemon/logging"
 	"pier/kernel/fsinfo"
 	"pier/lib/errkind"
 )
@@ -108,7 +109,7 @@ func (s *Server) hostInfo() system.Info {
 		ID:                 s.o.ID,
 		Driver:             "overlay2",
 		DriverStatus:       [][2]string{{"Backing Filesystem", backing}, {"Native Overlay Diff", "true"}},
-		Plugins:            system.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file"}},
+		Plugins:            system.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: logging.Drivers()},
 		MemoryLimit:        true,
 		SwapLimit:          true,
 		CPUCfsPeriod:       true,
@@ -123,7 +124,7 @@ func (s *Server) hostInfo() system.Info {
 		NGoroutines:        runtime.NumGoroutine(),
 		NEventsListener:    int(s.listeners.Load()),
 		SystemTime:         time.Now().Format(time.RFC3339Nano),
-		LoggingDriver:      "json-file",
+		LoggingDriver:      s.o.LogDriver,
 		CgroupDriver:       "cgroupfs",
 		CgroupVersion:      cgroups,
 		KernelVersion:      kernelVersion(),
