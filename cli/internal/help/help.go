@@ -21,6 +21,9 @@ func Install(root *cobra.Command, width int) {
 	root.SetUsageTemplate(usage)
 	usual := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if cmd.Example == "" {
+			cmd.Example = Example(strings.Fields(cmd.CommandPath()))
+		}
 		if names := Names(strings.Fields(cmd.CommandPath()), cmd.Aliases); len(names) > 1 {
 			if cmd.Annotations == nil {
 				cmd.Annotations = map[string]string{}

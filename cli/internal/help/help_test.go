@@ -37,3 +37,17 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+func TestExample(t *testing.T) {
+	for path, want := range map[string]string{
+		"pier container diff": "  pier diff web",
+		"pier image tag":      "  pier tag web:latest registry.example:5000/web:1.4",
+		"pier network rm":     "  pier network rm back",
+		"pier stats":          "",
+		"pier":                "",
+	} {
+		if got := Example(strings.Fields(path)); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
