@@ -319,9 +319,12 @@ func (xs *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectR
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	privileged := x.want.Privileged
+	privileged, keys := x.want.Privileged, []byte{}
+	if x.want.DetachKeys != "" { // the usual ones are not told
+		keys = x.keys
+	}
 	return container.ExecInspectResponse{
-		ID: x.id, Running: x.running, ExitCode: x.code, ContainerID: x.c.id, Pid: x.pid, DetachKeys: []byte(x.want.DetachKeys),
+		ID: x.id, Running: x.running, ExitCode: x.code, ContainerID: x.c.id, Pid: x.pid, DetachKeys: keys,
 		OpenStdin: x.want.AttachStdin, OpenStdout: x.want.AttachStdout, OpenStderr: x.want.AttachStderr, CanRemove: x.code != nil,
 		ProcessConfig: &container.ExecProcessConfig{Tty: x.want.Tty, Entrypoint: x.want.Cmd[0], Arguments: x.want.Cmd[1:],
 			Privileged: &privileged, User: x.want.User},

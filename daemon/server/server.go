@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type Server struct {
 	close     context.CancelFunc
 	listeners atomic.Int64 // running GET /events, for GET /info
 	requests  atomic.Uint64
+	silent    sync.Map // connections on which nothing has come yet: net.Conn -> nothing
 }
 
 // handler serves one operation. An error that it returns before it wrote anything becomes the answer.
@@ -48,6 +50,13 @@ func New(o Options) *Server {
 		IdleTimeout:       10 * time.Minute,
 		MaxHeaderBytes:    1 << 20, // X-Registry-Config holds the credentials of every registry
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				s.silent.Store(c, nil)
+			} else {
+				s.silent.Delete(c)
+			}
+		},
 	}
 	return s
 }
@@ -59,6 +68,23 @@ func (s *Server) Serve(l net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
+}
+
+// Heard waits until there is a request on every connection, or ctx is done. Shutdown cuts those that have none: who
+// connected in good time would be turned away. The listeners are closed before.
+func (s *Server) Heard(ctx context.Context) {
+	for {
+		silent := false
+		s.silent.Range(func(any, any) bool { silent = true; return false })
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+		if !silent {
+			return
+		}
+	}
 }
 
 // Shutdown stops listening, ends the answers that only follow something, and waits until the other requests end or ctx

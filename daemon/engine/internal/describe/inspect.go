@@ -68,7 +68,7 @@ func (c *Container) Network() *container.NetworkSettings {
 		s.Networks[name] = ep
 	}
 	if c.Life.State.Alive() {
-		s.SandboxID = c.ID
+		s.SandboxID, s.SandboxKey = c.ID, fmt.Sprintf("/proc/%d/ns/net", c.Pid)
 		maps.Copy(s.Ports, c.Ports)
 		if !c.Host.NetworkMode.IsHost() {
 			for p := range c.Config.ExposedPorts {

@@ -114,7 +114,7 @@ func (c *Container) portSummaries() []container.PortSummary {
 		}
 	}
 	for p := range c.Config.ExposedPorts {
-		if _, published := c.Ports[p]; !published && !c.Host.NetworkMode.IsHost() {
+		if len(c.Ports[p]) == 0 && !c.Host.NetworkMode.IsHost() {
 			add(netip.Addr{}, p, 0)
 		}
 	}

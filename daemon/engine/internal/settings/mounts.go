@@ -251,7 +251,7 @@ func ParseMount(spec mount.Mount, exists func(string) bool) (Mount, error) {
 	case mount.TypeBind:
 		return parseBindMount(m, spec, exists, fail)
 	case mount.TypeVolume:
-		m.Name, m.Driver, m.Anonymous = spec.Source, "local", spec.Source == ""
+		m.Name, m.Driver, m.Anonymous, m.Mode = spec.Source, "local", spec.Source == "", "z" // the mode is what Docker shows
 		if o := spec.VolumeOptions; o != nil {
 			m.NoCopy, m.Subpath, m.VolumeLabels = o.NoCopy, o.Subpath, o.Labels
 			if d := o.DriverConfig; d != nil {
