@@ -71,10 +71,12 @@ type LegacyInfo struct {
 
 // LegacyDiskUsage is the answer of GET /system/df in all versions: the upper fields until 1.52, DiskUsage from it on.
 type LegacyDiskUsage struct {
-	LayersSize *int64              `json:",omitempty"`
-	Images     any                 `json:",omitempty"` // image.Summary or LegacyImageSummary, a list
-	Containers []container.Summary `json:",omitzero"`
-	Volumes    []volume.Volume     `json:",omitzero"`
-	BuildCache []build.CacheRecord `json:",omitzero"`
+	LayersSize *int64 `json:",omitempty"`
+	// BuilderSize is what the build cache takes, until 1.41.
+	BuilderSize *int64              `json:",omitempty"`
+	Images      any                 `json:",omitempty"` // image.Summary or LegacyImageSummary, a list
+	Containers  []container.Summary `json:",omitzero"`
+	Volumes     []volume.Volume     `json:",omitzero"`
+	BuildCache  []build.CacheRecord `json:",omitzero"`
 	system.DiskUsage
 }

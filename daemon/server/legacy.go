@@ -199,6 +199,9 @@ func legacyDiskUsage(v docker.Version, u system.DiskUsage, verbose bool) any {
 	if u.BuildCacheUsage != nil {
 		if old {
 			out.BuildCache = list(u.BuildCacheUsage.Items)
+			if v.Before(42) {
+				out.BuilderSize = &u.BuildCacheUsage.TotalSize
+			}
 		}
 		u.BuildCacheUsage.Items = listIf(verbose, u.BuildCacheUsage.Items)
 	}

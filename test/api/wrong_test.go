@@ -102,6 +102,9 @@ func TestWrongRequests(t *testing.T) {
 	lab.Eventually(t, "everything to be as before", func() error {
 		after := p.wrongState()
 		for name := range before {
+			if open, ok := after[name].(int); ok && open <= before[name].(int) {
+				continue // descriptors: fewer is no harm, the background may have been at work before
+			}
 			if !reflect.DeepEqual(before[name], after[name]) {
 				return fmt.Errorf("%s: before %v, after %v", name, before[name], after[name])
 			}
