@@ -38,6 +38,9 @@ const eventsKept = 1024
 // idleAfter is how long no request comes before pierd gives memory back.
 const idleAfter = 5 * time.Second
 
+// hearing is how long those who have connected before an upgrade may take to say what they want.
+const hearing = time.Second
+
 // supervisorGrace is how long the supervisor may take to answer that it ends.
 const supervisorGrace = 5 * time.Second
 
@@ -52,6 +55,10 @@ type Daemon struct {
 	engine            *engine.Engine
 	builder           *build.Builder
 	server            *server.Server
+
+	mu      sync.Mutex // guards what follows
+	sockets []socket   // while Serve is under way
+	staying bool       // the next program in this process takes over: the pid file stays
 }
 
 // Open validates the configuration, locks both roots and opens all rooms; it takes up the containers that a former
@@ -66,7 +73,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (_ *Daemon, err error
 	d := &Daemon{config: c, log: log}
 	defer func() {
 		if err != nil {
-			d.close()
+			d.close(false)
 		}
 	}()
 	if err := d.openRecords(); err != nil {
@@ -149,7 +156,7 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	host.Debug, host.Insecure, host.Labels = c.Level() <= slog.LevelDebug, c.Insecure, c.Labels
+	host.Debug, host.Insecure, host.Labels, host.LogDriver = c.Level() <= slog.LevelDebug, c.Insecure, c.Labels, c.LogDriver
 	d.server = server.New(server.Options{
 		Engine: d.engine, Images: images, Layers: layers, Networks: d.networks, Volumes: volumes, Builder: d.builder,
 		Events: feed, Log: d.log, Host: host,
@@ -179,27 +186,37 @@ func isExecutable(path string) bool {
 }
 
 // Serve writes the pid file, listens, and answers until ctx is done or a socket fails. ready, if not nil, is called
-// once clients can connect. Running requests get grace to end. The daemon stays open; Close or Stop must follow.
-func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) error {
-	listeners, err := listen(d.config, d.log)
+// once clients can connect. Running requests get what grace then says to end. The daemon stays open; Close, Stop or
+// Replace must follow.
+func (d *Daemon) Serve(ctx context.Context, grace func() time.Duration, ready func()) error {
+	sockets, err := listen(d.config, d.log)
 	if err != nil {
 		return err
 	}
 	pidfile := d.config.PidPath()
 	if err := atomicfile.WriteVolatile(pidfile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		for _, l := range listeners {
-			_ = l.Close()
+		for _, s := range sockets {
+			_ = s.Close()
 		}
 		return fmt.Errorf("pid file: %w", err)
 	}
-	defer os.Remove(pidfile)
+	d.mu.Lock()
+	d.sockets = sockets
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.sockets = nil; !d.staying {
+			_ = os.Remove(pidfile)
+		}
+	}()
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	failed := make(chan error, len(listeners))
+	failed := make(chan error, len(sockets))
 	var serving sync.WaitGroup
-	for _, l := range listeners {
-		serving.Go(func() { failed <- d.server.Serve(l) })
+	for _, s := range sockets {
+		serving.Go(func() { failed <- d.server.Serve(s) })
 	}
 	d.log.Info("API listens", "hosts", d.config.Sockets(), "supervisor", d.custodian.SupervisorPid())
 	if ready != nil {
@@ -212,8 +229,16 @@ func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) e
 	case err = <-failed:
 	}
 	stop()
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace())
 	defer cancel()
+	if d.isStaying() {
+		for _, s := range sockets {
+			_ = s.Close()
+		}
+		soon, enough := context.WithTimeout(end, hearing)
+		d.server.Heard(soon)
+		enough()
+	}
 	d.server.Shutdown(end)
 	serving.Wait()
 	return err
@@ -222,6 +247,12 @@ func (d *Daemon) Serve(ctx context.Context, grace time.Duration, ready func()) e
 // gcPercent lets the heap grow to four times what lives before it is collected: that is little, requests leave much
 // behind, and it is given back when they are over.
 const gcPercent = 300
+
+func (d *Daemon) isStaying() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.staying
+}
 
 // trimWhenIdle gives memory back after the start, and again after every burst of requests: most of what pierd maps is
 // the code of rooms that run seldom.
@@ -248,18 +279,18 @@ func (d *Daemon) trimWhenIdle(ctx context.Context) {
 }
 
 // Close ends pierd and leaves containers running, with their supervisor; an idle one ends too.
-func (d *Daemon) Close() error { return d.close() }
+func (d *Daemon) Close() error { return d.close(false) }
 
 // Stop stops all containers as their stop signal and timeout say, ends the supervisor, and closes.
 func (d *Daemon) Stop(ctx context.Context) error {
-	return errors.Join(d.stopContainers(ctx), d.close())
+	return errors.Join(d.stopContainers(ctx), d.close(false))
 }
 
 // Destroy is Stop, and then removes what Pier put into the kernel: bridges, rules, cgroups. Files stay.
 func (d *Daemon) Destroy(ctx context.Context) error {
 	err := errors.Join(d.stopContainers(ctx), d.networks.Destroy(ctx))
 	d.networks = nil // closed with its bridges
-	err = errors.Join(err, d.close())
+	err = errors.Join(err, d.close(false))
 	return errors.Join(err, cgroup.Remove(d.config.CgroupParent))
 }
 
@@ -294,7 +325,7 @@ func (d *Daemon) endIdleSupervisor() error {
 }
 
 // close closes the rooms that are open, the highest first.
-func (d *Daemon) close() error {
+func (d *Daemon) close(keepSupervisor bool) error {
 	var errs []error
 	if d.builder != nil {
 		errs = append(errs, d.builder.Close())
@@ -303,7 +334,10 @@ func (d *Daemon) close() error {
 		errs = append(errs, d.engine.Close())
 	}
 	if d.custodian != nil {
-		errs = append(errs, d.endIdleSupervisor(), d.custodian.Close())
+		if !keepSupervisor {
+			errs = append(errs, d.endIdleSupervisor())
+		}
+		errs = append(errs, d.custodian.Close())
 	}
 	if d.networks != nil {
 		errs = append(errs, d.networks.Close())

@@ -18,26 +18,40 @@ import (
 )
 
 // listen opens all sockets of the configuration; on an error none stays open.
-func listen(c Config, log *slog.Logger) (_ []net.Listener, err error) {
-	var out []net.Listener
+// Those that a former program in this process has left are used as they are.
+func listen(c Config, log *slog.Logger) (out []socket, err error) {
+	ready := inherited()
 	defer func() {
+		for _, l := range ready { // of hosts that are in the configuration no more
+			_ = l.Close()
+		}
 		if err != nil {
-			for _, l := range out {
-				_ = l.Close()
+			for _, s := range out {
+				_ = s.Close()
 			}
 		}
 	}()
 	for _, host := range c.Sockets() {
-		var l net.Listener
-		if path, ok := strings.CutPrefix(host, "unix://"); ok {
-			l, err = listenUnix(path, c.Group, log)
-		} else {
-			l, err = listenTCP(strings.TrimPrefix(host, "tcp://"), c)
+		s := socket{host: host, raw: ready[host]}
+		delete(ready, host)
+		path, isUnix := strings.CutPrefix(host, "unix://")
+		switch {
+		case s.raw != nil:
+		case isUnix:
+			s.raw, err = listenUnix(path, c.Group, log)
+		default:
+			s.raw, err = listenTCP(strings.TrimPrefix(host, "tcp://"))
 		}
 		if err != nil {
 			return out, err
 		}
-		out = append(out, l)
+		if s.Listener = s.raw; !isUnix {
+			s.Listener, err = secured(s.raw, c)
+		}
+		out = append(out, s)
+		if err != nil {
+			return out, err
+		}
 	}
 	return out, nil
 }
@@ -100,19 +114,22 @@ func groupID(name string) (int, error) {
 	return -1, nil
 }
 
-// listenTCP opens a TCP socket, with TLS unless the configuration declines it.
-func listenTCP(addr string, c Config) (net.Listener, error) {
+func listenTCP(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on tcp://%s: %w", addr, err)
 	}
+	return l, nil
+}
+
+// secured is a TCP socket with TLS, unless the configuration declines it. It returns l itself with an error.
+func secured(l net.Listener, c Config) (net.Listener, error) {
 	if !c.TLSVerify {
 		return l, nil // Validate saw to it that somebody asked for this
 	}
 	t, err := tlsConfig(c)
 	if err != nil {
-		_ = l.Close()
-		return nil, err
+		return l, err
 	}
 	return tls.NewListener(l, t), nil
 }

@@ -7,7 +7,9 @@ say() { printf '\n\033[1m==>\033[0m %s\n' "$*"; }
 [ -t 1 ] || say() { printf '\n==> %s\n' "$*"; }
 
 if pier version >/dev/null 2>&1; then
-	say "pierd is running already"
+	say "pierd is running already: it and its supervisor go on with the programs as they are now"
+	# shellcheck disable=SC2086 # PIERD_FLAGS is a list of words
+	bin/pierd upgrade --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT" ${PIERD_FLAGS:-}
 else
 	say "Starting pierd (data in $DATA_ROOT, log in $DATA_ROOT/pierd.log)"
 	mkdir -p -m 0711 "$DATA_ROOT"

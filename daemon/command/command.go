@@ -24,6 +24,7 @@ import (
 // How long things may take before they are cut.
 const (
 	requestGrace = 5 * time.Second  // running requests at the end of pierd
+	upgradeGrace = 2 * time.Second  // and at an upgrade, which new ones wait for
 	stopGrace    = 60 * time.Second // all containers, with the supervisor
 )
 
@@ -50,10 +51,12 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	switch in.word {
 	case "stop":
 		err = stop(in.config, log)
+	case "upgrade":
+		err = upgrade(in.config)
 	case "cleanup":
 		err = cleanup(in.config, in.removeData, log)
 	default:
-		err = serve(in.config, log)
+		err = serve(in.config, append([]string{os.Args[0]}, args...), log)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "pierd: %v\n", err)
@@ -62,10 +65,12 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serve runs the daemon until a signal. A second signal ends it at once.
-func serve(c daemon.Config, log *slog.Logger) error {
+// serve runs the daemon, which argv started, until a signal. A second one ends it at once, but for SIGHUP: it replaces
+// pierd and the supervisor by the programs that now are where theirs came from.
+func serve(c daemon.Config, argv []string, log *slog.Logger) error {
 	caught := make(chan os.Signal, 2)
-	signal.Notify(caught, os.Interrupt, signals.SignalMap["TERM"])
+	hangup := signals.SignalMap["HUP"]
+	signal.Notify(caught, os.Interrupt, signals.SignalMap["TERM"], hangup)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
@@ -73,18 +78,41 @@ func serve(c daemon.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	var next *daemon.Handover
 	stopAll := make(chan bool, 1)
+	grace := requestGrace
+	serving, end := context.WithCancel(ctx)
+	defer end()
+	ready := make(chan struct{})
 	go func() {
+		<-ready
 		first := <-caught
-		signal.Stop(caught) // the next one has its usual effect
-		log.Info("ending", "signal", first.String())
+		for first == hangup {
+			h, err := d.Prepare(ctx, argv)
+			if err == nil {
+				next = h
+				log.Info("upgrading")
+				grace = upgradeGrace
+				break
+			}
+			log.Error("upgrade refused; everything goes on as before", "error", err)
+			first = <-caught
+		}
+		if next == nil {
+			signal.Stop(caught) // the next one has its usual effect
+			log.Info("ending", "signal", first.String())
+		}
 		stopAll <- first == os.Interrupt
-		cancel()
+		end()
 	}()
-	if err := d.Serve(ctx, requestGrace, notifyReady); err != nil {
+	if err := d.Serve(serving, func() time.Duration { return grace }, func() { close(ready); notifyReady() }); err != nil {
 		return errors.Join(err, d.Close())
 	}
-	if <-stopAll {
+	all := <-stopAll
+	switch {
+	case next != nil:
+		return d.Replace(ctx, next)
+	case all:
 		end, cancel := context.WithTimeout(context.Background(), stopGrace)
 		defer cancel()
 		return d.Stop(end)
@@ -118,6 +146,46 @@ func stop(c daemon.Config, log *slog.Logger) error {
 		return err
 	}
 	return d.Stop(ctx)
+}
+
+// upgrade has the running pierd of these roots replaced by the program at its path, and waits until that answers.
+func upgrade(c daemon.Config) error {
+	pid, err := runningPid(c.PidPath())
+	if err != nil {
+		return err
+	}
+	before, err := os.Stat(c.PidPath())
+	if err != nil {
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	if err := daemon.Runs(context.Background(), strings.TrimSuffix(program, " (deleted)"), "--version"); err != nil {
+		return err
+	}
+	process, err := os.FindProcess(pid)
+	if err == nil {
+		defer process.Release()
+		err = process.Signal(signals.SignalMap["HUP"])
+	}
+	if err != nil {
+		return errkind.New(errkind.NotFound, "pierd %d has ended: %w", pid, err)
+	}
+	missing := 0
+	for end := time.Now().Add(stopGrace); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if now, err := os.Stat(c.PidPath()); err == nil && !os.SameFile(before, now) {
+			return nil
+		}
+		if missing++; isPierd(pid) {
+			missing = 0
+		}
+		if missing > 10 { // it looks dead for a moment while it executes the next program
+			return errkind.New(errkind.Unavailable, "pierd %d ended instead of being upgraded; containers run on: see its log and start it again", pid)
+		}
+	}
+	return errkind.New(errkind.Timeout, "pierd %d has not been upgraded: see its log", pid)
 }
 
 // cleanup is stop and the removal of everything outside the data root; with data, of that too.

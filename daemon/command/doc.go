@@ -1,5 +1,5 @@
-// Package command is the command line of pierd: flags, configuration file, signals, and the words start (none), stop
-// and cleanup.
+// Package command is the command line of pierd: flags, configuration file, signals, and the words start (none), stop,
+// upgrade and cleanup.
 //
 // Start reading at Run.
 package command

@@ -31,7 +31,7 @@ type invocation struct {
 	validate      bool
 	version, help bool
 	removeData    bool   // cleanup only
-	word          string // "", "stop" or "cleanup"
+	word          string // "", "stop", "upgrade" or "cleanup"
 	tls           bool
 	dns           []string
 	runtimes      []string // name=path
@@ -59,10 +59,10 @@ func parse(args []string) (*invocation, error) {
 		return nil, errkind.New(errkind.Invalid, "%w", err)
 	}
 	switch rest := in.flags.Args(); {
-	case len(rest) == 1 && (rest[0] == "stop" || rest[0] == "cleanup"):
+	case len(rest) == 1 && (rest[0] == "stop" || rest[0] == "upgrade" || rest[0] == "cleanup"):
 		in.word = rest[0]
 	case len(rest) > 0:
-		return nil, errkind.New(errkind.Invalid, "unknown command %q: pierd knows stop and cleanup; see pierd --help", rest[0])
+		return nil, errkind.New(errkind.Invalid, "unknown command %q: pierd knows stop, upgrade and cleanup; see pierd --help", rest[0])
 	}
 	if in.version || in.help {
 		return in, nil
@@ -284,9 +284,10 @@ func (in *invocation) usage() string {
 Usage:
   pierd [flags]            serve; SIGTERM ends pierd and leaves containers running, SIGINT (ctrl-c) stops them first
   pierd stop [flags]       stop all containers, the supervisor and pierd
+  pierd upgrade [flags]    have the running pierd and its supervisor replaced by the programs now at their paths
   pierd cleanup [flags]    the same, then remove bridge, rules, cgroups and the exec root
 
-stop and cleanup want the same roots and names as the pierd they are about.
+stop, upgrade and cleanup want the same roots and names as the pierd they are about.
 `)
 	for _, g := range in.groups {
 		fmt.Fprintf(&s, "\n%s:\n", g.title)

@@ -69,7 +69,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
 	}
-	for _, args := range []string{"-H tcp://127.0.0.1:0 --tls=false", "stop", "cleanup --data", "-D -l warn", "--data-root x --mtu 68 --bridge none"} {
+	for _, args := range []string{"-H tcp://127.0.0.1:0 --tls=false", "stop", "upgrade", "cleanup --data", "-D -l warn", "--data-root x --mtu 68 --bridge none"} {
 		all := append([]string{"--config-file", none}, strings.Fields(args)...)
 		if _, err := parse(all); err != nil {
 			t.Errorf("%s: %v", args, err)
