@@ -15,6 +15,7 @@ import (
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/clock"
+	"pier/lib/errkind"
 )
 
 // row is a container's record as it rests in the table "containers". A row that readers can see is never changed:
@@ -125,20 +126,38 @@ func (w *worker) run() {
 	}
 }
 
-// do runs f in the worker and returns its error. A caller that goes away does not stop f.
+// queueLimit is how long an operation waits for those before it. They all end in less, unless the machine or the
+// supervisor is stuck.
+const queueLimit = 30 * time.Second
+
+// do runs f in the worker and returns its error. A caller that goes away does not stop f. Where f cannot begin for
+// queueLimit it never does, and the error is Timeout.
 func (c *ctr) do(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
+	var taken atomic.Bool // f has begun, or never will
 	c.work.post(func() {
+		if !taken.CompareAndSwap(false, true) {
+			return
+		}
 		if c.row().gone {
 			done <- notFound(c.id)
 			return
 		}
 		done <- f()
 	})
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	late := time.NewTimer(queueLimit)
+	defer late.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-late.C:
+			if taken.CompareAndSwap(false, true) {
+				return errkind.New(errkind.Timeout, "container %s is busy: what was asked of it before has not come to its end for %v; "+
+					"the log of pierd and State in /proc/PID/status of the supervisor (pier-runtime supervise) tell why", c.id, queueLimit)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

@@ -147,8 +147,13 @@ func (e *Engine) endOrKill(ctx context.Context, c *ctr, end *waiter, patience ti
 	if ended, err := end.within(ctx, killPatience); ended || err != nil {
 		return err
 	}
-	return errkind.New(errkind.Timeout, "cannot stop container: %s: its process did not end %v after SIGKILL: "+
-		"it waits in the kernel, look at /proc/%d/stack", ref, killPatience, c.row().Pid)
+	return immortal("stop", ref, c)
+}
+
+// immortal is the error for a container that does not end by SIGKILL in time.
+func immortal(verb, ref string, c *ctr) error {
+	return errkind.New(errkind.Timeout, "cannot %s container: %s: its process did not end %v after SIGKILL: "+
+		"it waits in the kernel, look at /proc/%d/stack", verb, ref, killPatience, c.row().Pid)
 }
 
 // signal sends one signal to the container's first process, or to all. A process that has just ended is no error.
@@ -210,10 +215,13 @@ func (cs *Containers) Kill(ctx context.Context, ref, signal string) error {
 		return err
 	}
 	defer c.forgetWaiter(end)
-	if err == nil && sig == settings.SIGKILL {
-		_, err = end.within(ctx, killPatience)
+	if err != nil || sig != settings.SIGKILL {
+		return err
 	}
-	return err
+	if ended, err := end.within(ctx, killPatience); ended || err != nil {
+		return err
+	}
+	return immortal("kill", ref, c)
 }
 
 // Pause freezes all processes of a container.
@@ -311,8 +319,7 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 		case err != nil || end == nil:
 			return err
 		case !ended:
-			return errkind.New(errkind.Timeout, "cannot remove container %q: could not kill container: its process did "+
-				"not end %v after SIGKILL", "/"+c.row().Name, killPatience)
+			return immortal("remove", "/"+c.row().Name, c)
 		}
 	}
 }

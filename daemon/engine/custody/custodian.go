@@ -237,24 +237,25 @@ func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request
 }
 
 // Signal sends a signal to one process, or to all of the container. If the supervisor dies meanwhile it may be sent
-// twice.
+// twice. Signal, Resize, Freeze and Update fail with errkind.Timeout where the supervisor does not answer for answerLimit;
+// what they ask for may then still happen.
 func (c *Custodian) Signal(ctx context.Context, s shim.Signal) error {
-	return c.plain(ctx, &shim.Request{Kind: shim.KindSignal, Signal: &s})
+	return c.soon(ctx, &shim.Request{Kind: shim.KindSignal, Signal: &s})
 }
 
 // Resize sets a terminal's size; a task without one is errkind.Conflict.
 func (c *Custodian) Resize(ctx context.Context, r shim.Resize) error {
-	return c.plain(ctx, &shim.Request{Kind: shim.KindResize, Resize: &r})
+	return c.soon(ctx, &shim.Request{Kind: shim.KindResize, Resize: &r})
 }
 
 // Freeze stops or continues all processes of a container.
 func (c *Custodian) Freeze(ctx context.Context, f shim.Freeze) error {
-	return c.plain(ctx, &shim.Request{Kind: shim.KindFreeze, Freeze: &f})
+	return c.soon(ctx, &shim.Request{Kind: shim.KindFreeze, Freeze: &f})
 }
 
 // Update changes the limits of a running container.
 func (c *Custodian) Update(ctx context.Context, u shim.Update) error {
-	return c.plain(ctx, &shim.Request{Kind: shim.KindUpdate, Update: &u})
+	return c.soon(ctx, &shim.Request{Kind: shim.KindUpdate, Update: &u})
 }
 
 // Delete forgets a task that has exited, with a container its execs, cgroup and FIFOs. One that lives is
@@ -345,6 +346,27 @@ func (c *Custodian) Close() error {
 func (c *Custodian) plain(ctx context.Context, r *shim.Request) error {
 	_, err := c.again(ctx, r)
 	return err
+}
+
+// answerLimit is how long a supervisor that is asked for something short may take: one that is stopped, or that waits in
+// the kernel, answers when somebody has helped it.
+const answerLimit = 10 * time.Second
+
+// soon is plain for answerLimit at most.
+func (c *Custodian) soon(ctx context.Context, r *shim.Request) error {
+	within, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	return c.explain(ctx, within, c.plain(within, r))
+}
+
+// explain tells a supervisor that does not answer within its time from a caller who went away.
+func (c *Custodian) explain(ctx, within context.Context, err error) error {
+	if err == nil || within.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	pid := c.SupervisorPid()
+	return errkind.New(errkind.Timeout, "the supervisor (process %d) has not answered for %v: see State in /proc/%d/status, and where it is stopped "+
+		"let it go on with kill -CONT %d; what was asked for may happen then", pid, answerLimit, pid, pid)
 }
 
 // again sends a request that may be sent more than once: to the next supervisor, if one dies over it.

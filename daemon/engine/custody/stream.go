@@ -24,9 +24,11 @@ func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
 	}
 	s := &stream{custodian: c, asked: a}
 	s.ctx, s.stop = context.WithCancel(c.ctx)
-	if err := s.connect(ctx, nil); err != nil {
+	within, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	if err := s.connect(within, nil); err != nil {
 		s.stop()
-		return nil, err
+		return nil, c.explain(ctx, within, err)
 	}
 	c.mu.Lock()
 	c.streams[s] = struct{}{}
