@@ -133,6 +133,11 @@ func (s Store) Put(c Context, files map[string][]byte) error {
 }
 
 func (s Store) putTLS(name string, files map[string][]byte) error {
+	for file := range files {
+		if !slices.Contains(tlsNames(), file) {
+			return errkind.New(errkind.Invalid, "context %q: %q is no TLS file: use %s", name, file, strings.Join(tlsNames(), ", "))
+		}
+	}
 	dir := filepath.Join(s.TLS(name), Engine)
 	if err := os.RemoveAll(s.TLS(name)); err != nil || len(files) == 0 {
 		return err
@@ -141,9 +146,6 @@ func (s Store) putTLS(name string, files map[string][]byte) error {
 		return err
 	}
 	for file, data := range files {
-		if !slices.Contains(tlsNames(), file) {
-			return errkind.New(errkind.Invalid, "context %q: %q is no TLS file: use %s", name, file, strings.Join(tlsNames(), ", "))
-		}
 		if err := atomicfile.Write(filepath.Join(dir, file), data, 0o600); err != nil {
 			return err
 		}
