@@ -6,11 +6,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/request"
@@ -25,15 +27,19 @@ const (
 	debugLabel = "pier.debug"
 	// debugRoot is where the files of the container are in its toolbox.
 	debugRoot = "/container"
+	// debugVolumes is where the volumes of one that does not run are.
+	debugVolumes = "/volumes"
 )
 
 func newDebug(a *app) *cobra.Command {
 	var o debugOptions
 	cmd := &cobra.Command{
 		Use: "debug [OPTIONS] CONTAINER [COMMAND] [ARG...]", Short: "Look into a container with the tools of another image", Args: minArgs(1),
-		Long: "Look into a container with the tools of another image.\n\nThe toolbox is a container of its own, with its own files, that shares the processes, the network and the\n" +
-			"host name of CONTAINER; nothing is added to that or to its image, which needs no shell. Its files are at\n" + debugRoot +
-			". Of a container that does not run they are a copy. The toolbox goes when COMMAND, sh by default, ends.",
+		Long: "Look into a container with the tools of another image.\n\n" +
+			"The toolbox is a container of its own that shares the processes, the network and the host name of CONTAINER,\n" +
+			"whose files are at " + debugRoot + " in it. Nothing is added to CONTAINER or to its image, which needs no shell.\n" +
+			"Where CONTAINER does not run, the files are a copy, and its volumes are below " + debugVolumes + ", for reading.\n" +
+			"The end of COMMAND, by default sh, removes the toolbox.",
 		Example: "  pier debug web                                a shell beside web\n  pier debug web ls -l /container/etc/nginx     its files\n" +
 			"  pier debug --image nicolaka/netshoot web tcpdump -i any port 80",
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
@@ -103,6 +109,8 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 			return fail(err)
 		}
 		joinTarget(r.HostConfig, &target)
+	} else {
+		r.HostConfig.Mounts = showVolumes(&target)
 	}
 	created, err := a.createPulling(ctx, c, pulling{when: o.pull, quiet: o.quiet}, r)
 	if err != nil {
@@ -159,6 +167,18 @@ func joinTarget(h *container.HostConfig, target *container.InspectResponse) {
 	h.CapAdd = []string{"SYS_PTRACE"}
 }
 
+// showVolumes mounts the volumes of a container for reading.
+func showVolumes(target *container.InspectResponse) []mount.Mount {
+	var list []mount.Mount
+	for _, m := range target.Mounts {
+		if m.Type == mount.TypeVolume {
+			list = append(list, mount.Mount{Type: m.Type, Source: m.Name, Target: path.Join(debugVolumes, m.Destination), ReadOnly: true,
+				VolumeOptions: &mount.VolumeOptions{NoCopy: true}})
+		}
+	}
+	return list
+}
+
 // showFiles puts the files of a container at debugRoot of its toolbox, and says in words where they are. Of one that runs
 // it is a link to the root of its first process; of another a copy, since nothing runs whose root could be seen.
 func (a *app) showFiles(ctx context.Context, c *client.Client, toolbox string, target *container.InspectResponse) (string, error) {
@@ -171,7 +191,7 @@ func (a *app) showFiles(ctx context.Context, c *client.Client, toolbox string, t
 			return "", err
 		}
 		defer files.Close()
-		return "it does not run; a copy of its files is at " + debugRoot, c.Files().Write(ctx, toolbox, debugRoot, files, false)
+		return "it does not run; a copy of its files is at " + debugRoot + ", its volumes are below " + debugVolumes, c.Files().Write(ctx, toolbox, debugRoot, files, false)
 	}
 	pid := 1
 	switch {
