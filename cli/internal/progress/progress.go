@@ -20,12 +20,12 @@ import (
 // whether it used the message up; it may be nil. An error that the stream carries is returned as *jsonstream.Error.
 func Show(r io.Reader, w io.Writer, aux func(jsonstream.Message) bool) error {
 	fd, isTerminal := terminal.Of(w)
-	d := display{w: w, terminal: isTerminal, row: map[string]int{}, last: map[string]string{}, width: func() int {
-		width, _, err := term.GetSize(fd)
-		if err != nil || width <= 0 {
-			return 80
+	d := display{w: w, terminal: isTerminal, row: map[string]int{}, last: map[string]string{}, size: func() (width, height int) {
+		width, height, err := term.GetSize(fd)
+		if err != nil || width <= 0 || height <= 0 {
+			return 80, 24
 		}
-		return width
+		return width, height
 	}}
 	decoder := json.NewDecoder(r)
 	for {
@@ -48,7 +48,7 @@ func Show(r io.Reader, w io.Writer, aux func(jsonstream.Message) bool) error {
 type display struct {
 	w        io.Writer
 	terminal bool
-	width    func() int
+	size     func() (width, height int)
 	row      map[string]int    // line of each ID, from the first
 	last     map[string]string // latest status of each ID
 }
@@ -78,12 +78,16 @@ func (d *display) rewrite(m *jsonstream.Message) {
 		d.row[m.ID] = line
 		fmt.Fprintln(d.w)
 	}
+	width, height := d.size()
 	up := len(d.row) - line
+	if up >= height {
+		return // it has left the screen at the top, where no cursor goes
+	}
 	text := fmt.Sprintf("%s: %s", m.ID, m.Status)
 	if m.Progress != nil {
-		text += " " + bar(m.Progress, d.width()-len(text)-1)
+		text += " " + bar(m.Progress, width-len(text)-1)
 	}
-	fmt.Fprintf(d.w, "\x1b[%dA\r\x1b[2K%s\x1b[%dB\r", up, table.Ellipsis(strings.TrimSpace(text), d.width()), up)
+	fmt.Fprintf(d.w, "\x1b[%dA\r\x1b[2K%s\x1b[%dB\r", up, table.Ellipsis(strings.TrimSpace(text), width), up)
 }
 
 // bar draws how far something is, in at most width characters.

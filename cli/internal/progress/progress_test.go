@@ -112,3 +112,19 @@ func TestShow(t *testing.T) {
 		t.Errorf("bar: %q", got)
 	}
 }
+
+// What has left the screen stays as it was: a line that is not there cannot be rewritten.
+func TestMoreLinesThanTheScreen(t *testing.T) {
+	var out strings.Builder
+	d := display{w: &out, terminal: true, row: map[string]int{}, last: map[string]string{}, size: func() (int, int) { return 40, 3 }}
+	for _, id := range []string{"a", "b", "c", "d"} {
+		d.show(&jsonstream.Message{ID: id, Status: "Waiting"})
+	}
+	out.Reset()
+	for _, id := range []string{"a", "b", "c", "d"} {
+		d.show(&jsonstream.Message{ID: id, Status: "Done"})
+	}
+	if want := "\x1b[2A\r\x1b[2Kc: Done\x1b[2B\r\x1b[1A\r\x1b[2Kd: Done\x1b[1B\r"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
