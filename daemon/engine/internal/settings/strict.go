@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+
+	"pier/lib/errkind"
 )
 
 // What this file refuses, Docker takes at create and trips over, or passes over in silence, at start. A request that can
@@ -193,10 +195,16 @@ func checkDevices(r *container.Resources) error {
 	return nil
 }
 
-// CheckEndpoints refuses addresses of the wrong family in what is asked for of networks.
+// CheckEndpoints refuses addresses of the wrong family and options of drivers in what is asked for of networks.
 func CheckEndpoints(endpoints map[string]*network.EndpointSettings) error {
 	for name, e := range endpoints {
-		if e == nil || e.IPAMConfig == nil {
+		if e == nil {
+			continue
+		}
+		for option := range e.DriverOpts {
+			return errkind.New(errkind.Unsupported, "endpoint option %q in DriverOpts is not supported: create the container without it", option)
+		}
+		if e.IPAMConfig == nil {
 			continue
 		}
 		if a := e.IPAMConfig.IPv4Address; a.IsValid() && !a.Is4() {
