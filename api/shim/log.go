@@ -22,6 +22,12 @@ type Log struct {
 	Buffer int64 `json:"buffer,omitempty"`
 }
 
+// LogTrouble tells that output of a container cannot be written to its log, and is lost; Reason "" tells that it can again.
+type LogTrouble struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason,omitempty"`
+}
+
 // PackedSuffix ends the name of a rotated log that is compressed: a file as lib/gzblock writes it, each of whose blocks
 // has a LogNote and ends with the end of an entry.
 const PackedSuffix = ".gz"

@@ -87,6 +87,8 @@ type Response struct {
 	Exit    *Exit    `json:"exit,omitempty"`
 	// StdinClosed comes on a Watch: pierd closes its descriptor too, so that the task reads end of file.
 	StdinClosed *TaskRef `json:"stdinClosed,omitempty"`
+	// LogTrouble comes on a Watch too.
+	LogTrouble *LogTrouble `json:"logTrouble,omitempty"`
 	// Attached answers Attach, together with Hello: the position at which the stream begins.
 	Attached *Position `json:"attached,omitempty"`
 }

@@ -39,6 +39,9 @@ func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (conta
 	if r.Host.LogConfig.Type != logging.None {
 		out.LogPath = e.logPath(r.ID)
 	}
+	if why := e.o.Custody.LogTrouble(r.ID); why != "" && out.State.Running {
+		out.State.Error = "output is not logged, and is lost: " + why
+	}
 	if size {
 		rw := e.sizeRw(r)
 		all := rw + e.imageSize(r)

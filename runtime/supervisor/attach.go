@@ -112,6 +112,9 @@ func (s *Supervisor) watch(conn *fdsock.Conn) {
 		if t.info.Exit != nil {
 			w.put(shim.Response{Exit: t.info.Exit})
 		}
+		if t.info.Exit == nil && t.trouble != "" {
+			w.put(shim.Response{LogTrouble: &shim.LogTrouble{ID: t.ref.ID, Reason: t.trouble}})
+		}
 		if t.info.Exit == nil && t.journal.flag(flagStdinClosed) {
 			w.put(shim.Response{StdinClosed: &t.ref})
 		}

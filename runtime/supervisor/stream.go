@@ -371,8 +371,10 @@ func (s *stream) report(err error) {
 	switch {
 	case err != nil && s.lossy.CompareAndSwap(false, true):
 		s.task.sup.log.Error("log lines of task are lost", "task", s.task.ref, "log", s.task.log.Path(), "err", err)
+		s.task.tellTrouble(err.Error())
 	case err == nil && s.lossy.CompareAndSwap(true, false):
 		s.task.sup.log.Info("log of task is written again", "task", s.task.ref, "log", s.task.log.Path())
+		s.task.tellTrouble("")
 	}
 }
 

@@ -38,9 +38,10 @@ type task struct {
 	reaped chan shim.Exit // pierd tells how its child ended; buffered
 
 	// guarded by Supervisor.mu
-	info  shim.Task
-	stdin *pipe.Held // the write end, nil once closed
-	child bool       // of pierd
+	info    shim.Task
+	stdin   *pipe.Held // the write end, nil once closed
+	child   bool       // of pierd
+	trouble string     // why output is not logged, "" where it is
 	// hurrying counts the execs in this container that are made on the faster way, see hurry.
 	hurrying int
 }
@@ -229,6 +230,14 @@ func (t *task) release() {
 	if t.rootfs != nil {
 		t.rootfs.Close() // unmounts, and so syncs a whole file system
 	}
+}
+
+// tellTrouble tells all watchers why output is not logged, "" for that it is again.
+func (t *task) tellTrouble(reason string) {
+	t.sup.mu.Lock()
+	defer t.sup.mu.Unlock()
+	t.trouble = reason
+	t.sup.tell(shim.Response{LogTrouble: &shim.LogTrouble{ID: t.ref.ID, Reason: reason}})
 }
 
 func (t *task) closeLog() {

@@ -28,6 +28,8 @@ type Custodian struct {
 	stop context.CancelFunc
 	work sync.WaitGroup // all goroutines but those of streams
 
+	troubles sync.Map // of logs: why they cannot be written, by container
+
 	mu      sync.Mutex // guards what follows
 	current *incarnation
 	tasks   map[shim.TaskRef]*held

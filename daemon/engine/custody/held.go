@@ -79,6 +79,9 @@ func (c *Custodian) exited(e shim.Exit) {
 	c.wake()
 	c.mu.Unlock()
 	c.exits.Publish(e)
+	if e.Exec == "" {
+		c.troubles.Delete(e.ID)
+	}
 	if e.Exec != "" {
 		c.work.Go(func() {
 			select {
@@ -132,4 +135,22 @@ func (c *Custodian) input(ctx context.Context, ref shim.TaskRef) (shim.Task, *os
 			return shim.Task{}, nil, ctx.Err()
 		}
 	}
+}
+
+// logTrouble notes what the supervisor tells of a log.
+func (c *Custodian) logTrouble(l shim.LogTrouble) {
+	if l.Reason == "" {
+		c.troubles.Delete(l.ID)
+		c.log.Info("output of container is logged again", "container", l.ID)
+		return
+	}
+	c.troubles.Store(l.ID, l.Reason)
+	c.log.Error("output of container is not logged, and is lost", "container", l.ID, "error", l.Reason)
+}
+
+// LogTrouble says why a running container's output cannot be written to its log at this time, "" if it can. It never waits.
+func (c *Custodian) LogTrouble(id string) string {
+	reason, _ := c.troubles.Load(id)
+	text, _ := reason.(string)
+	return text
 }

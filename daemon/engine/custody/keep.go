@@ -46,6 +46,9 @@ func (c *Custodian) follow(w *watch) {
 		if told.Exit != nil {
 			c.exited(*told.Exit)
 		}
+		if told.LogTrouble != nil {
+			c.logTrouble(*told.LogTrouble)
+		}
 		if told.StdinClosed != nil {
 			c.stdinClosed(*told.StdinClosed)
 		}
@@ -92,6 +95,9 @@ func (c *Custodian) renew() (*watch, error) {
 	c.mu.Unlock()
 	begin := time.Now()
 	inc, err := c.reach(old)
+	if err != nil && c.ctx.Err() != nil {
+		return nil, err
+	}
 	if err != nil && leaving {
 		return nil, nil
 	}
