@@ -142,8 +142,11 @@ func (e *Engine) release(c *ctr) {
 			}
 		}
 	}
+	if err := e.images.Unmount(c.id, c.row().Mounts); err != nil {
+		e.o.Log.Warn("image not unmounted", "container", c.id, "error", err)
+	}
 	if c.row().Host.IpcMode.IsShareable() {
-		if err := process.UnmountShm(e.shmPath(c.id)); err != nil {
+		if err := process.Unmount(e.shmPath(c.id)); err != nil {
 			e.o.Log.Warn("shared memory not unmounted", "container", c.id, "error", err)
 		}
 	}
@@ -227,8 +230,11 @@ func (e *Engine) sweep(id string) {
 	if err := e.o.Layers.RemoveWritable(id); err != nil && !errkind.Is(err, errkind.NotFound) {
 		e.o.Log.Warn("writable layer not removed", "container", id, "error", err)
 	}
-	if err := process.UnmountShm(e.shmPath(id)); err != nil { // left by a crash
+	if err := process.Unmount(e.shmPath(id)); err != nil { // left by a crash
 		e.o.Log.Warn("shared memory not unmounted", "container", id, "error", err)
+	}
+	if err := e.images.Sweep(id); err != nil {
+		e.o.Log.Warn("image not unmounted", "container", id, "error", err)
 	}
 	if err := os.RemoveAll(e.dir(id)); err != nil {
 		e.o.Log.Warn("container's folder not removed", "container", id, "error", err)

@@ -3,9 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -16,7 +14,6 @@ import (
 	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
-	"pier/daemon/image"
 	"pier/daemon/image/layer"
 	"pier/daemon/volume"
 	"pier/kernel/quota"
@@ -66,7 +63,8 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkPlatform(req, img); err != nil {
+	foreign, err := settings.CheckPlatform(req.Config.Image, req.Platform, img.Config.OS, img.Config.Architecture)
+	if err != nil {
 		return nil, nil, err
 	}
 	config, err := settings.Clone(req.Config)
@@ -119,31 +117,10 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 	if err := e.resolveLinks(r); err != nil {
 		return nil, nil, err
 	}
-	if w := foreignPlatform(req, img); w != "" {
-		warnings = append(warnings, w)
+	if foreign != "" {
+		warnings = append(warnings, foreign)
 	}
 	return r, warnings, nil
-}
-
-// foreignPlatform warns of an image for another machine that nobody asked for by name; its programs may run all the same.
-func foreignPlatform(req CreateRequest, img *image.Image) string {
-	os, arch := img.Config.OS, img.Config.Architecture
-	if req.Platform != nil || (os == "" || os == runtime.GOOS) && (arch == "" || arch == runtime.GOARCH) {
-		return ""
-	}
-	return fmt.Sprintf("The requested image's platform (%s/%s) does not match the detected host platform (%s/%s) and no specific platform was requested",
-		os, arch, runtime.GOOS, runtime.GOARCH)
-}
-
-// checkPlatform refuses an image that is not of the platform asked for. A request without one takes any image, see
-// foreignPlatform; if its programs are for another machine, starting says so.
-func checkPlatform(req CreateRequest, img *image.Image) error {
-	p := req.Platform
-	if p == nil || (p.Architecture == "" || p.Architecture == img.Config.Architecture) && (p.OS == "" || p.OS == img.Config.OS) {
-		return nil
-	}
-	return errkind.New(errkind.NotFound, "image with reference %s was found but its platform (%s/%s) does not match the specified platform (%s/%s)",
-		req.Config.Image, img.Config.OS, img.Config.Architecture, p.OS, p.Architecture)
 }
 
 // resolveRefs replaces names by identifiers where settings mention other containers, so that renaming changes
@@ -233,6 +210,11 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 	}
 	for i := range r.Mounts {
 		m := &r.Mounts[i]
+		if m.Type == mount.TypeImage {
+			if err := e.images.Take(r.ID, m); err != nil {
+				return err
+			}
+		}
 		if m.Type != mount.TypeVolume {
 			continue
 		}

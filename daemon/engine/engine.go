@@ -14,6 +14,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/imagemount"
 	"pier/daemon/engine/internal/meter"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
@@ -81,6 +82,7 @@ type Engine struct {
 	// filters keeps compiled seccomp programs: nearly all containers share one.
 	filters process.Filters
 	meter   *meter.Meter
+	images  imagemount.Mounts
 	shipper *logging.Shipper
 }
 
@@ -121,6 +123,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.meter = meter.New(measured{e})
+	e.images = imagemount.Mounts{Images: o.Images, Layers: o.Layers, Root: o.Root}
 	e.steps = step.New(step.Options{Root: o.Root, CgroupParent: o.CgroupParent, Host: e.host, Networks: o.Networks, Custody: o.Custody,
 		Filters: &e.filters, Life: e.ctx})
 	exits := o.Custody.Exits()

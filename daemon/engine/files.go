@@ -68,6 +68,7 @@ func (e *Engine) still(r *row) (files.Still, error) {
 				_ = e.o.Volumes.Unmount(r.ID, m.Name)
 			}
 		}
+		_ = e.images.Unmount(r.ID, r.Mounts)
 	}
 	mounts, err := e.mountVolumes(context.WithoutCancel(e.ctx), r, root)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/storage"
 
+	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/logging"
 )
@@ -32,7 +33,7 @@ func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (conta
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: command[0], Args: command[1:], State: said.State(),
 		Image: r.Image.String(), Name: "/" + r.Name, RestartCount: r.Life.Restarts, Driver: "overlay2", Platform: r.Platform,
 		ResolvConfPath: filepath.Join(files, "resolv.conf"), HostnamePath: filepath.Join(files, "hostname"),
-		HostsPath: filepath.Join(files, "hosts"), ExecIDs: c.runningExecs(), HostConfig: e.shownHost(r), Config: r.Config,
+		HostsPath: filepath.Join(files, "hosts"), ExecIDs: c.runningExecs(), HostConfig: links.Shown(r.Name, r.Host, book{e}), Config: r.Config,
 		Mounts: said.Points(), NetworkSettings: said.Network(),
 		GraphDriver: e.graphDriver(r),
 	}

@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/api/shim"
+	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
@@ -34,7 +35,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		root *os.File
 		err  error
 	}
-	linked, err := e.links(r)
+	linked, err := links.At(r.Name, r.Host, book{e})
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +45,8 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		rootc <- mounted{root, err}
 	}()
 	o := joinOptions(r)
-	if len(linked.hosts) > 0 {
-		o.ExtraHosts = slices.Concat(o.ExtraHosts, linked.hosts)
+	if len(linked.Hosts) > 0 {
+		o.ExtraHosts = slices.Concat(o.ExtraHosts, linked.Hosts)
 	}
 	box, err := e.o.Networks.Join(ctx, o)
 	m := <-rootc
@@ -73,7 +74,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		return nil, err
 	}
 	s, err := process.Container(process.Input{
-		ID: r.ID, Config: linked.config(r.Config), Host: r.Host, Mounts: mounts, Files: files, Args: settings.Command(r.Config),
+		ID: r.ID, Config: linked.Config(r.Config), Host: r.Host, Mounts: mounts, Files: files, Args: settings.Command(r.Config),
 		Cgroup: e.cgroup(r), Join: join, Root: m.root, Shm: shm,
 	})
 	if err != nil {
@@ -249,6 +250,12 @@ func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]set
 			if err := process.HasSubpath(m.Source, m.Subpath); err != nil {
 				return nil, err
 			}
+		case mount.TypeImage:
+			source, err := e.images.Mount(r.ID, i, *m)
+			if err != nil {
+				return nil, err
+			}
+			m.Source = source
 		case mount.TypeBind:
 			if err := bindSource(*m); err != nil {
 				return nil, err

@@ -1,15 +1,14 @@
 package engine
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 
 	"github.com/moby/moby/api/types/network"
 
+	"pier/daemon/engine/internal/etchosts"
 	netroom "pier/daemon/network"
 	"pier/lib/errkind"
 )
@@ -142,40 +141,19 @@ func (e *Engine) rewrite(c *ctr, next *row) error {
 	return nil
 }
 
-// maxHosts bounds what is read of a container's /etc/hosts, which it may write to.
-const maxHosts = 1 << 20
-
-// renew brings the container's own files up to date: lines of /etc/hosts come or go, the rest of the file is the
-// container's. The files are bound into the container, so they are written in place.
+// renew brings the container's own files up to date.
 func (e *Engine) renew(r *row, change *netroom.Change, came bool) {
-	warn := func(name string, err error) {
-		if err != nil {
-			e.o.Log.Warn("container's file not renewed", "container", r.ID, "file", name, "error", err)
-		}
+	edit := etchosts.Remove
+	if came {
+		edit = etchosts.Add
 	}
-	hosts := filepath.Join(e.dir(r.ID), "hosts")
-	old, err := readBounded(hosts, maxHosts)
-	if warn(hosts, err); err == nil {
-		text := bytes.Replace(old, change.Hosts, nil, 1)
-		if came {
-			text = append(old, change.Hosts...)
-		}
-		warn(hosts, os.WriteFile(hosts, text, 0o644))
+	if err := edit(filepath.Join(e.dir(r.ID), "hosts"), change.Hosts); err != nil {
+		e.o.Log.Warn("hosts not renewed", "container", r.ID, "error", err)
 	}
-	if change.ResolvConf != nil {
-		warn("resolv.conf", os.WriteFile(filepath.Join(e.dir(r.ID), "resolv.conf"), change.ResolvConf, 0o644))
+	if change.ResolvConf == nil {
+		return
 	}
-}
-
-func readBounded(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
+	if err := os.WriteFile(filepath.Join(e.dir(r.ID), "resolv.conf"), change.ResolvConf, 0o644); err != nil {
+		e.o.Log.Warn("resolv.conf not renewed", "container", r.ID, "error", err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if int64(len(text)) > limit {
-		return nil, errkind.New(errkind.Exhausted, "%s is larger than %d bytes", name, limit)
-	}
-	return text, err
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 
 	"pier/api/shim"
@@ -277,4 +278,50 @@ func TestOtherRuntime(t *testing.T) {
 	if _, err := r.Containers().Create(ctx, CreateRequest{Config: &container.Config{Image: "busybox"}, HostConfig: &container.HostConfig{Runtime: "unknown"}}); !errkind.Is(err, errkind.Invalid) {
 		t.Errorf("a runtime that is not registered: %v", err)
 	}
+}
+
+// TestImageMount shows another image's files, in a container that runs and in one that does not, across a restart.
+func TestImageMount(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	at := func(source, sub string) setup {
+		return func(_ *container.Config, h *container.HostConfig) {
+			m := mount.Mount{Type: mount.TypeImage, Source: source, Target: "/img"}
+			if sub != "" {
+				m.ImageOptions = &mount.ImageOptions{Subpath: sub}
+			}
+			h.Mounts = []mount.Mount{m}
+		}
+	}
+	if out, _ := r.run(at("busybox", ""), "sh", "-c", "cat /img/data/seed; touch /img/x"); !strings.HasPrefix(out, "from the image\n") || !strings.Contains(out, "Read-only") {
+		t.Errorf("%q", out)
+	}
+	if out, _ := r.run(at("busybox", "data"), "ls", "/img"); out != "seed\n" {
+		t.Errorf("a part of it: %q", out)
+	}
+	cid := r.create("keeps", at("busybox", ""), "sleep", "1000")
+	if s, err := r.Files().Stat(ctx, cid, "/img/data/seed"); err != nil || s.Size != int64(len("from the image\n")) {
+		t.Errorf("before its start: %+v, %v", s, err)
+	}
+	r.must(r.Containers().Start(ctx, cid))
+	r.close()
+	r.open()
+	if out := r.exec(cid, "cat", "/img/data/seed"); out != "from the image\n" {
+		t.Errorf("after a restart of the daemon: %q", out)
+	}
+	r.must(r.Containers().Kill(ctx, cid, ""))
+	r.noMounts()
+	if _, err := r.Containers().Create(ctx, CreateRequest{Config: &container.Config{Image: "busybox"}, HostConfig: &container.HostConfig{
+		Mounts: []mount.Mount{{Type: mount.TypeImage, Source: "nosuch", Target: "/img"}}}}); !errkind.Is(err, errkind.Invalid) {
+		t.Errorf("an image that is not here: %v", err)
+	}
+}
+
+// noMounts waits until nothing is mounted in the containers' folders.
+func (r *rig) noMounts() {
+	r.t.Helper()
+	r.eventually("unmounting", func() bool {
+		mounts, _ := os.ReadFile("/proc/self/mountinfo")
+		return !strings.Contains(string(mounts), filepath.Join(r.dir, "data/containers"))
+	})
 }

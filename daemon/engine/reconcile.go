@@ -122,6 +122,9 @@ func (e *Engine) load() error {
 				}
 			}
 			for _, m := range r.Mounts {
+				if err := e.images.Hold(r.ID, m); err != nil {
+					e.o.Log.Error("container's mounted image is gone", "container", r.ID, "image", m.Source, "error", err)
+				}
 				if m.Name == "" {
 					continue
 				}

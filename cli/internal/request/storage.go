@@ -151,6 +151,11 @@ func mountField(m *mount.Mount, key, value string, hasValue bool) error {
 			o.Labels = map[string]string{}
 		}
 		o.Labels[k] = v
+	case "image-subpath":
+		if m.ImageOptions == nil {
+			m.ImageOptions = &mount.ImageOptions{}
+		}
+		m.ImageOptions.Subpath = value
 	case "tmpfs-size":
 		n, err := byteCount("mount tmpfs-size", value)
 		if err != nil {

@@ -161,7 +161,7 @@ func assemble(prepare func() (Still, error)) (t *tree, err error) {
 		return nil
 	}
 	for _, m := range s.Mounts {
-		if m.Type != mount.TypeBind && m.Type != mount.TypeVolume {
+		if m.Type == mount.TypeTmpfs {
 			continue // memory is gone with the processes
 		}
 		if err = add(m.Destination, func() (*os.File, error) { return openMount(m) }); err != nil {

@@ -101,7 +101,7 @@ func HasSubpath(dir, sub string) error {
 	}
 	defer r.Close()
 	if _, err := r.Stat(sub); err != nil {
-		return errkind.New(errkind.NotFound, "cannot access volume subpath %q: %w", sub, err)
+		return errkind.New(errkind.NotFound, "cannot access subpath %q: %w", sub, err)
 	}
 	return nil
 }

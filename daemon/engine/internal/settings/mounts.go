@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
+	"github.com/opencontainers/go-digest"
 )
 
 // Mount is one place of a container's file system that is not its own layer. It is part of the container's record.
@@ -33,7 +34,10 @@ type Mount struct {
 	// ReadOnlyTop leaves file systems below a read-only mount as they are.
 	ReadOnlyTop bool   `json:",omitempty"`
 	NoCopy      bool   `json:",omitempty"` // do not fill an empty volume from the image
-	Subpath     string `json:",omitempty"` // of a volume, relative and local
+	Subpath     string `json:",omitempty"` // of a volume or image, relative and local
+	// Image and Chain are what Source, the name of an image, meant when the container was made.
+	Image digest.Digest `json:",omitempty"`
+	Chain digest.Digest `json:",omitempty"`
 	// Options are a tmpfs's mount options.
 	Options []string `json:",omitempty"`
 	// VolumeLabels and VolumeOptions are those of a volume to be made.
@@ -243,6 +247,9 @@ func ParseMount(spec mount.Mount, exists func(string) bool) (Mount, error) {
 	if spec.VolumeOptions != nil && spec.Type != mount.TypeVolume {
 		return fail("field VolumeOptions must not be specified")
 	}
+	if spec.ImageOptions != nil && spec.Type != mount.TypeImage {
+		return fail("field ImageOptions must not be specified")
+	}
 	if spec.TmpfsOptions != nil && spec.Type != mount.TypeTmpfs {
 		return fail("field TmpfsOptions must not be specified")
 	}
@@ -283,6 +290,22 @@ func ParseMount(spec mount.Mount, exists func(string) bool) (Mount, error) {
 			m.Options = append(m.Options, "ro")
 		}
 		return m, nil
+	case mount.TypeImage:
+		if spec.Source == "" {
+			return fail("field Source must not be empty")
+		}
+		m.Source, m.RW = spec.Source, false
+		if o := spec.ImageOptions; o != nil {
+			m.Subpath = o.Subpath
+		}
+		if m.Subpath != "" && !filepath.IsLocal(m.Subpath) {
+			return fail("subpath must be a relative path within the image")
+		}
+		return m, nil
+	case mount.TypeNamedPipe:
+		return fail("named pipes are for Windows")
+	case mount.TypeCluster:
+		return fail("cluster volumes need a swarm")
 	}
 	return fail("mount type unknown")
 }
@@ -301,6 +324,16 @@ func parseBindMount(m Mount, spec mount.Mount, exists func(string) bool, fail fu
 				return fail("invalid propagation mode: %s", o.Propagation)
 			}
 			m.Propagation = o.Propagation
+		}
+		switch {
+		case o.ReadOnlyNonRecursive && !spec.ReadOnly:
+			return fail("must set ReadOnly mode when using ReadOnlyNonRecursive")
+		case o.ReadOnlyForceRecursive && !spec.ReadOnly:
+			return fail("must set ReadOnly mode when using ReadOnlyForceRecursive")
+		case o.ReadOnlyForceRecursive && o.ReadOnlyNonRecursive:
+			return fail("must not set ReadOnlyNonRecursive when using ReadOnlyForceRecursive")
+		case o.ReadOnlyForceRecursive && o.NonRecursive:
+			return fail("must not set NonRecursive when using ReadOnlyForceRecursive")
 		}
 		m.MakeSource, m.NonRecursive, m.ReadOnlyTop = o.CreateMountpoint, o.NonRecursive, o.ReadOnlyNonRecursive
 	}

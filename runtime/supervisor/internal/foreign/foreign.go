@@ -30,7 +30,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/api/shim"
-	"pier/kernel/fsinfo"
 	"pier/kernel/mount"
 	"pier/kernel/pidfd"
 	"pier/kernel/tty"
@@ -268,15 +267,9 @@ func Delete(ctx context.Context, id string, r shim.Runtime, dir string) error {
 
 // Detach takes away the place at which the runtime saw the root; nothing where it is gone.
 func Detach(dir string) error {
-	outer, err1 := os.Lstat(filepath.Join(dir, "bundle"))
-	inner, err2 := os.Lstat(filepath.Join(dir, "bundle", "rootfs"))
-	if err1 != nil || err2 != nil {
-		return nil
+	place := filepath.Join(dir, "bundle", "rootfs")
+	if on, err := mount.Mounted(place); !on || err != nil {
+		return err
 	}
-	o, _ := fsinfo.Details(outer)
-	i, _ := fsinfo.Details(inner)
-	if o.Dev == i.Dev {
-		return nil
-	}
-	return mount.Unmount(filepath.Join(dir, "bundle", "rootfs"), true)
+	return mount.Unmount(place, true)
 }
