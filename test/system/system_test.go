@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pier/test/lab"
 )
@@ -19,7 +20,9 @@ func TestMain(m *testing.M) { lab.Main(m, &bin) }
 
 // fetch returns the page that a published port serves.
 func fetch(address string) (string, error) {
-	answer, err := http.Get("http://" + address + "/")
+	client := http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	answer, err := client.Get("http://" + address + "/")
 	if err != nil {
 		return "", err
 	}
@@ -171,7 +174,7 @@ func TestRouter(t *testing.T) {
 	d.Pier("run", "-d", "--name", "near", "--cap-add", "NET_ADMIN", "--network", "left", "busybox", "sleep", "600")
 	d.Pier("run", "-d", "--name", "far", "--cap-add", "NET_ADMIN", "--network", "right", "busybox", "nc", "-ll", "-p", "5000", "-e", "/bin/echo", "over there")
 	ask := func() lab.Result {
-		return d.Do("pier", "exec", "near", "nc", "-w", "2", address("far", "right"), "5000")
+		return d.Do("pier", "exec", "near", "/bin/busybox", "timeout", "3", "nc", "-w", "2", address("far", "right"), "5000")
 	}
 	if r := ask(); r.Code == 0 {
 		t.Errorf("the networks reach each other without the router: %q", r.Out)
@@ -193,9 +196,12 @@ func TestRouter(t *testing.T) {
 		t.Errorf("a paused container no longer forwards, but forwarding is the kernel's: %s", r.Err)
 	}
 	d.Pier("rm", "-f", "router")
-	if r := ask(); r.Code == 0 {
-		t.Errorf("packets pass though the router is gone: %q", r.Out)
-	}
+	d.Eventually("the way to end", func() error { // the kernel takes its interfaces down in the background
+		if r := ask(); r.Code == 0 {
+			return fmt.Errorf("packets pass though the router is gone: %q", r.Out)
+		}
+		return nil
+	})
 	d.Pier("rm", "-f", "near", "far")
 	d.Pier("network", "rm", "left", "right")
 }
