@@ -267,9 +267,12 @@ func (t *Top) inner(width, height int) (head string, lines []string) {
 	if s, ok := t.summaries[t.inside]; ok && len(s.Names) > 0 {
 		name = strings.TrimPrefix(s.Names[0], "/")
 	}
-	head = fmt.Sprintf("pier top  %s  %s  %d processes", t.now().Format(time.TimeOnly), name, len(rows))
+	head = fmt.Sprintf("pier top  %s  %s", t.now().Format(time.TimeOnly), name)
 	if len(columns) == 0 {
 		return head, nil
+	}
+	if head += fmt.Sprintf("  %d process", len(rows)); len(rows) != 1 {
+		head += "es"
 	}
 	return head, t.window(Fit(columns, rows, width), height)
 }
