@@ -96,15 +96,6 @@ func (l *List) String(s string) Arg {
 	return addressOf(unsafe.Pointer(&l.text[at]))
 }
 
-// Bytes returns the address of b, which stays in use until Run has returned.
-func (l *List) Bytes(b []byte) Arg {
-	if len(b) == 0 {
-		return Arg{}
-	}
-	l.keep = append(l.keep, b)
-	return addressOf(unsafe.Pointer(&b[0]))
-}
-
 // Pointer returns the address of *p, which stays in use until Run has returned. It must be on the heap, which
 // it is by being kept here.
 func Pointer[T any](l *List, p *T) Arg {

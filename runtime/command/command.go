@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -54,8 +55,20 @@ func Main(ctx context.Context, version string, args []string) int {
 		return int(code)
 	}
 	o.report(err)
+	var failed *execFailed
+	switch {
+	case errors.As(err, &failed):
+		return 255
+	case strings.HasPrefix(err.Error(), "unknown command"):
+		return 3
+	}
 	return 1
 }
+
+// execFailed marks an exec without a process, which has a status of its own.
+type execFailed struct{ error }
+
+func (e *execFailed) Unwrap() error { return e.error }
 
 func newRoot(o *options, version string) *cobra.Command {
 	root := &cobra.Command{
@@ -67,22 +80,28 @@ func newRoot(o *options, version string) *cobra.Command {
 					return err
 				}
 			}
-			return o.check()
+			if err := o.check(); err != nil {
+				return err
+			}
+			if o.debug {
+				o.note("debug", strings.Join(os.Args[1:], " "))
+			}
+			return nil
 		},
 	}
 	root.SetVersionTemplate("pier-runtime version {{.Version}}\nspec: " + specs.Version + "\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	f := root.PersistentFlags()
 	f.StringVar(&o.root, "root", "/run/pier-runtime", "folder for the state of containers (should be in memory)")
-	f.StringVar(&o.log, "log", "", "file for errors (default: standard error alone)")
+	f.StringVar(&o.log, "log", "", "file for errors, besides standard error")
 	f.StringVar(&o.logFormat, "log-format", "text", "format of --log: text or json")
-	f.BoolVar(&o.debug, "debug", false, "accepted for compatibility")
+	f.BoolVar(&o.debug, "debug", false, "log each command, too")
 	f.BoolVar(&o.systemd, "systemd-cgroup", false, "not supported: cgroups are made directly")
-	f.StringVar(&o.criu, "criu", "", "accepted for compatibility")
-	f.StringVar(&o.rootless, "rootless", "auto", "accepted for compatibility")
+	f.StringVar(&o.criu, "criu", "", "accepted for compatibility: nothing is checkpointed")
+	f.StringVar(&o.rootless, "rootless", "auto", "true, false or auto; accepted for compatibility: this runtime needs root")
 	root.AddCommand(createCommand(o), runCommand(o), startCommand(o), execCommand(o), killCommand(o), deleteCommand(o),
 		stateCommand(o), listCommand(o), psCommand(o), eventsCommand(o), pauseCommand(o), resumeCommand(o), updateCommand(o),
-		specCommand(o), featuresCommand(o))
+		specCommand(o), featuresCommand(o), checkpointCommand("checkpoint", "Save a container's processes"), checkpointCommand("restore", "Bring saved processes back"))
 	return root
 }
 
@@ -93,27 +112,52 @@ func (o *options) check() error {
 	if o.logFormat != "text" && o.logFormat != "json" {
 		return errkind.New(errkind.Invalid, "--log-format %q: want text or json", o.logFormat)
 	}
+	if o.rootless != "true" && o.rootless != "false" && o.rootless != "auto" {
+		return errkind.New(errkind.Invalid, "--rootless %q: want true, false or auto", o.rootless)
+	}
 	return nil
 }
 
-// report writes err where the caller looks for it: engines read the last line of --log.
+// checkpointCommand is a command that engines may ask for and that is refused, whatever its flags.
+func checkpointCommand(name, short string) *cobra.Command {
+	return &cobra.Command{Use: name + " ID", Short: short + " (not supported)", DisableFlagParsing: true, RunE: func(*cobra.Command, []string) error {
+		return errkind.New(errkind.Unsupported, "%s is not supported: there is no CRIU in this runtime; stop the container and start it anew", name)
+	}}
+}
+
+// report writes err where the caller looks for it: engines read the last line of --log, people standard error.
 func (o *options) report(err error) {
+	if o.log != "" {
+		fmt.Fprintln(o.stderr, err)
+	}
+	o.note("error", err.Error())
+}
+
+// warn writes what went wrong without stopping anything.
+func (o *options) warn(err error) {
+	if err != nil {
+		o.note("warning", err.Error())
+	}
+}
+
+// note writes one line to the log, which is standard error if there is none.
+func (o *options) note(level, text string) {
 	now := time.Now().Format(time.RFC3339)
-	fmt.Fprintf(o.stderr, "time=%q level=error msg=%q\n", now, err)
-	if o.log == "" {
-		return
+	out := o.stderr
+	if o.log != "" {
+		f, err := os.OpenFile(o.log, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		if err != nil {
+			fmt.Fprintln(o.stderr, err)
+		} else {
+			defer f.Close()
+			out = f
+		}
 	}
-	f, openErr := os.OpenFile(o.log, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-	if openErr != nil {
-		fmt.Fprintf(o.stderr, "time=%q level=error msg=%q\n", now, openErr)
-		return
-	}
-	defer f.Close()
 	if o.logFormat == "json" {
-		_ = json.NewEncoder(f).Encode(map[string]string{"level": "error", "msg": err.Error(), "time": now})
+		_ = json.NewEncoder(out).Encode(map[string]string{"level": level, "msg": text, "time": now})
 		return
 	}
-	fmt.Fprintf(f, "time=%q level=error msg=%q\n", now, err)
+	fmt.Fprintf(out, "time=%q level=%s msg=%q\n", now, level, text)
 }
 
 // maxDocument bounds every JSON document that is read, in bytes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -22,7 +23,10 @@ type makeOptions struct {
 	bundle        string
 	consoleSocket string
 	pidFile       string
+	pidfdSocket   string
 	preserve      int
+	noPivot       bool
+	noKeyring     bool
 	detach        bool
 	keep          bool
 }
@@ -33,8 +37,9 @@ func (m *makeOptions) flags(c *cobra.Command) {
 	f.StringVar(&m.consoleSocket, "console-socket", "", "unix socket that takes the terminal's master")
 	f.StringVar(&m.pidFile, "pid-file", "", "file to write the process's number to")
 	f.IntVar(&m.preserve, "preserve-fds", 0, "how many descriptors from 3 on to pass on")
-	f.Bool("no-pivot", false, "accepted for compatibility: the root is always changed by pivot_root")
-	f.Bool("no-new-keyring", false, "accepted for compatibility: a container always gets a keyring of its own")
+	f.StringVar(&m.pidfdSocket, "pidfd-socket", "", "unix socket that takes a pidfd of the process")
+	f.BoolVar(&m.noPivot, "no-pivot", false, "change the root by chroot, for a host that runs from its initial memory disk")
+	f.BoolVar(&m.noKeyring, "no-new-keyring", false, "keep the caller's session keyring")
 }
 
 func createCommand(o *options) *cobra.Command {
@@ -121,7 +126,9 @@ func (o *options) create(ctx context.Context, id string, m *makeOptions, foregro
 			_ = group.Delete()
 		}
 	}()
-	c := &oci.Container{ID: id, Spec: spec, Bundle: bundle, Cgroup: group, Gate: r.gate(), PreserveFDs: m.preserve}
+	c := &oci.Container{ID: id, Spec: spec, Bundle: bundle, Cgroup: group, Gate: r.gate(), NoPivot: m.noPivot, NoKeyring: m.noKeyring}
+	c.PreserveFDs, spec = passed(m.preserve, spec)
+	c.Spec = spec
 	if !spec.Process.Terminal {
 		c.Stdio = oci.Stdio{Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}
 	} else if foreground {
@@ -139,12 +146,36 @@ func (o *options) create(ctx context.Context, id string, m *makeOptions, foregro
 	if out.relay, err = o.terminal(p.Master, m.consoleSocket); err != nil {
 		return nil, err
 	}
+	if err = sendPidfd(m.pidfdSocket, p.Pidfd); err != nil {
+		return nil, err
+	}
 	if m.pidFile != "" {
 		if err = atomicfile.WriteVolatile(m.pidFile, []byte(strconv.Itoa(p.Pid)), 0o644); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// passed returns how many descriptors to pass on: those asked for, and before them those that a service manager gave us
+// for the container (sd_listen_fds(3)). The container is told of the latter.
+func passed(preserve int, spec *specs.Spec) (int, *specs.Spec) {
+	given, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if err != nil || given <= 0 || os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return preserve, spec
+	}
+	with, process := *spec, *spec.Process
+	process.Env = append(slices.Clone(process.Env), "LISTEN_FDS="+strconv.Itoa(given), "LISTEN_PID=1")
+	with.Process = &process
+	return preserve + given, &with
+}
+
+// sendPidfd hands a process to whoever listens on socket, if there is one.
+func sendPidfd(socket string, f *os.File) error {
+	if socket == "" {
+		return nil
+	}
+	return tty.Send(socket, f)
 }
 
 // start runs the startContainer hooks, lets the process go and runs the poststart hooks.

@@ -139,7 +139,9 @@ func (o *options) remove(ctx context.Context, r *record, force bool) error {
 	}
 	if h := r.Spec.Hooks; h != nil {
 		state := &specs.State{Version: specs.Version, ID: r.ID, Status: specs.StateStopped, Bundle: r.Bundle, Annotations: r.Spec.Annotations}
-		return oci.RunHooks(ctx, "poststop", h.Poststop, state)
+		for i := range h.Poststop { // one that fails does not keep back the others
+			o.warn(oci.RunHooks(ctx, "poststop", h.Poststop[i:i+1], state))
+		}
 	}
 	return nil
 }

@@ -2,12 +2,15 @@ package command
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
+	"pier/kernel/cgroup"
 	"pier/kernel/tty"
 	"pier/lib/atomicfile"
 	"pier/lib/errkind"
@@ -18,7 +21,7 @@ import (
 type execOptions struct {
 	makeOptions
 	process, cwd, user, label, apparmor string
-	env, caps                           []string
+	env, caps, cgroups                  []string
 	groups                              []uint
 	terminal, noNewPrivs, ignorePaused  bool
 }
@@ -26,21 +29,30 @@ type execOptions struct {
 func execCommand(o *options) *cobra.Command {
 	var x execOptions
 	c := &cobra.Command{Use: "exec ID [COMMAND [ARG...]]", Short: "Run a process in a running container", Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return o.exec(c.Context(), args[0], args[1:], &x) }}
+		RunE: func(c *cobra.Command, args []string) error {
+			err := o.exec(c.Context(), args[0], args[1:], &x)
+			var code exitCode
+			if err == nil || errors.As(err, &code) {
+				return err
+			}
+			return &execFailed{fmt.Errorf("exec failed: %w", err)}
+		}}
 	f := c.Flags()
 	f.SetInterspersed(false)
 	f.StringVarP(&x.process, "process", "p", "", "JSON file with the whole process")
 	f.StringVar(&x.cwd, "cwd", "", "working folder")
 	f.StringVarP(&x.user, "user", "u", "", "user id, or user:group")
-	f.StringSliceVarP(&x.env, "env", "e", nil, "environment variable NAME=VALUE")
+	f.StringArrayVarP(&x.env, "env", "e", nil, "environment variable NAME=VALUE")
 	f.UintSliceVarP(&x.groups, "additional-gids", "g", nil, "further group ids")
-	f.StringSliceVarP(&x.caps, "cap", "c", nil, "capability to add")
+	f.StringArrayVarP(&x.caps, "cap", "c", nil, "capability to add")
 	f.BoolVarP(&x.terminal, "tty", "t", false, "make a terminal")
 	f.BoolVarP(&x.detach, "detach", "d", false, "return when the process runs")
 	f.BoolVar(&x.noNewPrivs, "no-new-privs", false, "set no_new_privs")
 	f.BoolVar(&x.ignorePaused, "ignore-paused", false, "also in a paused container")
 	f.StringVar(&x.consoleSocket, "console-socket", "", "unix socket that takes the terminal's master")
 	f.StringVar(&x.pidFile, "pid-file", "", "file to write the process's number to")
+	f.StringVar(&x.pidfdSocket, "pidfd-socket", "", "unix socket that takes a pidfd of the process")
+	f.StringArrayVar(&x.cgroups, "cgroup", nil, "run in a cgroup below the container's: PATH or CONTROLLER[,CONTROLLER]:PATH")
 	f.StringVar(&x.label, "process-label", "", "SELinux label")
 	f.StringVar(&x.apparmor, "apparmor", "", "AppArmor profile")
 	f.IntVar(&x.preserve, "preserve-fds", 0, "how many descriptors from 3 on to pass on")
@@ -74,7 +86,10 @@ func (o *options) exec(ctx context.Context, id string, args []string, x *execOpt
 	if err != nil {
 		return err
 	}
-	e := &oci.ExecConfig{ID: id, Target: target, TargetPid: r.Pid, Spec: r.Spec, Process: process, Cgroup: group, PreserveFDs: x.preserve}
+	if group, err = below(group, x.cgroups); err != nil {
+		return err
+	}
+	e := &oci.ExecConfig{ID: id, Target: target, TargetPid: r.Pid, Spec: r.Spec, Bundle: r.Bundle, Process: process, Cgroup: group, PreserveFDs: x.preserve}
 	if !process.Terminal {
 		e.Stdio = oci.Stdio{Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}
 	} else if !x.detach {
@@ -86,6 +101,9 @@ func (o *options) exec(ctx context.Context, id string, args []string, x *execOpt
 	}
 	relay, err := o.terminal(p.Master, x.consoleSocket)
 	if err != nil {
+		return err
+	}
+	if err := sendPidfd(x.pidfdSocket, p.Pidfd); err != nil {
 		return err
 	}
 	if x.pidFile != "" {
@@ -107,11 +125,31 @@ func (o *options) exec(ctx context.Context, id string, args []string, x *execOpt
 	return nil
 }
 
+// below returns the group with some or all of its hierarchies at a cgroup below, which exists.
+func below(group *cgroup.Cgroup, places []string) (*cgroup.Cgroup, error) {
+	for _, place := range places {
+		controllers, path, some := strings.Cut(place, ":")
+		var names []string
+		if some {
+			names = strings.Split(controllers, ",")
+		} else {
+			path = place
+		}
+		var err error
+		if group, err = group.Below(path, names); err != nil {
+			return nil, err
+		}
+	}
+	return group, nil
+}
+
 // execProcess is what to run: the whole of --process, or the container's own process with another command.
 func (o *options) execProcess(r *record, args []string, x *execOptions) (*specs.Process, error) {
 	if x.process != "" {
 		p := &specs.Process{}
-		return p, o.readDocument(x.process, p)
+		err := o.readDocument(x.process, p)
+		p.Terminal = p.Terminal || x.terminal
+		return p, err
 	}
 	p := *r.Spec.Process
 	p.Args, p.Terminal = args, x.terminal

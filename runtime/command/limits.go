@@ -92,6 +92,12 @@ var updateFlags = []updateFlag{
 	{"cpu-period", "CPU period in microseconds", func(r *specs.LinuxResources, v string) error { return unsigned(&cpu(r).Period, v) }},
 	{"cpu-quota", "CPU time in a period in microseconds", func(r *specs.LinuxResources, v string) error { return signed(&cpu(r).Quota, v) }},
 	{"cpu-share", "CPU weight", func(r *specs.LinuxResources, v string) error { return unsigned(&cpu(r).Shares, v) }},
+	{"cpu-burst", "CPU time that may be saved up for a burst in microseconds", func(r *specs.LinuxResources, v string) error { return unsigned(&cpu(r).Burst, v) }},
+	{"cpu-idle", "1: run only when nobody else does (cgroup v2)", func(r *specs.LinuxResources, v string) error { return signed(&cpu(r).Idle, v) }},
+	{"cpu-rt-period", "real-time period in microseconds (cgroup v1)", func(r *specs.LinuxResources, v string) error { return unsigned(&cpu(r).RealtimePeriod, v) }},
+	{"cpu-rt-runtime", "real-time CPU time in a period in microseconds (cgroup v1)", func(r *specs.LinuxResources, v string) error { return signed(&cpu(r).RealtimeRuntime, v) }},
+	{"l3-cache-schema", "not supported", noRdt},
+	{"mem-bw-schema", "not supported", noRdt},
 	{"cpuset-cpus", "CPUs, as 0-2,7", func(r *specs.LinuxResources, v string) error { cpu(r).Cpus = v; return nil }},
 	{"cpuset-mems", "memory nodes", func(r *specs.LinuxResources, v string) error { cpu(r).Mems = v; return nil }},
 	{"pids-limit", "largest number of processes", func(r *specs.LinuxResources, v string) error {
@@ -104,6 +110,10 @@ var updateFlags = []updateFlag{
 		r.BlockIO = &specs.LinuxBlockIO{Weight: &w}
 		return err
 	}},
+}
+
+func noRdt(*specs.LinuxResources, string) error {
+	return errkind.New(errkind.Unsupported, "Intel RDT is not supported")
 }
 
 func updateCommand(o *options) *cobra.Command {
@@ -129,7 +139,7 @@ func updateCommand(o *options) *cobra.Command {
 			}
 		}
 		for i, f := range updateFlags {
-			if c.Flags().Changed(f.name) {
+			if file == "" && c.Flags().Changed(f.name) {
 				if err := f.set(limits, values[i]); err != nil {
 					return errkind.New(errkind.Invalid, "--%s %q: %w", f.name, values[i], err)
 				}

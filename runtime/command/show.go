@@ -12,7 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
@@ -150,97 +149,4 @@ func printProcesses(o *options, table string, pids []int) error {
 		}
 	}
 	return nil
-}
-
-// event is one line of events, in runc's form.
-type event struct {
-	Type string `json:"type"`
-	ID   string `json:"id"`
-	Data any    `json:"data,omitempty"`
-}
-
-func eventsCommand(o *options) *cobra.Command {
-	var once bool
-	var interval time.Duration
-	c := &cobra.Command{Use: "events ID", Short: "Print statistics of a container, and when it runs out of memory", Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return o.events(c.Context(), args[0], once, interval) }}
-	c.Flags().BoolVar(&once, "stats", false, "print the statistics once and end")
-	c.Flags().DurationVar(&interval, "interval", 5*time.Second, "time between statistics")
-	return c
-}
-
-func (o *options) events(ctx context.Context, id string, once bool, interval time.Duration) error {
-	if interval <= 0 {
-		return errkind.New(errkind.Invalid, "--interval must be greater than 0")
-	}
-	r, err := o.load(id)
-	if err != nil {
-		return err
-	}
-	if r.status() == specs.StateStopped {
-		return errkind.New(errkind.Conflict, "container with id %s is not running", id)
-	}
-	group, err := r.group()
-	if err != nil {
-		return err
-	}
-	encoder := json.NewEncoder(o.stdout)
-	killed, err := group.OOMKills()
-	if err != nil {
-		return err
-	}
-	for {
-		stats, err := group.Stats()
-		if err != nil {
-			if r.status() == specs.StateStopped {
-				return nil
-			}
-			return err
-		}
-		if err := encoder.Encode(event{"stats", id, figures(stats)}); err != nil || once {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(interval):
-		}
-		if now, err := group.OOMKills(); err == nil && now > killed {
-			killed = now
-			if err := encoder.Encode(event{Type: "oom", ID: id}); err != nil {
-				return err
-			}
-		}
-		if r.status() == specs.StateStopped {
-			return nil
-		}
-	}
-}
-
-// memoryFigure is one counter of memory in events.
-type memoryFigure struct {
-	Limit   uint64 `json:"limit"`
-	Usage   uint64 `json:"usage,omitempty"`
-	Max     uint64 `json:"max,omitempty"`
-	Failcnt uint64 `json:"failcnt"`
-}
-
-func figure(m cgroups.MemoryData) memoryFigure {
-	return memoryFigure{Limit: m.Limit, Usage: m.Usage, Max: m.MaxUsage, Failcnt: m.Failcnt}
-}
-
-// figures puts the statistics under the names that readers of events know.
-func figures(s *cgroups.Stats) map[string]any {
-	return map[string]any{
-		"cpu": map[string]any{
-			"usage": map[string]any{"total": s.CpuStats.CpuUsage.TotalUsage, "percpu": s.CpuStats.CpuUsage.PercpuUsage,
-				"kernel": s.CpuStats.CpuUsage.UsageInKernelmode, "user": s.CpuStats.CpuUsage.UsageInUsermode},
-			"throttling": map[string]any{"periods": s.CpuStats.ThrottlingData.Periods,
-				"throttledPeriods": s.CpuStats.ThrottlingData.ThrottledPeriods, "throttledTime": s.CpuStats.ThrottlingData.ThrottledTime},
-		},
-		"memory": map[string]any{"cache": s.MemoryStats.Cache, "usage": figure(s.MemoryStats.Usage), "swap": figure(s.MemoryStats.SwapUsage),
-			"kernel": figure(s.MemoryStats.KernelUsage), "kernelTCP": figure(s.MemoryStats.KernelTCPUsage), "raw": s.MemoryStats.Stats},
-		"pids":  map[string]any{"current": s.PidsStats.Current, "limit": s.PidsStats.Limit},
-		"blkio": s.BlkioStats,
-	}
 }

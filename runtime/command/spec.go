@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"github.com/spf13/cobra"
 
 	"pier/kernel/capability"
+	"pier/kernel/seccomp"
 	"pier/lib/atomicfile"
 	"pier/lib/errkind"
 	"pier/runtime/oci"
@@ -17,20 +19,59 @@ import (
 
 func specCommand(o *options) *cobra.Command {
 	var bundle string
+	var rootless bool
 	c := &cobra.Command{Use: "spec", Short: "Write a configuration to begin with", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			name := filepath.Join(bundle, "config.json")
 			if _, err := os.Lstat(name); err == nil {
 				return errkind.New(errkind.Conflict, "file %s exists. Remove it first", name)
 			}
-			data, err := json.MarshalIndent(exampleSpec(), "", "\t")
+			spec := exampleSpec()
+			if rootless {
+				withoutRoot(spec)
+			}
+			data, err := json.MarshalIndent(spec, "", "\t")
 			if err != nil {
 				return err
 			}
 			return atomicfile.WriteVolatile(name, append(data, '\n'), 0o666)
 		}}
 	c.Flags().StringVarP(&bundle, "bundle", "b", "", "folder to write to")
+	c.Flags().BoolVar(&rootless, "rootless", false, "for a container whose root is this user, in a user namespace")
 	return c
+}
+
+// withoutRoot changes spec to what a user without rights can have: a user namespace that maps the user alone, the host's
+// network, and no limits.
+func withoutRoot(s *specs.Spec) {
+	var left []specs.LinuxNamespace
+	for _, n := range s.Linux.Namespaces {
+		if n.Type != specs.NetworkNamespace {
+			left = append(left, n)
+		}
+	}
+	s.Linux.Namespaces = append(left, specs.LinuxNamespace{Type: specs.UserNamespace})
+	s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Geteuid()), Size: 1}}
+	s.Linux.GIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Getegid()), Size: 1}}
+	s.Linux.Resources = nil
+	var mounts []specs.Mount
+	for _, m := range s.Mounts {
+		switch m.Destination {
+		case "/sys": // sysfs belongs to the owner of the network namespace
+			m = specs.Mount{Destination: "/sys", Type: "none", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
+		case "/sys/fs/cgroup":
+			continue
+		}
+		var options []string
+		for _, o := range m.Options {
+			if !strings.HasPrefix(o, "gid=") && !strings.HasPrefix(o, "uid=") {
+				options = append(options, o)
+			}
+		}
+		m.Options = options
+		mounts = append(mounts, m)
+	}
+	s.Mounts = mounts
 }
 
 // exampleSpec is a container with few rights that runs a shell on a terminal.
@@ -68,19 +109,26 @@ func featuresCommand(o *options) *cobra.Command {
 	return &cobra.Command{Use: "features", Short: "Print what this runtime can do", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			yes, no := true, false
+			modes, flags := oci.MemoryPolicies()
 			return o.printJSON(features.Features{
 				OCIVersionMin: "1.0.0", OCIVersionMax: specs.Version,
 				Hooks:        []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
 				MountOptions: oci.MountOptions(),
 				Linux: &features.Linux{
-					Namespaces:      []string{"cgroup", "ipc", "mount", "network", "pid", "user", "uts"},
-					Capabilities:    capability.All(),
-					Cgroup:          &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
-					Seccomp:         &features.Seccomp{Enabled: &yes},
+					Namespaces:   oci.Namespaces(),
+					Capabilities: capability.All(),
+					Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
+					Seccomp: &features.Seccomp{Enabled: &yes, Actions: seccomp.Actions(), Operators: seccomp.Operators(),
+						Archs: seccomp.Architectures(), KnownFlags: seccomp.KnownFlags(), SupportedFlags: seccomp.SupportedFlags()},
 					Apparmor:        &features.Apparmor{Enabled: &yes},
-					Selinux:         &features.Selinux{Enabled: &no},
-					MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &no}},
+					Selinux:         &features.Selinux{Enabled: &yes},
+					IntelRdt:        &features.IntelRdt{Enabled: &no, Schemata: &no, Monitoring: &no},
+					MemoryPolicy:    &features.MemoryPolicy{Modes: modes, Flags: flags},
+					MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
+					NetDevices:      &features.NetDevices{Enabled: &yes},
 				},
+				// The one annotation that engines look at to know whether checkpoint is there.
+				Annotations: map[string]string{"org.opencontainers.runc.checkpoint.enabled": "false"},
 			})
 		}}
 }

@@ -42,6 +42,11 @@ type Container struct {
 	Init *os.File
 	// PreserveFDs is how many descriptors from 3 on stay open in the new process (they must not be close-on-exec).
 	PreserveFDs int
+	// NoPivot changes the root by chroot: on a host that runs from its initial memory disk the kernel refuses pivot_root.
+	// The host's mounts then stay below the container's root; who has CAP_SYS_CHROOT finds them.
+	NoPivot bool
+	// NoKeyring leaves the process in its parent's session keyring.
+	NoKeyring bool
 	// Width and Height are the terminal's first size in cells; 0: Spec.Process.ConsoleSize, else the kernel's default.
 	Width, Height uint16
 	// PidTo, where not nil, gets the process's number before the process does anything (spawn.Options.PidTo).

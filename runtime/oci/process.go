@@ -41,6 +41,8 @@ type task struct {
 	pidTo    *int32   // as in Container
 	init     *os.File // runs the program as its child, nil for none
 	meetings []*meeting
+
+	noKeyring bool // stay in the parent's session keyring
 }
 
 // fail wraps err for what the parent did for path.
@@ -74,12 +76,14 @@ func (t *task) streams() error {
 	// Handlers are gone since clone3, but what our own parent made us ignore would stay ignored for ever.
 	for _, n := range self.Ignored() {
 		const size = 8 // of the kernel's sigset_t; 32 zero bytes are a sigaction that says SIG_DFL
-		t.Add("rt_sigaction", "", unix.SYS_RT_SIGACTION, spawn.Int(n), t.Bytes(make([]byte, 32)), spawn.Int(0), spawn.Int(size))
+		t.Add("rt_sigaction", "", unix.SYS_RT_SIGACTION, spawn.Int(n), spawn.Slice(t.List, make([]byte, 32)), spawn.Int(0), spawn.Int(size))
 	}
 	// A session keyring of its own, or the container would read and change its parent's keys. A kernel without keys, or
 	// a full quota of them, is no reason to fail.
-	t.Add("keyctl", "", unix.SYS_KEYCTL, spawn.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), t.String("_ses."+t.id)).
-		Tolerate(unix.ENOSYS, unix.EPERM, unix.EINVAL)
+	if !t.noKeyring {
+		t.Add("keyctl", "", unix.SYS_KEYCTL, spawn.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), t.String("_ses."+t.id)).
+			Tolerate(unix.ENOSYS, unix.EPERM, unix.EINVAL)
+	}
 	streams := [3]*os.File{t.stdio.Stdin, t.stdio.Stdout, t.stdio.Stderr}
 	if t.terminal != nil {
 		streams = [3]*os.File{t.terminal.Slave, t.terminal.Slave, t.terminal.Slave}
@@ -269,8 +273,8 @@ func (t *task) identity() error {
 	tried.OnSuccess(t.Here())
 	// The kernel says "(unreachable)" of a folder outside the root, into which a leaked descriptor could have led.
 	where := make([]byte, unix.PathMax)
-	t.Add("getcwd", cwd, unix.SYS_GETCWD, t.Bytes(where), spawn.Int(len(where)))
-	t.Check("check working folder", cwd, t.Bytes(where), 0xff, '/', unix.EXDEV)
+	t.Add("getcwd", cwd, unix.SYS_GETCWD, spawn.Slice(t.List, where), spawn.Int(len(where)))
+	t.Check("check working folder", cwd, spawn.Slice(t.List, where), 0xff, '/', unix.EXDEV)
 	if noNewPrivs {
 		t.Add("prctl PR_SET_NO_NEW_PRIVS", "", unix.SYS_PRCTL, spawn.Int(unix.PR_SET_NO_NEW_PRIVS), spawn.Int(1), spawn.Int(0), spawn.Int(0), spawn.Int(0))
 	}
@@ -335,7 +339,7 @@ func parseCaps(c *specs.LinuxCapabilities) (capSets, error) {
 // seccomp adds the load of the filter.
 func (t *task) seccomp() {
 	filters := unsafe.Slice((*unix.SockFilter)(unsafe.Pointer(&t.filter[0])), len(t.filter)/8)
-	t.Bytes(t.filter)
+	spawn.Slice(t.List, t.filter)
 	program := &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
 	if t.listener != nil {
 		t.listener.arrive(t.builder)

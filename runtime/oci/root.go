@@ -90,13 +90,23 @@ func (s *start) fillRoot() error {
 // attachRoot adds the root to the child's mount namespace, which it makes its own first: nothing mounted from here on
 // reaches the host. It lies upon "/", or at its path on the host where hooks of the container are to see both.
 func (s *start) attachRoot() {
-	place := "/"
-	if h := s.spec.Hooks; h != nil && len(h.CreateContainer) > 0 && s.c.Rootfs == nil {
-		place = s.rootfs.Name()
-	}
 	s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
-	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(place),
+	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(s.hostPlace()),
 		spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// hostPlace is where the root lies until it is the root.
+func (s *start) hostPlace() string {
+	if h := s.spec.Hooks; h != nil && len(h.CreateContainer) > 0 {
+		if s.c.Rootfs == nil {
+			return s.rootfs.Name()
+		}
+		// Hooks of a container whose root came as a mount look for it where the bundle's configuration says.
+		if s.c.Bundle != "" && s.spec.Root != nil && filepath.IsAbs(s.spec.Root.Path) {
+			return s.spec.Root.Path
+		}
+	}
+	return "/"
 }
 
 // changeRoot makes the new root the root, and read-only what must be; the host's mounts go. Of a mount namespace that was
@@ -116,8 +126,15 @@ func (s *start) changeRoot() {
 	}
 	s.Add("fchdir", "/", unix.SYS_FCHDIR, s.root)
 	dot := s.String(".")
-	s.Add("pivot_root", "/", unix.SYS_PIVOT_ROOT, dot, dot)
-	s.Add("unmount old root", "/", unix.SYS_UMOUNT2, dot, spawn.Int(unix.MNT_DETACH))
+	if s.c.NoPivot {
+		if s.hostPlace() != "/" {
+			s.Add("move root", "/", unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String("/"), spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+		}
+		s.Add("chroot", "/", unix.SYS_CHROOT, dot)
+	} else {
+		s.Add("pivot_root", "/", unix.SYS_PIVOT_ROOT, dot, dot)
+		s.Add("unmount old root", "/", unix.SYS_UMOUNT2, dot, spawn.Int(unix.MNT_DETACH))
+	}
 	if p := rootPropagations[s.linux.RootfsPropagation]; p != 0 {
 		s.setAttr("set propagation", "/", s.root, s.linux.RootfsPropagation[0] == 'r', attr(0, 0, p))
 	}

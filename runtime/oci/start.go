@@ -53,7 +53,7 @@ func prepare(c *Container) (*start, error) {
 	s := &start{c: c, spec: c.Spec, linux: c.Spec.Linux}
 	s.task = task{builder: newBuilder(), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
 		width: c.Width, height: c.Height, pidTo: c.PidTo, init: c.Init}
-	if s.linux == nil {
+	if s.noKeyring = c.NoKeyring; s.linux == nil {
 		s.linux = &specs.Linux{}
 	}
 	if err := s.check(); err != nil {

@@ -41,11 +41,14 @@ func trace(secret string) {
 			if _, err := fmt.Sscan(e.Name(), &pid); err != nil || pid == 1 {
 				continue
 			}
-			if unix.PtraceSeize(pid) != nil || unix.PtraceInterrupt(pid) != nil {
+			if unix.PtraceSeize(pid) != nil {
 				continue
 			}
+			_ = unix.PtraceInterrupt(pid) // one that has ended is to be waited for all the same, or its parent never can
 			var status unix.WaitStatus
-			_, _ = unix.Wait4(pid, &status, unix.WALL, nil)
+			if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil || !status.Stopped() {
+				continue
+			}
 			dir := "/proc/" + e.Name()
 			if exe, err := os.Readlink(dir + "/exe"); err != nil || exe == own || exe == "/bin/busybox" {
 				_ = unix.PtraceDetach(pid)
