@@ -172,7 +172,7 @@ func showVolumes(target *container.InspectResponse) []mount.Mount {
 	var list []mount.Mount
 	for _, m := range target.Mounts {
 		if m.Type == mount.TypeVolume {
-			list = append(list, mount.Mount{Type: m.Type, Source: m.Name, Target: path.Join(debugVolumes, m.Destination), ReadOnly: true,
+			list = append(list, mount.Mount{Type: m.Type, Source: m.Name, Target: path.Join(debugVolumes, path.Join("/", m.Destination)), ReadOnly: true,
 				VolumeOptions: &mount.VolumeOptions{NoCopy: true}})
 		}
 	}
