@@ -88,7 +88,7 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := e.resolveRefs(host); err != nil {
+	if err := settings.ResolveRefs(host, e.identify); err != nil {
 		return nil, nil, err
 	}
 	r.Mounts, err = settings.Mounts(host, config.Volumes, settings.MountSources{
@@ -121,40 +121,6 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 		warnings = append(warnings, foreign)
 	}
 	return r, warnings, nil
-}
-
-// resolveRefs replaces names by identifiers where settings mention other containers, so that renaming changes
-// nothing, and refuses what does not exist.
-func (e *Engine) resolveRefs(h *container.HostConfig) error {
-	resolve := func(ref string) (string, error) {
-		c, err := e.index.find(ref)
-		if err != nil {
-			return "", err
-		}
-		return "container:" + c.id, nil
-	}
-	if h.NetworkMode.IsContainer() {
-		s, err := resolve(h.NetworkMode.ConnectedContainer())
-		if err != nil {
-			return err
-		}
-		h.NetworkMode = container.NetworkMode(s)
-	} // a network is looked up at the start: clients take a "not found" of create for a missing image, and pull
-	if h.PidMode.IsContainer() {
-		s, err := resolve(h.PidMode.Container())
-		if err != nil {
-			return err
-		}
-		h.PidMode = container.PidMode(s)
-	}
-	if h.IpcMode.IsContainer() {
-		s, err := resolve(h.IpcMode.Container())
-		if err != nil {
-			return err
-		}
-		h.IpcMode = container.IpcMode(s)
-	}
-	return nil
 }
 
 // nameIt reserves the name, or makes one up.

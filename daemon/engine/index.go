@@ -119,3 +119,12 @@ func (x *index) all() []*ctr {
 	}
 	return list
 }
+
+// identify returns the identifier that ref means.
+func (e *Engine) identify(ref string) (string, error) {
+	c, err := e.index.find(ref)
+	if err != nil {
+		return "", err
+	}
+	return c.id, nil
+}

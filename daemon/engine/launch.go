@@ -83,7 +83,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err := process.InjectDevices(s, r.Host.DeviceRequests, e.o.CDIDirs); err != nil {
 		return nil, err
 	}
-	bundle, err := e.bundle(r, s)
+	bundle, err := process.Bundle(filepath.Join(e.dir(r.ID), "bundle"), s)
 	if err != nil {
 		return nil, err
 	}
@@ -118,27 +118,6 @@ func (e *Engine) guard(r *row, s *specs.Spec) (other *shim.Runtime, filter []byt
 	}
 	filter, err = process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)
 	return nil, filter, err
-}
-
-// bundle writes what hooks of devices look for: a folder with the configuration in it, and a place for the root that they
-// see it at. "" where there are no hooks.
-func (e *Engine) bundle(r *row, s *specs.Spec) (string, error) {
-	if s.Hooks == nil {
-		return "", nil
-	}
-	dir := filepath.Join(e.dir(r.ID), "bundle")
-	s.Root.Path = filepath.Join(dir, "rootfs")
-	text, err := json.Marshal(s)
-	if err == nil {
-		err = os.MkdirAll(s.Root.Path, 0o711)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "config.json"), text, 0o600)
-	}
-	if err != nil {
-		return "", errkind.New(errkind.Internal, "container %s: bundle for hooks: %w", r.ID, err)
-	}
-	return dir, nil
 }
 
 func (e *Engine) mountRoot(r *row) (*os.File, error) {
@@ -257,7 +236,7 @@ func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]set
 			}
 			m.Source = source
 		case mount.TypeBind:
-			if err := bindSource(*m); err != nil {
+			if err := process.BindSource(*m); err != nil {
 				return nil, err
 			}
 		}
@@ -286,17 +265,3 @@ func (e *Engine) shm(r *row) (string, error) {
 }
 
 func (e *Engine) shmPath(id string) string { return filepath.Join(e.dir(id), "shm") }
-
-func bindSource(m settings.Mount) error {
-	_, err := os.Stat(m.Source)
-	switch {
-	case err == nil:
-		return nil
-	case !m.MakeSource || !os.IsNotExist(err):
-		return errkind.New(errkind.Invalid, "invalid mount config for type %q: bind source path does not exist: %s", m.Type, m.Source)
-	}
-	if err := os.MkdirAll(m.Source, 0o755); err != nil {
-		return errkind.New(errkind.Invalid, "error while creating mount source path '%s': %w", m.Source, err)
-	}
-	return nil
-}

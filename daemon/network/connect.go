@@ -44,10 +44,10 @@ func (s *state) connect(_ context.Context, o JoinOptions, ref string, asked *api
 			err = fmt.Errorf("failed to set up container networking: %w", err)
 		}
 	}()
-	if _, err := s.links.AddInterface(b.netns, s.interfaceOf(e, len(b.published) > 0)); err != nil {
+	if _, err := s.links.Inside(b.netns).AddInterface(s.interfaceOf(e, len(b.published) > 0)); err != nil {
 		return nil, err
 	}
-	undo := func() { _ = s.links.RemoveInterface(b.netns, hardware(e), e.settings.IPAddress) }
+	undo := func() { _ = s.links.Inside(b.netns).RemoveInterface(hardware(e), e.settings.IPAddress) }
 	if err := s.reroute(old, b); err != nil {
 		undo()
 		return nil, err
@@ -141,7 +141,7 @@ func (s *state) disconnect(_ context.Context, o JoinOptions, ref string) (*Chang
 		return nil, err
 	}
 	if e.net.Bridge != "" {
-		if err := s.links.RemoveInterface(b.netns, hardware(e), e.settings.IPAddress); err != nil {
+		if err := s.links.Inside(b.netns).RemoveInterface(hardware(e), e.settings.IPAddress); err != nil {
 			return nil, err
 		}
 	}
@@ -175,7 +175,7 @@ func (s *state) reroute(old, b *box) error {
 	if was4 == v4 && was6 == v6 {
 		return nil
 	}
-	return s.links.SetGateways(b.netns, v4, v6)
+	return s.links.Inside(b.netns).SetGateways(v4, v6)
 }
 
 // remap leads the published ports to where the container is reached now.

@@ -17,10 +17,19 @@ import (
 // maxNamed bounds the numbers that AddInterface tries.
 const maxNamed = 1024
 
+// Inside is a namespace that is in use, and is changed from outside.
+type Inside struct {
+	m  *Manager
+	ns *os.File
+}
+
+// Inside returns the namespace ns to be changed. ns is borrowed.
+func (m *Manager) Inside(ns *os.File) Inside { return Inside{m, ns} }
+
 // AddInterface adds one interface to a namespace that is in use, under the first free name of eth0, eth1 and so on, which
 // it returns; f.Name is not looked at. On an error nothing stays.
-func (m *Manager) AddInterface(ns *os.File, f Interface) (name string, err error) {
-	err = m.run(ns, func(t *thread) error {
+func (i Inside) AddInterface(f Interface) (name string, err error) {
+	err = i.m.run(i.ns, func(t *thread) error {
 		master, err := t.index(f.Bridge)
 		if err != nil {
 			return err
@@ -34,7 +43,7 @@ func (m *Manager) AddInterface(ns *os.File, f Interface) (name string, err error
 			return err
 		}
 		name = f.Name
-		if err := t.addInterface(ns, inside, master, f); err != nil {
+		if err := t.addInterface(i.ns, inside, master, f); err != nil {
 			if l, found := inside.LinkByName(f.Name); found == nil {
 				_ = inside.LinkDel(l)
 			}
@@ -49,8 +58,8 @@ func (m *Manager) AddInterface(ns *os.File, f Interface) (name string, err error
 }
 
 func freeName(inside *netlink.Handle) (string, error) {
-	for i := range maxNamed {
-		name := fmt.Sprintf("eth%d", i)
+	for n := range maxNamed {
+		name := fmt.Sprintf("eth%d", n)
 		var missing netlink.LinkNotFoundError
 		if _, err := inside.LinkByName(name); errors.As(err, &missing) {
 			return name, nil
@@ -63,8 +72,8 @@ func freeName(inside *netlink.Handle) (string, error) {
 
 // RemoveInterface removes the interface of a namespace that has the hardware address or, where the container has changed
 // that, the IP address. One that is not there is no error.
-func (m *Manager) RemoveInterface(ns *os.File, mac net.HardwareAddr, a netip.Addr) error {
-	err := m.run(ns, func(*thread) error {
+func (i Inside) RemoveInterface(mac net.HardwareAddr, a netip.Addr) error {
+	err := i.m.run(i.ns, func(*thread) error {
 		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return fmt.Errorf("open a netlink socket: %w", err)
@@ -103,8 +112,8 @@ func (m *Manager) RemoveInterface(ns *os.File, mac net.HardwareAddr, a netip.Add
 
 // SetGateways makes the default routes of a namespace lead to these addresses, one for each family; an invalid one: no
 // way out.
-func (m *Manager) SetGateways(ns *os.File, v4, v6 netip.Addr) error {
-	err := m.run(ns, func(*thread) error {
+func (i Inside) SetGateways(v4, v6 netip.Addr) error {
+	err := i.m.run(i.ns, func(*thread) error {
 		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return fmt.Errorf("open a netlink socket: %w", err)

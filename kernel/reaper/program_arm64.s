@@ -2,8 +2,11 @@
 
 #include "textflag.h"
 
-DATA ·start(SB)/8, $·code(SB)
-GLOBL ·start(SB), NOPTR, $8
+// func start() *byte
+TEXT ·start(SB), NOSPLIT, $0-8
+	MOVD $·code(SB), R0
+	MOVD R0, ret+0(FP)
+	RET
 
 #define SYS_ioctl           29
 #define SYS_write           64

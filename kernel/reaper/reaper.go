@@ -14,8 +14,8 @@ import (
 	"pier/lib/errkind"
 )
 
-// start is the address of the program's code in our own text. The assembly fills it in; nothing changes it.
-var start uintptr
+// start is where the program's code begins in our own text.
+func start() *byte
 
 // code is the assembly. It is never called, only copied.
 func code()
@@ -61,7 +61,7 @@ func Open() (*os.File, error) {
 
 // program is the ELF file: headers, texts, code.
 func program() []byte {
-	text := unsafe.Slice(*(**byte)(unsafe.Pointer(&start)), maxCode)
+	text := unsafe.Slice(start(), maxCode)
 	text = text[:bytes.Index(text, end)]
 	size := uint64(headers + len(name) + len(complaint) + len(text))
 	var b bytes.Buffer

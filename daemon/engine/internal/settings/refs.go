@@ -1,0 +1,28 @@
+package settings
+
+import "github.com/moby/moby/api/types/container"
+
+// ResolveRefs replaces names by identifiers where h mentions containers whose namespaces are to be joined, so that renaming
+// changes nothing. identify refuses what does not exist. A network is looked up at the start: clients take a "not found" of
+// create for a missing image, and pull.
+func ResolveRefs(h *container.HostConfig, identify func(ref string) (string, error)) error {
+	for _, mode := range []struct {
+		joins bool
+		ref   string
+		set   func(s string)
+	}{
+		{h.NetworkMode.IsContainer(), h.NetworkMode.ConnectedContainer(), func(s string) { h.NetworkMode = container.NetworkMode(s) }},
+		{h.PidMode.IsContainer(), h.PidMode.Container(), func(s string) { h.PidMode = container.PidMode(s) }},
+		{h.IpcMode.IsContainer(), h.IpcMode.Container(), func(s string) { h.IpcMode = container.IpcMode(s) }},
+	} {
+		if !mode.joins {
+			continue
+		}
+		id, err := identify(mode.ref)
+		if err != nil {
+			return err
+		}
+		mode.set("container:" + id)
+	}
+	return nil
+}
