@@ -41,6 +41,7 @@ type task struct {
 	pidTo    *int32   // as in Container
 	init     *os.File // runs the program as its child, nil for none
 	meetings []*meeting
+	looks    []spawn.Call // the first look for the program
 
 	noKeyring bool // stay in the parent's session keyring
 }
@@ -400,13 +401,38 @@ func (t *task) attempts() {
 		return
 	}
 	for _, file := range files {
-		call := t.Add("execve", file, unix.SYS_EXECVE, t.String(file), argv, env)
+		call := t.Add(execCall, file, unix.SYS_EXECVE, t.String(file), argv, env)
 		t.execs = append(t.execs, call)
 		if file != name {
 			call.Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 		}
 	}
 }
+
+// lookUp adds a first look for the program, for who creates a container and would like to know before its start. It
+// fails as the execve would.
+func (t *task) lookUp() {
+	name := t.command()
+	files := []string{name}
+	if !strings.Contains(name, "/") {
+		files = t.candidates(name)
+	}
+	var looks []spawn.Call
+	for i, file := range files {
+		look := t.Add(execCall, file, unix.SYS_FACCESSAT, spawn.Int(unix.AT_FDCWD), t.String(file), spawn.Int(unix.X_OK))
+		if looks = append(looks, look); i < len(files)-1 {
+			look.Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		}
+		look.Tolerate(unix.EPERM, unix.ENOSYS, unix.EINVAL, unix.ELOOP, unix.EIO) // a filter's answers are for the execve to get
+	}
+	for _, look := range looks {
+		look.OnSuccess(t.Here())
+	}
+	t.looks = looks
+}
+
+// execCall is what a failed look for the program, or its execution, is called in errors.
+const execCall = "execve"
 
 // candidates are the files that a command without a slash may be.
 func (t *task) candidates(name string) (files []string) {
@@ -452,7 +478,7 @@ func (t *task) startError(err error) error {
 		return &StartError{Call: "clone", Err: err}
 	}
 	out := &StartError{Call: failed.Call, Path: failed.Path, Errno: failed.Errno}
-	if failed.Call != "execve" {
+	if failed.Call != execCall {
 		kind := errkind.Internal
 		switch {
 		case failed.Call == "chdir" || failed.Call == "check working folder" || failed.Call == "prlimit":
@@ -462,7 +488,7 @@ func (t *task) startError(err error) error {
 		return out
 	}
 	errno := failed.Errno
-	for _, call := range t.execs {
+	for _, call := range append(t.looks, t.execs...) {
 		if done, _, e := call.Result(); done && e == unix.EACCES {
 			errno = e // found, but not to be executed: worse than not found
 		}

@@ -124,6 +124,7 @@ func (s *start) build(g *gate) error {
 		return err
 	}
 	if g != nil {
+		s.lookUp()
 		g.wait(&s.task)
 	}
 	s.program(g)
