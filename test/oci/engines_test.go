@@ -74,7 +74,7 @@ func useEngine(e *engine) {
 		e.Errorf("a missing command: %d, %s", code, out)
 	}
 	if out := e.do(e.run("--rm", "--user", "1000", "--read-only", "--tmpfs", "/run", "--hostname", "box", "--memory", "64m", "--pids-limit", "50",
-		"--cap-drop", "ALL", "--init=false", "-v", e.TempDir()+":/data:ro", "box:1", "sh", "-c", "id -u; hostname; touch /x /data/x; touch /run/x && echo ok")...); !strings.HasPrefix(out, "1000\nbox") ||
+		"--cap-drop", "ALL", "--init=false", "-v", e.TempDir()+":/data:ro", "box:1", "sh", "-c", "exec 2>&1; id -u; hostname; touch /x /data/x; touch /run/x && echo ok")...); !strings.HasPrefix(out, "1000\nbox") ||
 		!strings.Contains(out, "touch: /x: Read-only file system") || !strings.Contains(out, "touch: /data/x: Read-only file system") {
 		e.Errorf("options: %s", out)
 	}
