@@ -7,10 +7,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/request"
+	"pier/cli/internal/terminal"
 	"pier/client"
 )
 
@@ -39,7 +39,7 @@ func newLogs(a *app) *cobra.Command {
 			if info.Config.Tty {
 				_, err = io.Copy(a.Out, body)
 			} else {
-				_, err = stdcopy.StdCopy(a.Out, a.Err, body)
+				err = terminal.CopyFrames(a.Out, a.Err, body)
 			}
 			if errors.Is(err, context.Canceled) {
 				return nil // ctrl-c is how one stops following

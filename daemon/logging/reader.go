@@ -262,8 +262,8 @@ func (r *Reader) Close() {
 	r.cur, r.older = nil, nil
 }
 
-// Follow calls each with every entry until there are no more and done is closed, or ctx ends, or each fails. watch must
-// have been made before the reader.
+// Follow calls each with every entry until there are no more and done is closed, or ctx ends, or each fails; with nil each
+// time there are no more for now. watch must have been made before the reader.
 func (r *Reader) Follow(ctx context.Context, done <-chan struct{}, watch *Watch, each func(*Entry) error) error {
 	var e Entry
 	for {
@@ -279,6 +279,9 @@ func (r *Reader) Follow(ctx context.Context, done <-chan struct{}, watch *Watch,
 			if err := each(&e); err != nil {
 				return err
 			}
+		}
+		if err := each(nil); err != nil {
+			return err
 		}
 		if over {
 			return nil

@@ -308,6 +308,9 @@ func TestFollow(t *testing.T) {
 	defer cancel()
 	next := 0
 	err = r.Follow(ctx, done, watch, func(e *Entry) error {
+		if e == nil {
+			return nil
+		}
 		if want := fmt.Sprintf("line %d\n", next); string(e.Log) != want {
 			return fmt.Errorf("read %q, want %q", e.Log, want)
 		}

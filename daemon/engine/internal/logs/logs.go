@@ -153,13 +153,20 @@ func (s *Stream) Copy(ctx context.Context, w io.Writer) error {
 	} else {
 		close(done)
 	}
+	buffered := bufio.NewWriterSize(w, 32<<10)
 	err := s.r.Follow(ctx, done, s.watch, func(e *logging.Entry) error {
-		past, err := s.printer.Print(w, e)
+		if e == nil {
+			return buffered.Flush()
+		}
+		past, err := s.printer.Print(buffered, e)
 		if past {
 			return errPast
 		}
 		return err
 	})
+	if flushErr := buffered.Flush(); err == nil {
+		err = flushErr
+	}
 	if errors.Is(err, errPast) || ctx.Err() != nil {
 		return nil
 	}
@@ -171,11 +178,7 @@ func (s *Stream) Copy(ctx context.Context, w io.Writer) error {
 func (s *Stream) Reader(ctx context.Context) *io.PipeReader {
 	r, w := io.Pipe()
 	s.life.Background(func() {
-		buffered := bufio.NewWriterSize(w, 32<<10)
-		err := s.Copy(ctx, buffered)
-		if err == nil {
-			err = buffered.Flush()
-		}
+		err := s.Copy(ctx, w)
 		_ = s.Close()
 		_ = w.CloseWithError(err)
 	})
