@@ -182,3 +182,65 @@ func TestReachableAtOnceWhileOthersGo(t *testing.T) {
 		ns.Close()
 	}
 }
+
+// TestInside adds an interface to a namespace that is in use, leads the way out through it, and takes it away again.
+func TestInside(t *testing.T) {
+	m := hostNamespace(t)
+	bridge(t, m)
+	ns, err := m.NewNamespace(sandbox("10.9.0.2/16"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	second := link.Bridge{Name: "br1", Addresses: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/16")}}
+	if err := m.EnsureBridge(second); err != nil {
+		t.Fatal(err)
+	}
+	mac, address := net.HardwareAddr{2, 0x42, 10, 8, 0, 2}, netip.MustParseAddr("10.8.0.2")
+	f := link.Interface{Bridge: "br1", MAC: mac, Addresses: []netip.Prefix{netip.PrefixFrom(address, 16)}}
+	in := m.Inside(ns)
+	if name, err := in.AddInterface(f); err != nil || name != "eth1" {
+		t.Fatalf("%q, %v", name, err)
+	}
+	if _, err := in.AddInterface(link.Interface{Bridge: "nosuch"}); err == nil {
+		t.Error("an interface on a bridge that does not exist")
+	}
+	way := func() (v string) {
+		if err := m.Do(ns, func() error {
+			b, err := os.ReadFile("/proc/thread-self/net/route")
+			for line := range strings.Lines(string(b)) {
+				if f := strings.Fields(line); f[1] == "00000000" {
+					v += f[0]
+				}
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, step := range []struct {
+		gateway netip.Addr
+		want    string
+	}{{netip.MustParseAddr("10.8.0.1"), "eth1"}, {netip.MustParseAddr("10.9.0.1"), "eth0"}, {netip.Addr{}, ""}} {
+		if err := in.SetGateways(step.gateway, netip.Addr{}); err != nil || way() != step.want {
+			t.Errorf("by %s: %q, %v", step.gateway, way(), err)
+		}
+	}
+	for range 2 { // the second time it is gone
+		if err := in.RemoveInterface(mac, address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One whose hardware address the container has changed is found by its IP address.
+	f.MAC = net.HardwareAddr{2, 0x42, 10, 8, 0, 3}
+	if name, err := in.AddInterface(f); err != nil || name != "eth1" {
+		t.Fatalf("%q, %v", name, err)
+	}
+	if err := in.RemoveInterface(mac, address); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(names(t, m, ns), " "); got != "lo eth0" {
+		t.Errorf("inside: %s", got)
+	}
+}
