@@ -78,8 +78,6 @@ func kindOf(status int) errkind.Kind {
 		return errkind.NotFound
 	case http.StatusConflict:
 		return errkind.Conflict
-	case http.StatusNotModified:
-		return errkind.NotModified
 	case http.StatusUnauthorized:
 		return errkind.Unauthorized
 	case http.StatusForbidden:
@@ -163,7 +161,7 @@ func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http.Hea
 		if err != nil {
 			return nil, nil, c.explain(err)
 		}
-		if resp.StatusCode < 300 {
+		if resp.StatusCode < 300 || resp.StatusCode == http.StatusNotModified { // it was so already: as good as done
 			return resp.Body, resp.Header, nil
 		}
 		err = readError(resp)
