@@ -92,6 +92,9 @@ check_limits() {
 	[ "$(pier exec limits cat /sys/fs/cgroup/cpuset.cpus)" = 1 ]
 	[ "$(cat "$(group limits)/pids.max")" = 33 ]
 	pier rm -f limits
+	pier run -d --name alone --pids-limit 1 busybox sleep 1000
+	pier exec alone true 2>&1 | grep -q 'as many processes as a limit allows: raise it (--pids-limit'
+	pier rm -f alone
 }
 
 check_memory() {
