@@ -29,6 +29,8 @@ const (
 	debugRoot = "/container"
 	// debugVolumes is where the volumes of one that does not run are.
 	debugVolumes = "/volumes"
+	// imageMounts is the API version 1.x since which an image can be mounted.
+	imageMounts = 48
 )
 
 func newDebug(a *app) *cobra.Command {
@@ -38,7 +40,7 @@ func newDebug(a *app) *cobra.Command {
 		Long: "Look into a container with the tools of another image.\n\n" +
 			"The toolbox is a container of its own that shares the processes, the network and the host name of CONTAINER,\n" +
 			"whose files are at " + debugRoot + " in it. Nothing is added to CONTAINER or to its image, which needs no shell.\n" +
-			"Where CONTAINER does not run, the files are a copy, and its volumes are below " + debugVolumes + ", for reading.\n" +
+			"Where CONTAINER does not run, they are for reading, and its volumes are below " + debugVolumes + ".\n" +
 			"The end of COMMAND, by default sh, removes the toolbox.",
 		Example: "  pier debug web                                a shell beside web\n  pier debug web ls -l /container/etc/nginx     its files\n" +
 			"  pier debug --image nicolaka/netshoot web tcpdump -i any port 80",
@@ -111,12 +113,20 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 		joinTarget(r.HostConfig, &target)
 	} else {
 		r.HostConfig.Mounts = showVolumes(&target)
+		if image, err := snapshot(ctx, c, &target); err != nil {
+			return fail(err)
+		} else if image != "" {
+			// What a killed pier leaves behind has no name, and goes with `pier image prune`.
+			defer func() { _, _ = c.Images().Remove(context.WithoutCancel(ctx), image, false, true) }()
+			r.HostConfig.Mounts = append(r.HostConfig.Mounts, mount.Mount{Type: mount.TypeImage, Source: image, Target: debugRoot, ReadOnly: true})
+		}
 	}
 	created, err := a.createPulling(ctx, c, pulling{when: o.pull, quiet: o.quiet}, r)
 	if err != nil {
 		return fail(err)
 	}
-	note, err := a.showFiles(ctx, c, created.ID, &target)
+	mounted := slices.ContainsFunc(r.HostConfig.Mounts, func(m mount.Mount) bool { return m.Type == mount.TypeImage })
+	note, err := a.showFiles(ctx, c, created.ID, &target, mounted)
 	if err != nil {
 		_ = c.Containers().Remove(context.WithoutCancel(ctx), created.ID, true, true) // it never ran; the error says why
 		return fail(err)
@@ -179,10 +189,24 @@ func showVolumes(target *container.InspectResponse) []mount.Mount {
 	return list
 }
 
+// snapshot makes an image of what a container changed, to be mounted: its files for reading, without copying what they have
+// in common with its own image. It is "" where the daemon mounts no images.
+func snapshot(ctx context.Context, c *client.Client, target *container.InspectResponse) (string, error) {
+	_, minor, _ := strings.Cut(c.Version(), ".")
+	if n, err := strconv.Atoi(minor); err != nil || n < imageMounts {
+		return "", nil
+	}
+	return c.Files().Commit(ctx, target.ID, client.CommitOptions{Comment: "what pier debug looks at"})
+}
+
 // showFiles puts the files of a container at debugRoot of its toolbox, and says in words where they are. Of one that runs
-// it is a link to the root of its first process; of another a copy, since nothing runs whose root could be seen.
-func (a *app) showFiles(ctx context.Context, c *client.Client, toolbox string, target *container.InspectResponse) (string, error) {
-	if !target.State.Running {
+// it is a link to the root of its first process; of another an image that is mounted there, or else a copy.
+func (a *app) showFiles(ctx context.Context, c *client.Client, toolbox string, target *container.InspectResponse, mounted bool) (string, error) {
+	switch {
+	case target.State.Running:
+	case mounted:
+		return "it does not run; its files are at " + debugRoot + ", its volumes below " + debugVolumes + ", all for reading", nil
+	default:
 		if err := a.put(ctx, c, toolbox, &tar.Header{Name: debugRoot[1:] + "/", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
 			return "", err
 		}
