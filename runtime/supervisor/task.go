@@ -263,7 +263,7 @@ func (t *task) discard() {
 		}
 	}
 	if t.made {
-		_ = os.RemoveAll(t.dir)
+		_ = t.removeDir()
 	}
 }
 
@@ -300,11 +300,19 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 			s.log.Error("remove cgroup of task", "task", ref, "err", err)
 		}
 	}
-	return os.RemoveAll(t.dir)
+	return t.removeDir()
 }
 
 // foreignLimit bounds what another runtime may take to forget a container.
 const foreignLimit = 10 * time.Second
+
+// removeDir removes the task's folder; never while another runtime's view of the container's root is mounted in it.
+func (t *task) removeDir() error {
+	if err := foreign.Detach(t.dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(t.dir)
+}
 
 // forgetForeign lets the runtime that started the container, where it was not ours, forget it.
 func (t *task) forgetForeign() {
