@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"pier/cli/internal/request"
 	"pier/cli/internal/terminal"
+	"pier/cli/internal/toolbox"
 	"pier/client"
 )
 
@@ -25,10 +25,6 @@ const (
 	debugImage = "busybox"
 	// debugLabel marks a toolbox; its value is the container that it looks into.
 	debugLabel = "pier.debug"
-	// debugRoot is where the files of the container are in its toolbox.
-	debugRoot = "/container"
-	// debugVolumes is where the volumes of one that does not run are.
-	debugVolumes = "/volumes"
 	// imageMounts is the API version 1.x since which an image can be mounted.
 	imageMounts = 48
 )
@@ -39,8 +35,8 @@ func newDebug(a *app) *cobra.Command {
 		Use: "debug [OPTIONS] CONTAINER [COMMAND] [ARG...]", Short: "Look into a container with the tools of another image", Args: minArgs(1),
 		Long: "Look into a container with the tools of another image.\n\n" +
 			"The toolbox is a container of its own that shares the processes, the network and the host name of CONTAINER,\n" +
-			"whose files are at " + debugRoot + " in it. Nothing is added to CONTAINER or to its image, which needs no shell.\n" +
-			"Where CONTAINER does not run, they are for reading, and its volumes are below " + debugVolumes + ".\n" +
+			"whose files are at " + toolbox.Files + " in it. Nothing is added to CONTAINER or to its image, which needs no shell.\n" +
+			"Where CONTAINER does not run, they are for reading, and its volumes are below " + toolbox.VolumesDir + ".\n" +
 			"The end of COMMAND, by default sh, removes the toolbox.",
 		Example: "  pier debug web                                a shell beside web\n  pier debug web ls -l /container/etc/nginx     its files\n" +
 			"  pier debug --image nicolaka/netshoot web tcpdump -i any port 80",
@@ -110,15 +106,15 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 		if err := a.mayEnter(ctx, c, &target, o.trust); err != nil {
 			return fail(err)
 		}
-		joinTarget(r.HostConfig, &target)
+		toolbox.Join(r.HostConfig, &target)
 	} else {
-		r.HostConfig.Mounts = showVolumes(&target)
+		r.HostConfig.Mounts = toolbox.Volumes(&target)
 		if image, err := snapshot(ctx, c, &target); err != nil {
 			return fail(err)
 		} else if image != "" {
 			// What a killed pier leaves behind has no name, and goes with `pier image prune`.
 			defer func() { _, _ = c.Images().Remove(context.WithoutCancel(ctx), image, false, true) }()
-			r.HostConfig.Mounts = append(r.HostConfig.Mounts, mount.Mount{Type: mount.TypeImage, Source: image, Target: debugRoot, ReadOnly: true})
+			r.HostConfig.Mounts = append(r.HostConfig.Mounts, mount.Mount{Type: mount.TypeImage, Source: image, Target: toolbox.Files, ReadOnly: true})
 		}
 	}
 	created, err := a.createPulling(ctx, c, pulling{when: o.pull, quiet: o.quiet}, r)
@@ -150,43 +146,11 @@ func (a *app) mayEnter(ctx context.Context, c *client.Client, target *container.
 		}
 	}
 	for _, t := range []*container.InspectResponse{target, &owner} {
-		if !trusted && !t.HostConfig.Privileged && holds(t.HostConfig, "SYS_PTRACE") {
+		if !trusted && !t.HostConfig.Privileged && toolbox.Traces(t.HostConfig) {
 			return invalid("container %s may trace other processes (SYS_PTRACE) and could take over what enters it: use --trust if you trust it, or pier exec", strings.TrimPrefix(t.Name, "/"))
 		}
 	}
 	return nil
-}
-
-// holds reports whether a container was given a capability that is not among the usual ones.
-func holds(h *container.HostConfig, capability string) bool {
-	named := func(list []string, name string) bool {
-		return slices.ContainsFunc(list, func(c string) bool { return strings.TrimPrefix(strings.ToUpper(c), "CAP_") == name })
-	}
-	return named(h.CapAdd, capability) || named(h.CapAdd, "ALL") && !named(h.CapDrop, capability)
-}
-
-// joinTarget puts a toolbox into the namespaces of a container. SYS_PTRACE is what it takes to look at processes of other
-// users, and at a root through /proc; it also keeps the container, which does not have it, from looking at the toolbox.
-// An IPC namespace can only be joined where its container offers it.
-func joinTarget(h *container.HostConfig, target *container.InspectResponse) {
-	with := "container:" + target.ID
-	h.PidMode, h.NetworkMode = container.PidMode(with), container.NetworkMode(with)
-	if m := target.HostConfig.IpcMode; m.IsShareable() || m.IsHost() {
-		h.IpcMode = container.IpcMode(with)
-	}
-	h.CapAdd = []string{"SYS_PTRACE"}
-}
-
-// showVolumes mounts the volumes of a container for reading.
-func showVolumes(target *container.InspectResponse) []mount.Mount {
-	var list []mount.Mount
-	for _, m := range target.Mounts {
-		if m.Type == mount.TypeVolume {
-			list = append(list, mount.Mount{Type: m.Type, Source: m.Name, Target: path.Join(debugVolumes, path.Join("/", m.Destination)), ReadOnly: true,
-				VolumeOptions: &mount.VolumeOptions{NoCopy: true}})
-		}
-	}
-	return list
 }
 
 // snapshot makes an image of what a container changed, to be mounted: its files for reading, without copying what they have
@@ -199,15 +163,15 @@ func snapshot(ctx context.Context, c *client.Client, target *container.InspectRe
 	return c.Files().Commit(ctx, target.ID, client.CommitOptions{Comment: "what pier debug looks at"})
 }
 
-// showFiles puts the files of a container at debugRoot of its toolbox, and says in words where they are. Of one that runs
+// showFiles puts the files of a container at toolbox.Files of its toolbox, and says in words where they are. Of one that runs
 // it is a link to the root of its first process; of another an image that is mounted there, or else a copy.
-func (a *app) showFiles(ctx context.Context, c *client.Client, toolbox string, target *container.InspectResponse, mounted bool) (string, error) {
+func (a *app) showFiles(ctx context.Context, c *client.Client, id string, target *container.InspectResponse, mounted bool) (string, error) {
 	switch {
 	case target.State.Running:
 	case mounted:
-		return "it does not run; its files are at " + debugRoot + ", its volumes below " + debugVolumes + ", all for reading", nil
+		return "it does not run; its files are at " + toolbox.Files + ", its volumes below " + toolbox.VolumesDir + ", all for reading", nil
 	default:
-		if err := a.put(ctx, c, toolbox, &tar.Header{Name: debugRoot[1:] + "/", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
+		if err := a.put(ctx, c, id, &tar.Header{Name: toolbox.Files[1:] + "/", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
 			return "", err
 		}
 		files, err := c.Files().Export(ctx, target.ID)
@@ -215,17 +179,13 @@ func (a *app) showFiles(ctx context.Context, c *client.Client, toolbox string, t
 			return "", err
 		}
 		defer files.Close()
-		return "it does not run; a copy of its files is at " + debugRoot + ", its volumes are below " + debugVolumes, c.Files().Write(ctx, toolbox, debugRoot, files, false)
+		return "it does not run; a copy of its files is at " + toolbox.Files + ", its volumes are below " + toolbox.VolumesDir, c.Files().Write(ctx, id, toolbox.Files, files, false)
 	}
-	pid := 1
-	switch {
-	case target.HostConfig.PidMode.IsHost():
-		pid = target.State.Pid
-	case target.HostConfig.PidMode.IsContainer():
+	root := toolbox.Root(target)
+	if root == "" {
 		return "its files are at /proc/PID/root of one of its processes", nil
 	}
-	root := "/proc/" + strconv.Itoa(pid) + "/root"
-	return "its files are at " + debugRoot, a.put(ctx, c, toolbox, &tar.Header{Name: debugRoot[1:], Typeflag: tar.TypeSymlink, Linkname: root, Mode: 0o777})
+	return "its files are at " + toolbox.Files, a.put(ctx, c, id, &tar.Header{Name: toolbox.Files[1:], Typeflag: tar.TypeSymlink, Linkname: root, Mode: 0o777})
 }
 
 // put makes one entry without content in the root of a container.
@@ -239,7 +199,7 @@ func (a *app) put(ctx context.Context, c *client.Client, ref string, h *tar.Head
 		return err
 	}
 	if err := c.Files().Write(ctx, ref, "/", &archive, false); err != nil {
-		return fmt.Errorf("make %s in the toolbox: %w", debugRoot, err)
+		return fmt.Errorf("make %s in the toolbox: %w", toolbox.Files, err)
 	}
 	return nil
 }

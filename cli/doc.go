@@ -14,6 +14,7 @@
 //	internal/progress     pulls and builds, on a terminal and elsewhere
 //	internal/row          API objects -> the lines of tables
 //	internal/table        tables, templates, JSON
+//	internal/toolbox      what makes a container the toolbox of another
 //	internal/terminal     raw mode, sizes, signals, detach keys
 //
 // Exit codes: 0; 1 for an error; 125 when `run` fails before the command could start, 126 when it cannot be executed,
