@@ -64,7 +64,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	case lifecycle.Schedule:
 		c.restart = e.o.Clock.AfterFunc(r.Life.Backoff, func() {
 			c.work.post(func() {
-				if e.ctx.Err() == nil && !c.row().gone {
+				if e.awaitDonors(c.row(), nil); e.ctx.Err() == nil && !c.row().gone {
 					_ = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
 				}
 			})

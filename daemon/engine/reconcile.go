@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"pier/api/shim"
@@ -52,7 +53,14 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	}
 	e.sweepStrays(strays, done)
 	e.sweepFiles()
-	for _, c := range e.index.all() {
+	// In the order in which they were made, those whose namespaces others join before these.
+	all := e.index.all()
+	slices.SortFunc(all, func(a, b *ctr) int { return a.row().Created.Compare(b.row().Created) })
+	booted := map[string]chan struct{}{}
+	for _, c := range all {
+		booted[c.id] = make(chan struct{})
+	}
+	for _, c := range all {
 		e.ship(c.row()) // what the former daemon had not delivered
 		if _, runs := alive[c.id]; !runs {
 			e.shipper.End(c.id)
@@ -65,6 +73,10 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		}
 		// Starting what a policy wants must not hold up the daemon: it goes on in the container's worker.
 		c.work.post(func() {
+			defer close(booted[c.id])
+			if !in.Alive {
+				e.awaitDonors(c.row(), booted)
+			}
 			if err := e.apply(c, in, c.id); err != nil {
 				e.o.Log.Warn("container not brought back", "container", c.id, "error", err)
 			}
@@ -75,6 +87,30 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// donorPatience is how long a container that a policy starts waits for one whose namespaces it joins.
+const donorPatience = 30 * time.Second
+
+// awaitDonors waits while the containers whose namespaces r joins are about to be started again: until they are booted,
+// where booted is not nil, and then while they are restarting.
+func (e *Engine) awaitDonors(r *row, booted map[string]chan struct{}) {
+	limit := time.Now().Add(donorPatience)
+	for _, donor := range []string{r.Host.NetworkMode.ConnectedContainer(), r.Host.PidMode.Container(), r.Host.IpcMode.Container()} {
+		c := e.index.get(donor)
+		if c == nil || donor == r.ID {
+			continue
+		}
+		if done := booted[donor]; done != nil {
+			select {
+			case <-done:
+			case <-time.After(time.Until(limit)):
+			case <-e.ctx.Done():
+			}
+		}
+		for c.row().Life.State == lifecycle.Restarting && time.Now().Before(limit) && e.pause(10*time.Millisecond) {
+		}
+	}
 }
 
 // limitAgain gives a container the limits that its record says, where the former daemon died while it changed them.

@@ -319,14 +319,14 @@ func operations() []operation {
 			}
 			return c.works()
 		}},
-		{"exit", running, func(c *cell) error { return c.end() }, func(c *cell, told error) error {
+		{"exit", running, func(c *cell) error { return c.end(c.forgotten) }, func(c *cell, told error) error {
 			return c.ended(nil, 9)
 		}},
 		{"exit of --rm", func(c *cell) {
 			c.create(func(h *container.HostConfig) { h.AutoRemove = true })
 			c.must(c.api.Containers().Start(ctx, c.id))
 			c.ready()
-		}, func(c *cell) error { return c.end() }, func(c *cell, told error) error {
+		}, func(c *cell) error { return c.end(c.forgotten) }, func(c *cell, told error) error {
 			if s, err := c.state(); !errkind.Is(err, errkind.NotFound) {
 				return fmt.Errorf("it is %+v, %v", s, err)
 			}
@@ -336,10 +336,9 @@ func operations() []operation {
 			c.create(func(h *container.HostConfig) { h.RestartPolicy.Name = container.RestartPolicyAlways })
 			c.must(c.api.Containers().Start(ctx, c.id))
 			c.ready()
-		}, func(c *cell) error { return c.end() }, func(c *cell, told error) error {
-			in, err := c.api.Containers().Inspect(ctx, c.id)
-			if err != nil || !in.State.Running || in.State.Pid == c.pid || in.RestartCount != 1 {
-				return fmt.Errorf("it is %+v after %d restarts, %v", in.State, in.RestartCount, err)
+		}, func(c *cell) error { return c.end(c.again) }, func(c *cell, told error) error {
+			if err := c.again(); err != nil {
+				return err
 			}
 			return c.works()
 		}},
@@ -452,8 +451,8 @@ func (c *cell) exec(script, want string, code int) error {
 // and its exit code is known.
 var errUnheard = errors.New("exec printed nothing")
 
-// end has the container end by itself, and waits for that.
-func (c *cell) end() error {
+// end has the container end by itself, and waits for that and for what comes then.
+func (c *cell) end(then func() error) error {
 	result, err := c.api.Streams().Wait(context.Background(), c.id, container.WaitConditionNextExit)
 	c.must(unix.Kill(c.pid, unix.SIGTERM))
 	if err != nil {
@@ -466,7 +465,27 @@ func (c *cell) end() error {
 	if err == nil && got.Error != nil {
 		err = errors.New(got.Error.Message)
 	}
+	if err == nil { // what follows belongs to it
+		err = soon(then)
+	}
 	return err
+}
+
+// forgotten says that the supervisor has no memory of the container any more.
+func (c *cell) forgotten() error {
+	if slices.Contains(names(c.Dir, "run/tasks"), c.id) {
+		return errors.New("the supervisor has not forgotten it")
+	}
+	return nil
+}
+
+// again says that the container runs a second time.
+func (c *cell) again() error {
+	in, err := c.api.Containers().Inspect(context.Background(), c.id)
+	if err != nil || !in.State.Running || in.State.Pid == c.pid || in.RestartCount != 1 {
+		return fmt.Errorf("it is %+v after %d restarts, %v", in.State, in.RestartCount, err)
+	}
+	return nil
 }
 
 // ended wants the container to have ended with code; one that was never told to may still run.

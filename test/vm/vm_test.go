@@ -23,8 +23,9 @@ var bin string // folder of the programs under test
 
 func TestMain(m *testing.M) { lab.Main(m, &bin) }
 
-// TestDebian runs testdata/checks.sh on Debian's kernels, on both at once. PIER_VM_CHECKS, a shell pattern such as
-// room_*, picks some of the checks.
+// TestDebian runs testdata/checks.sh on Debian's kernels, on both at once: its checks, a power cut, and on the same disk
+// those of what has to be there after it. PIER_VM_CHECKS, a shell pattern such as room_*, picks some of the checks; the
+// power cut wants *start, before_* and after_*.
 func TestDebian(t *testing.T) {
 	tests := t.TempDir()
 	build := exec.Command("go", append([]string{"test", "-c", "-ldflags", "-s -w", "-o", tests + "/"}, rooms...)...)
@@ -39,7 +40,11 @@ func TestDebian(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			k := r.get(t)
 			t.Parallel()
-			boot(t, k, initramfs(t, bin, tests, k), r.disks...)
+			m := machine{kernel: k, initrd: initramfs(t, bin, tests, k), disk: newDisk(t), more: r.disks}
+			m.boot(t, "all")
+			if !t.Failed() {
+				m.boot(t, "after")
+			}
 		})
 	}
 }
@@ -47,13 +52,15 @@ func TestDebian(t *testing.T) {
 // deadline is what a machine has from its first instruction to its last.
 const deadline = 6 * time.Minute
 
-// boot runs the machine, with more disks that it only reads, to its end and makes each PASS and FAIL line on its serial console a subtest.
-//
-//	CHECK name         what follows belongs to this check
-//	PASS name seconds
-//	FAIL name seconds  the lines since CHECK tell why
-//	DONE               all checks have been made
-func boot(t *testing.T, k kernel, initrd string, disks ...string) {
+// machine is what lasts from one start of it to the next.
+type machine struct {
+	kernel       kernel
+	initrd, disk string
+	more         []string // disks that it only reads
+}
+
+// newDisk makes a file system for a machine.
+func newDisk(t *testing.T) string {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(disk, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -64,16 +71,27 @@ func boot(t *testing.T, k kernel, initrd string, disks ...string) {
 	if out, err := exec.Command("/sbin/mke2fs", "-q", "-t", "ext4", "-O", "quota,project", "-E", "quotatype=prjquota", disk).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
+	return disk
+}
+
+// boot runs the machine to its end, with the checks of one stage, and makes each PASS and FAIL line on its serial console
+// a subtest.
+//
+//	CHECK name         what follows belongs to this check
+//	PASS name seconds
+//	FAIL name seconds  the lines since CHECK tell why
+//	DONE               all checks have been made
+func (m machine) boot(t *testing.T, stage string) {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	// Two processors on one thread: QEMU 7.2 with a thread for each now and then shows one a half patched kernel, and its
 	// cmpxchg16b is not whole.
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max,cx16=off", "-smp", "2", "-m", "1536",
-		"-kernel", k.image, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all mitigations=off checks="+os.Getenv("PIER_VM_CHECKS"),
+		"-kernel", m.kernel.image, "-initrd", m.initrd, "-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all mitigations=off stage="+stage+" checks="+os.Getenv("PIER_VM_CHECKS"),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
-		"-drive", "file="+disk+",if=virtio,format=raw,cache=unsafe",
+		"-drive", "file="+m.disk+",if=virtio,format=raw,cache=unsafe",
 		"-netdev", "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:/bin/busybox echo outside", "-device", "virtio-net-pci,netdev=net")
-	for _, d := range disks {
+	for _, d := range m.more {
 		cmd.Args = append(cmd.Args, "-drive", "file="+d+",if=virtio,format=raw,readonly=on")
 	}
 	console, err := cmd.StdoutPipe()

@@ -19,14 +19,21 @@ import (
 // Attach joins the streams of a task, before or after its start: attached before, it misses nothing. ctx bounds the call,
 // not the stream.
 func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
-	if _, err := c.living(ctx); err != nil {
+	inc, err := c.living(ctx)
+	if err != nil {
 		return nil, err
 	}
 	s := &stream{custodian: c, asked: a}
 	s.ctx, s.stop = context.WithCancel(c.ctx)
 	within, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	if err := s.connect(within, nil); err != nil {
+	for err = s.connect(within, nil); isLost(err); err = s.connect(within, nil) {
+		var lost error
+		if inc, lost = c.next(within, inc); lost != nil {
+			break
+		}
+	}
+	if err != nil {
 		s.stop()
 		return nil, c.explain(ctx, within, err)
 	}

@@ -1,7 +1,8 @@
 # What is checked in the virtual machine. A function whose name begins with check_ is one check; they run in this order,
 # each in a shell of its own with -ex: the first failing command fails the check, and its trace is what is shown.
 #
-#   sh checks.sh all       run them all
+#   sh checks.sh all       run them all; the last ones leave containers running for what comes
+#   sh checks.sh after     run those that begin with after_, once the machine was started anew
 #   sh checks.sh NAME      run one
 
 export PIER_HOST=unix:///run/pier/pier.sock
@@ -333,16 +334,6 @@ check_oci() {
 	rmdir /sys/fs/cgroup/pier-runtime
 }
 
-check_nothing_left() {
-	pierd cleanup --data --data-root /data/pier
-	! pidof pierd pier-runtime
-	! grep -E 'overlay|/data/pier|/run/pier' /proc/self/mountinfo
-	[ "$(ls /sys/class/net | tr '\n' ' ')" = "eth0 lo " ]
-	[ -z "$(find /sys/fs/cgroup -mindepth 1 -type d)" ]
-	[ ! -e /data/pier ]
-	[ ! -e /run/pier ]
-}
-
 # room runs the tests of one package; of custody the one whose crashes come at every moment, for all of them take
 # minutes here. What is skipped counts on a fast machine.
 room() {
@@ -352,7 +343,71 @@ room() {
 	PIER_QUOTA_DIR=/data PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which"
 }
 
-if [ "$1" != all ]; then
+# What is to be seen after a power cut. The names say what the machine's next start makes of them.
+before_power_cut() {
+	pier run -d --name web --restart always -p 8080:80 -v kept:/kept --health-cmd 'test -e /index.html' --health-interval 1s \
+		busybox sh -c 'echo start >>/kept/starts; echo page >/index.html; exec httpd -f -h /'
+	pier run -d --name beside --restart always --network container:web busybox sleep 1000
+	pier run -d --name unless --restart unless-stopped -m 64m busybox sleep 1000
+	pier run -d --name failing --restart on-failure:3 busybox sh -c 'echo up; sleep 1000'
+	pier run -d --name stopped --restart unless-stopped busybox sleep 1000
+	pier stop -t 0 stopped
+	pier run --name ended busybox sh -c 'echo words; exit 6' || true
+	pier run -d --name lost busybox sleep 1000
+	pier run -d --name paused busybox sleep 1000
+	pier pause paused
+	pier run -d --rm --name gone busybox sleep 1000
+	pier create --name created busybox true
+	pier ps -a
+	cp /proc/sys/kernel/random/boot_id /data/boot_id
+	sync # the words in logs and volumes, which are nobody's promise; records are on the disk already
+}
+
+status() { pier inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$1"; }
+
+is() { [ "$(status "$1")" = "$2" ]; }
+
+after_power_cut() {
+	! cmp /proc/sys/kernel/random/boot_id /data/boot_id
+	start_pierd
+	for name in web beside unless failing; do
+		eventually is $name "running 0"
+	done
+	is stopped "exited 137"
+	is ended "exited 6"
+	is lost "exited 255" # nobody can know
+	is paused "exited 255"
+	is created "created 0"
+	[ "$(code pier inspect gone)" = 1 ]
+	[ "$(pier logs ended)" = words ]
+	[ "$(pier logs failing | tail -n 1)" = up ]
+	[ "$(pier run --rm -v kept:/kept busybox wc -l /kept/starts | cut -d' ' -f1)" = 2 ]
+	eventually wget -q -O - http://127.0.0.1:8080/index.html
+	healthy() { [ "$(pier inspect -f '{{.State.Health.Status}}' web)" = healthy ]; }
+	eventually healthy
+	[ "$(pier exec beside wget -q -O - http://127.0.0.1/index.html)" = page ]
+	[ "$(pier exec unless cat /sys/fs/cgroup/memory.max)" = 67108864 ]
+	pier start lost
+	pier exec lost true
+	# made in this order, begun in this order
+	pier inspect -f '{{.State.StartedAt}}' web beside >/run/begun
+	sort -c /run/begun
+	[ "$(ls /data/pier/containers | wc -l)" = 9 ]
+	[ "$(ls /run/pier/tasks | wc -l)" = 5 ]
+	pier rm -f web beside unless failing stopped ended lost paused created
+}
+
+after_nothing_left() {
+	pierd cleanup --data --data-root /data/pier
+	! pidof pierd pier-runtime
+	! grep -E 'overlay|/data/pier|/run/pier' /proc/self/mountinfo
+	[ "$(ls /sys/class/net | tr '\n' ' ')" = "eth0 lo " ]
+	[ -z "$(find /sys/fs/cgroup -mindepth 1 -type d)" ]
+	[ ! -e /data/pier ]
+	[ ! -e /run/pier ]
+}
+
+if [ "$1" != all ] && [ "$1" != after ]; then
 	set -ex
 	"$@"
 	exit
@@ -376,6 +431,12 @@ report() {
 	fi
 }
 
+if [ "$1" = after ]; then
+	for name in $(sed -n 's/^after_\([a-z0-9_]*\)() {.*/\1/p' "$0"); do
+		report "after_$name" "after_$name"
+	done
+	exit
+fi
 for name in $(sed -n 's/^check_\([a-z0-9_]*\)() {.*/\1/p' "$0"); do
 	[ "$name" != systemd ] || [ -b /dev/vdb ] || continue
 	report "$name" "check_$name"
@@ -384,3 +445,4 @@ for test in /tests/*.test; do
 	name=$(basename "$test" .test)
 	report "room_$name" room "$name"
 done
+report before_power_cut before_power_cut
