@@ -52,6 +52,12 @@ test-vm: ## run Pier on Debian's own kernels, in virtual machines
 	@$(MAKE) --no-print-directory build
 	PIER_BIN=$(CURDIR)/bin $(GO) test -count=1 -v ./test/vm
 
+.PHONY: test-crash
+test-crash: ## kill daemon and supervisor before every step of every operation
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	PIER_BIN=$(CURDIR)/bin PIER_KILL_MATRIX=full $(GO) test -count=1 -timeout 30m -v -run TestKillMatrix ./test/crash
+
 .PHONY: bench
 bench: ## measure against Debian's docker.io on this machine
 	@scripts/setup.sh bench
