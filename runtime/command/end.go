@@ -31,6 +31,9 @@ func killCommand(o *options) *cobra.Command {
 
 func (o *options) kill(id, name string, all bool) error {
 	number, err := signal.ParseSignal(name)
+	if name == "0" { // asks whether there is a process
+		number, err = 0, nil
+	}
 	if err != nil {
 		return errkind.New(errkind.Invalid, "unknown signal %q", name)
 	}

@@ -116,7 +116,7 @@ func featuresCommand(o *options) *cobra.Command {
 				MountOptions: oci.MountOptions(),
 				Linux: &features.Linux{
 					Namespaces:   oci.Namespaces(),
-					Capabilities: capability.All(),
+					Capabilities: capability.Names(^uint64(0)),
 					Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
 					Seccomp: &features.Seccomp{Enabled: &yes, Actions: seccomp.Actions(), Operators: seccomp.Operators(),
 						Archs: seccomp.Architectures(), KnownFlags: seccomp.KnownFlags(), SupportedFlags: seccomp.SupportedFlags()},

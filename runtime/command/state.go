@@ -78,7 +78,7 @@ func (o *options) load(id string) (*record, error) {
 	r := &record{dir: dir}
 	if err := o.readDocument(filepath.Join(dir, stateFile), r); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, errkind.New(errkind.NotFound, "container does not exist: %s", id)
+			return nil, errkind.New(errkind.NotFound, "container does not exist")
 		}
 		return nil, err
 	}
