@@ -30,7 +30,11 @@ func (e *Engine) apply(c *ctr, in lifecycle.Input, ref string) error {
 	// What can fail for the kernel's reasons comes first: then nothing has changed.
 	for _, f := range effects {
 		if f == lifecycle.Freeze || f == lifecycle.Thaw {
-			if err := e.o.Custody.Freeze(e.ctx, shim.Freeze{ID: c.id, On: f == lifecycle.Freeze}); err != nil {
+			err := e.o.Custody.Freeze(e.ctx, shim.Freeze{ID: c.id, On: f == lifecycle.Freeze})
+			if f == lifecycle.Thaw && errkind.Is(err, errkind.Conflict) {
+				continue // killed meanwhile, which thaws: its end is about to be recorded
+			}
+			if err != nil {
 				return err
 			}
 		}
