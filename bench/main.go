@@ -4,7 +4,10 @@
 // It starts both daemons with data roots and sockets of their own. `make bench` runs it in a network namespace of its
 // own, so that no bridge or rule of the machine is touched.
 //
-//	bench [-n RUNS] [-only WORD]
+//	bench [-n RUNS] [-only WORD] [-heavy] [-churn N]
+//
+// The rows with hundreds of containers and more run with -heavy, or when -only names one: parallel, list, stats, health,
+// churn, ready.
 //
 // Start reading at main.
 package main
@@ -30,14 +33,16 @@ type row struct {
 func main() {
 	runs := flag.Int("n", 20, "counted runs of each command")
 	only := flag.String("only", "", "only the rows whose name holds this word")
+	heavy := flag.Bool("heavy", false, "also what takes minutes: hundreds and thousands of containers")
+	churn := flag.Int("churn", 10_000, "containers that the row \"churn\" makes and removes")
 	flag.Parse()
-	if err := bench(*runs, *only); err != nil {
+	if err := bench(*runs, *only, *heavy, *churn); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(runs int, only string) error {
+func bench(runs int, only string, heavy bool, churn int) error {
 	lab, err := newLab()
 	if err != nil {
 		return err
@@ -57,19 +62,13 @@ func bench(runs int, only string) error {
 			failed++
 		}
 	}
-	if strings.Contains("parallel burst", only) {
-		ok, err := lab.burst(100)
-		if err != nil {
-			return fmt.Errorf("burst: %w", err)
+	for _, c := range lab.checks(heavy, churn) {
+		if !strings.Contains(c.name, only) || c.heavy && !heavy && only == "" {
+			continue
 		}
-		if !ok {
-			failed++
-		}
-	}
-	if strings.Contains("memory", only) {
-		ok, err := lab.memory(100)
+		ok, err := c.run()
 		if err != nil {
-			return fmt.Errorf("memory: %w", err)
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		if !ok {
 			failed++
@@ -79,6 +78,30 @@ func bench(runs int, only string) error {
 		return fmt.Errorf("%d promises missed", failed)
 	}
 	return nil
+}
+
+// check is a part of the table that measures in a way of its own and prints its rows.
+type check struct {
+	name  string
+	heavy bool
+	run   func() (ok bool, err error)
+}
+
+func (l *lab) checks(heavy bool, churn int) []check {
+	idle := 100
+	if heavy {
+		idle = 500
+	}
+	return []check{
+		{"parallel burst", false, func() (bool, error) { return l.burst(100) }},
+		{"parallel exec stop rm", true, func() (bool, error) { return l.parallel(100) }},
+		{"list", true, func() (bool, error) { return l.list(1000, 20) }},
+		{"stats", true, func() (bool, error) { return l.stats(200, 20*time.Second) }},
+		{"health", true, func() (bool, error) { return l.health(100, 20*time.Second) }},
+		{"ready", true, func() (bool, error) { return l.ready(1000, 200, 5) }},
+		{"churn", true, func() (bool, error) { return l.churn(churn) }},
+		{"memory", false, func() (bool, error) { return l.memory(idle) }},
+	}
 }
 
 // measure runs both sides in turn after one uncounted run of each, and prints the medians.
