@@ -16,6 +16,9 @@
 // Descriptors: the child has a copy of the parent's table. Everything that Go opens is close-on-exec, so nothing of one
 // child's set-up reaches another; the list should still end with close_range for descriptors that were inherited.
 //
+// Where somebody may trace the child on its way, or the list enters a namespace that holds for children only, Split divides
+// it in two processes that share nothing with us (split.go).
+//
 // Linux >= 5.5 (CLONE_CLEAR_SIGHAND), CLONE_INTO_CGROUP >= 5.7; amd64 and arm64. On other architectures Run returns
 // errkind.Unsupported.
 //

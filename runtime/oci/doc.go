@@ -9,16 +9,21 @@
 //	parent                                   child (one list, in this order)
 //	------                                   -----
 //	check the specification (check.go)
-//	open bind sources, /dev, devpts          user namespace maps (parent writes them), join cgroup, join namespaces
-//	clone3 ---------------------------->     attach root, mounts on pinned descriptors   mounts.go, dev.go
+//	open bind sources, /dev, devpts          join cgroup                                 start.go
+//	clone3 ---------------------------->     namespaces, user maps, time offsets         namespaces.go, userns.go, times.go
+//	                                         network devices (the parent moves them)     netdevices.go
+//	                                         attach root, mounts on pinned descriptors   root.go, mounts.go, dev.go, devices.go
 //	                                         sysctls, masked and read-only paths         paths.go
-//	                                         pivot_root, hostname                        start.go
+//	                                         pivot_root, hostname                        root.go, start.go
 //	                                         session, terminal, rlimits, working folder  process.go
-//	                                         capabilities, user, seccomp                 process.go
+//	                                         scheduling, memory policy                   schedule.go
+//	                                         capabilities, user, seccomp                 process.go, listener.go
 //	                                         (Create: wait at the gate)                  create.go
 //	pid, pidfd, start time  <-----------     execve
 //
-// Where the child needs the parent on the way (user namespace maps, hooks) the two meet: meeting.go.
+// Where the child needs the parent on the way (user namespace maps, hooks, a seccomp listener) the two meet: meeting.go.
+// An exec into a container whose processes might trace it, and a start in namespaces that hold for children only, go
+// through two children: spawn.List.Split.
 //
 // Rules that hold on every path: a mount is only made on a descriptor that was resolved inside the root
 // (openat2 RESOLVE_IN_ROOT and NO_MAGICLINKS); /proc and /sys must be real folders of the root and /dev is never reached
