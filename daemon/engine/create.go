@@ -81,7 +81,7 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 		Config: config, Host: host,
 	}
 	root := func() (*os.File, error) { return e.o.Layers.Mount(r.Chain, nil, layer.MountOptions{ReadOnly: true}) }
-	if err := process.CompleteSystem(config, host, r.ID, root); err != nil {
+	if err := process.CompleteSystem(config, host, root); err != nil {
 		return nil, nil, err
 	}
 	warnings, err := settings.Complete(config, host, r.ID, e.host)

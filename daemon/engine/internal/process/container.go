@@ -98,6 +98,9 @@ func process(in Input, sec settings.Security) (*specs.Process, error) {
 		Capabilities:    sets(user.UID, caps),
 		NoNewPrivileges: sec.NoNewPrivileges,
 	}
+	if _, given := settings.EnvValue(p.Env, "container_uuid"); sec.Systemd && !given {
+		p.Env = append(p.Env, settings.SystemIdentity(in.ID))
+	}
 	if p.Cwd == "" {
 		p.Cwd = "/"
 	}

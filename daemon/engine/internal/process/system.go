@@ -13,7 +13,7 @@ import (
 
 // CompleteSystem fills in what a container needs whose program is systemd, see settings.CompleteSystem. That is seen in
 // its root, which mount opens; only where the name of the program asks for it is it called.
-func CompleteSystem(c *container.Config, h *container.HostConfig, id string, mount func() (*os.File, error)) error {
+func CompleteSystem(c *container.Config, h *container.HostConfig, mount func() (*os.File, error)) error {
 	if program, maybe := settings.SystemProgram(c, h); maybe {
 		root, err := mount()
 		if err != nil {
@@ -24,7 +24,7 @@ func CompleteSystem(c *container.Config, h *container.HostConfig, id string, mou
 		}
 		_ = root.Close()
 	}
-	return settings.CompleteSystem(c, h, id)
+	return settings.CompleteSystem(c, h)
 }
 
 // isSystemd reports whether program, a path or a name for the usual folders, is systemd in root.

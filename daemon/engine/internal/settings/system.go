@@ -37,9 +37,9 @@ func SystemProgram(c *container.Config, h *container.HostConfig) (program string
 func ForSystem(h *container.HostConfig) { h.SecurityOpt = append(h.SecurityOpt, systemOption+"=true") }
 
 // CompleteSystem fills in what systemd needs as the first process (https://systemd.io/CONTAINER_INTERFACE), if the container
-// is one for it. What the user has given stays. Call it before Complete. What comes of it is seen in the settings, but for the control
-// groups: see shim.DelegateOption.
-func CompleteSystem(c *container.Config, h *container.HostConfig, id string) error {
+// is one for it. What the user has given stays. Call it before Complete. What comes of it is seen in the settings, but for
+// SystemIdentity, and for the control groups: see shim.DelegateOption.
+func CompleteSystem(c *container.Config, h *container.HostConfig) error {
 	sec, err := ParseSecurity(h.SecurityOpt)
 	if err != nil || !sec.Systemd {
 		return err
@@ -58,13 +58,16 @@ func CompleteSystem(c *container.Config, h *container.HostConfig, id string) err
 			h.Tmpfs[t.place] = t.options
 		}
 	}
-	uuid := id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:32]
-	for _, e := range [...]struct{ name, value string }{{"container", "pier"}, {"container_uuid", uuid}} {
-		if _, given := EnvValue(c.Env, e.name); !given {
-			c.Env = append(c.Env, e.name+"="+e.value)
-		}
+	if _, given := EnvValue(c.Env, "container"); !given {
+		c.Env = append(c.Env, "container=pier")
 	}
 	return nil
+}
+
+// SystemIdentity is the variable from which systemd in the container id makes its machine-id, where its image has none. It is
+// not among the settings: an image made of the container must not take it along.
+func SystemIdentity(id string) string {
+	return "container_uuid=" + id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:32]
 }
 
 // mountedAt reports whether the settings mount something at place.

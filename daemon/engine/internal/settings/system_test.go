@@ -35,18 +35,21 @@ func TestSystemProgram(t *testing.T) {
 
 func TestCompleteSystem(t *testing.T) {
 	c, h := &container.Config{}, &container.HostConfig{}
-	if err := CompleteSystem(c, h, systemID); err != nil || h.Tmpfs != nil || c.Env != nil || c.StopSignal != "" {
+	if err := CompleteSystem(c, h); err != nil || h.Tmpfs != nil || c.Env != nil || c.StopSignal != "" {
 		t.Errorf("a container that is none became %+v %+v, %v", c, h, err)
 	}
 	ForSystem(h)
-	if err := CompleteSystem(c, h, systemID); err != nil {
+	if err := CompleteSystem(c, h); err != nil {
 		t.Fatal(err)
 	}
 	if places := slices.Sorted(maps.Keys(h.Tmpfs)); !slices.Equal(places, []string{"/run", "/run/lock", "/tmp"}) {
 		t.Errorf("tmpfs at %q", places)
 	}
-	if !slices.Equal(c.Env, []string{"container=pier", "container_uuid=01234567-89ab-cdef-0123-456789abcdef"}) || c.StopSignal != "SIGRTMIN+3" || !h.CgroupnsMode.IsPrivate() {
+	if !slices.Equal(c.Env, []string{"container=pier"}) || c.StopSignal != "SIGRTMIN+3" || !h.CgroupnsMode.IsPrivate() {
 		t.Errorf("%q %s %s", c.Env, c.StopSignal, h.CgroupnsMode)
+	}
+	if got := SystemIdentity(systemID); got != "container_uuid=01234567-89ab-cdef-0123-456789abcdef" {
+		t.Errorf("its identity is %s", got)
 	}
 	if _, err := Mounts(h, nil, MountSources{}); err != nil {
 		t.Errorf("its mounts are refused: %v", err)
@@ -56,13 +59,13 @@ func TestCompleteSystem(t *testing.T) {
 	c = &container.Config{StopSignal: "SIGINT", Env: []string{"container=mine"}}
 	h = &container.HostConfig{SecurityOpt: []string{"systemd=true"}, Binds: []string{"/data:/tmp"}, Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Target: "/run/"}},
 		Tmpfs: map[string]string{"/run/lock": "size=1m"}}
-	if err := CompleteSystem(c, h, systemID); err != nil {
+	if err := CompleteSystem(c, h); err != nil {
 		t.Fatal(err)
 	}
 	if len(h.Tmpfs) != 1 || h.Tmpfs["/run/lock"] != "size=1m" || c.StopSignal != "SIGINT" || c.Env[0] != "container=mine" {
 		t.Errorf("%v %s %q", h.Tmpfs, c.StopSignal, c.Env)
 	}
-	if err := CompleteSystem(c, &container.HostConfig{SecurityOpt: []string{"systemd=perhaps"}}, systemID); err == nil {
+	if err := CompleteSystem(c, &container.HostConfig{SecurityOpt: []string{"systemd=perhaps"}}); err == nil {
 		t.Error("systemd=perhaps passes")
 	}
 }
