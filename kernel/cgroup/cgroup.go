@@ -186,6 +186,14 @@ func inheritCpuset(dir string) error {
 		if value, err = readFile(filepath.Join(filepath.Dir(dir), file)); err != nil {
 			return err
 		}
+		if strings.TrimSpace(string(value)) == "" { // another has just made the parent, and is not that far yet
+			if err := inheritCpuset(filepath.Dir(dir)); err != nil {
+				return err
+			}
+			if value, err = readFile(filepath.Join(filepath.Dir(dir), file)); err != nil {
+				return err
+			}
+		}
 		if err := writeFile(filepath.Join(dir, file), string(value)); err != nil {
 			return err
 		}
