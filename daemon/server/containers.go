@@ -162,6 +162,15 @@ func (s *Server) containerRemove(w http.ResponseWriter, r *request) error {
 	}))
 }
 
+// linkRemove serves DELETE /containers/{id} of a legacy link, whose name has a slash in it.
+func (s *Server) linkRemove(w http.ResponseWriter, r *request) error {
+	if !r.flag("link") {
+		return pageNotFound(w, r)
+	}
+	link := r.PathValue("id") + "/" + r.PathValue("link")
+	return noContent(w, s.o.Engine.Containers().Remove(r.Context(), link, engine.RemoveOptions{Link: true}))
+}
+
 // containerPrune serves POST /containers/prune.
 func (s *Server) containerPrune(w http.ResponseWriter, r *request) error {
 	f, err := r.filters("until", "label", "label!")

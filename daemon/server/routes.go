@@ -41,6 +41,7 @@ func (s *Server) routes() map[string]handler {
 		"POST /containers/{id}/update":   s.containerUpdate,
 		"POST /containers/{id}/rename":   s.containerRename,
 		"DELETE /containers/{id}":        s.containerRemove,
+		"DELETE /containers/{id}/{link}": s.linkRemove,
 
 		"GET /containers/{id}/archive": s.containerArchiveGet, // HEAD too
 		"PUT /containers/{id}/archive": s.containerArchivePut,

@@ -145,7 +145,7 @@ func (s *Server) hostInfo() system.Info {
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}},
 		LiveRestoreEnabled: true,
 		Isolation:          "",
-		InitBinary:         "",
+		InitBinary:         "docker-init",
 		SecurityOptions:    []string{"name=seccomp,profile=builtin"},
 		FirewallBackend:    &system.FirewallInfo{Driver: "nftables"},
 		CDISpecDirs:        s.o.Engine.CDIDirs(),
