@@ -48,23 +48,32 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// What can be known of the program is known at create, the rest at start.
 func TestCreateThenError(t *testing.T) {
 	for _, test := range []struct {
 		arg   string
 		errno syscall.Errno
-	}{{"missing", syscall.ENOENT}, {"/missing", syscall.ENOENT}, {"/etc", syscall.EACCES}} {
+		early bool
+	}{{"missing", syscall.ENOENT, true}, {"/missing", syscall.ENOENT, true}, {"plain", syscall.EACCES, true}, {"/etc", syscall.EACCES, false}, {"script", syscall.ENOENT, false}} {
 		c := testContainer(t, test.arg)
 		c.Gate = t.TempDir()
-		p, err := Create(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
+		for name, mode := range map[string]os.FileMode{"plain": 0o644, "script": 0o755} {
+			if err := os.WriteFile(filepath.Join(c.Spec.Root.Path, "bin", name), []byte("#!/missing\n"), mode); err != nil {
+				t.Fatal(err)
+			}
 		}
-		err = p.Start(t.Context())
+		p, err := Create(t.Context(), c)
+		if (err != nil) != test.early {
+			t.Fatalf("create of %s: %v", test.arg, err)
+		}
+		if err == nil {
+			err = p.Start(t.Context())
+			p.Pidfd.Close()
+		}
 		var failed *StartError
 		if !errors.As(err, &failed) || failed.Call != "execve" || failed.Errno != test.errno {
 			t.Errorf("%s: %v", test.arg, err)
 		}
-		p.Pidfd.Close()
 		if left, _ := os.ReadDir(c.Gate); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}

@@ -72,6 +72,10 @@ func (s *start) otherDevices() error {
 		return err
 	}
 	s.own(nodes)
+	// Before Linux 6.15 only what is mounted somewhere can be bound. The host's /sys is where nobody looks meanwhile.
+	const what, place = "make devices", "/sys"
+	s.Add(what, place, unix.SYS_MOVE_MOUNT, s.File(nodes), s.empty(), spawn.Int(unix.AT_FDCWD), s.String(place), spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	defer func() { s.Add(what, place, unix.SYS_UMOUNT2, s.String(place), spawn.Int(unix.MNT_DETACH)) }()
 	done := make(map[string]int, len(list))
 	for i := range list {
 		if !path.IsAbs(list[i].Path) {
