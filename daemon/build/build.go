@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"pier/daemon/build/internal/cache"
 	"pier/daemon/build/internal/solve"
 	"pier/daemon/engine"
@@ -209,13 +211,15 @@ type CacheEntry struct {
 	Name          string // the step that made it
 	Size          int64  // bytes that the step added; 0 for a second key of the same result
 	Created, Used time.Time
+	// Chains are the chain IDs of the layers that it keeps, which images may keep too. They are not to be changed.
+	Chains []digest.Digest
 }
 
 // Usage lists the build cache, last used first.
 func (b *Builder) Usage() []CacheEntry {
 	var list []CacheEntry
 	for key, e := range b.cache.All() {
-		list = append(list, CacheEntry{ID: key, Name: e.Name, Size: e.Size, Created: e.Created, Used: e.LastUse()})
+		list = append(list, CacheEntry{ID: key, Name: e.Name, Size: e.Size, Created: e.Created, Used: e.LastUse(), Chains: e.Chains})
 	}
 	slices.SortFunc(list, func(x, y CacheEntry) int {
 		return cmp.Or(y.Used.Compare(x.Used), cmp.Compare(x.ID, y.ID))

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	buildapi "github.com/moby/moby/api/types/build"
@@ -13,6 +15,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/registry"
+	"github.com/opencontainers/go-digest"
 
 	"pier/api/docker"
 	"pier/daemon/build"
@@ -202,14 +205,24 @@ func (b *buildOutput) trace(e build.Event) {
 	}
 }
 
-// buildCacheUsage describes the build cache for GET /system/df. All of it can be had back: a build that runs holds its own.
-func (s *Server) buildCacheUsage() *buildapi.DiskUsage {
+// buildCacheUsage describes the build cache for GET /system/df. What an image has too is shared, and counts there alone;
+// the rest can be had back: a build that runs holds its own.
+func (s *Server) buildCacheUsage(ctx context.Context) *buildapi.DiskUsage {
+	layers := map[digest.Digest]bool{}
+	for _, image := range s.o.Images.List(ctx) {
+		for _, chain := range image.Layers {
+			layers[chain] = true
+		}
+	}
 	u := &buildapi.DiskUsage{}
 	for _, e := range s.o.Builder.Usage() {
+		shared := !slices.ContainsFunc(e.Chains, func(chain digest.Digest) bool { return chain != "" && !layers[chain] })
 		u.Items = append(u.Items, buildapi.CacheRecord{
-			ID: e.ID, Type: "regular", Description: e.Name, Size: e.Size, CreatedAt: e.Created, LastUsedAt: &e.Used,
+			ID: e.ID, Type: "regular", Description: e.Name, Size: e.Size, CreatedAt: e.Created, LastUsedAt: &e.Used, Shared: shared,
 		})
-		u.TotalSize += e.Size
+		if !shared {
+			u.TotalSize += e.Size
+		}
 	}
 	u.TotalCount, u.Reclaimable = int64(len(u.Items)), u.TotalSize
 	return u

@@ -44,7 +44,7 @@ func (s *Server) diskUsage(w http.ResponseWriter, r *request) error {
 		u.VolumeUsage = s.volumesUsage()
 	}
 	if want(system.BuildCacheObject) {
-		u.BuildCacheUsage = s.buildCacheUsage()
+		u.BuildCacheUsage = s.buildCacheUsage(ctx)
 	}
 	return writeJSON(w, http.StatusOK, legacyDiskUsage(r.version, u, r.flag("verbose")))
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -59,7 +58,7 @@ func hijack(w http.ResponseWriter, r *request, contentType string, first []byte)
 	}
 	if _, err := conn.Write(append([]byte(head), first...)); err != nil {
 		_ = conn.Close()
-		return nil, nil, fmt.Errorf("answer the upgrade: %w", err)
+		return nil, nil, errkind.New(errkind.Canceled, "answer the upgrade: %w", err) // the client has left
 	}
 	return conn, buffered, nil
 }
