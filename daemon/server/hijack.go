@@ -86,7 +86,7 @@ func sendInput(conn net.Conn, in io.Reader, stream processStream, stdin bool, do
 		defer close(end)
 		var sink io.Writer = io.Discard
 		if stdin {
-			sink = stream
+			sink = &untilRefused{w: stream}
 		}
 		_, err := io.Copy(sink, in)
 		if stdin {
@@ -98,6 +98,20 @@ func sendInput(conn net.Conn, in io.Reader, stream processStream, stdin bool, do
 		}
 	}()
 	return leave, end
+}
+
+// untilRefused passes writes on until one fails, and then drops them: a process that takes no more input says nothing about
+// the client that sends it.
+type untilRefused struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (u *untilRefused) Write(p []byte) (int, error) {
+	if u.w != nil {
+		if _, err := u.w.Write(p); err != nil {
+			u.w = nil
+		}
+	}
+	return len(p), nil
 }
 
 // waitGone watches a client that will send no more. It returns true when done closes, false when the client has left:

@@ -88,6 +88,16 @@ func TestRuns(t *testing.T) {
 			t.Errorf("%d bytes of %d came back, %d, %v", len(out), len(want), code, err)
 		}
 	})
+	t.Run("input that nobody reads", func(t *testing.T) {
+		for i := range 40 {
+			r := ask(true, "sh", "-c", "exit 3")
+			r.OpenStdin, r.StdinOnce, r.Tty = true, true, i%2 == 0
+			o := client.AttachOptions{Stdin: true, Stdout: true}
+			if _, _, code, err := run(t, r, o, bytes.NewReader(bytes.Repeat([]byte("typed\n"), 5000*(i%4)))); code != 3 || err != nil {
+				t.Fatalf("run %d: %d, %v", i, code, err)
+			}
+		}
+	})
 	t.Run("refused", func(t *testing.T) {
 		var answer *client.Error
 		r := ask(true, "true")
