@@ -31,6 +31,8 @@ const (
 	patience = 100 * time.Millisecond
 	// pair is the time between the two readings that who wants only one sample needs for a share of the processors.
 	pair = 250 * time.Millisecond
+	// open is how many containers are measured by files that stay open: a dozen each.
+	open = 256
 )
 
 // Target says where a container is measured now. The zero Target is one that does not run.
@@ -195,7 +197,10 @@ func (m *Meter) read(g *gauge, host hostCPU) {
 	target, exists := m.source.Target(g.id)
 	if target != g.target {
 		g.probe.close()
-		g.probe, g.target, g.last = openProbe(target), target, container.StatsResponse{}
+		m.mu.Lock()
+		few := len(m.gauges) <= open
+		m.mu.Unlock()
+		g.probe, g.target, g.last = openProbe(target, few), target, container.StatsResponse{}
 	}
 	var s container.StatsResponse
 	if g.probe != nil && exists {

@@ -16,12 +16,13 @@ import (
 
 // probe holds what is needed to measure one run of a container. nil measures nothing.
 type probe struct {
-	cgroup  *cgroup.Cgroup
+	cgroup  *cgroup.Meter
 	network *link.Meter // nil: the container has no network of its own
 }
 
 // openProbe returns nil for a target that cannot be measured: it does not run, or has just ended.
-func openProbe(t Target) *probe {
+// keep has it hold files open, which makes a reading cheaper.
+func openProbe(t Target, keep bool) *probe {
 	if t.Pid == 0 {
 		return nil
 	}
@@ -29,7 +30,7 @@ func openProbe(t Target) *probe {
 	if err != nil {
 		return nil
 	}
-	p := &probe{cgroup: cg}
+	p := &probe{cgroup: cg.Meter(keep)}
 	if t.Network {
 		p.network, _ = link.OpenMeter(t.Pid)
 	}
@@ -37,7 +38,11 @@ func openProbe(t Target) *probe {
 }
 
 func (p *probe) close() {
-	if p != nil && p.network != nil {
+	if p == nil {
+		return
+	}
+	_ = p.cgroup.Close()
+	if p.network != nil {
 		_ = p.network.Close()
 		p.network = nil
 	}
