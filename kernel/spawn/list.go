@@ -182,7 +182,8 @@ func (l *List) CheckNot(what, path string, p Arg, mask, want uint64, errno sysca
 // Split appends the child's division in two: a new process, born with the rights and descriptors that the child has by
 // then, goes on with the list and is what Run returns; the child ends. Neither has a look at our memory: a list with a
 // Split is run in a copy of what it keeps, and of that alone. It is for a child that others, in a pid namespace which the
-// list has entered by setns, might trace on its way. It costs about a millisecond. One Split in a list.
+// list has entered by setns, might trace on its way. It costs about a millisecond. One Split in a list. Not for programs
+// with cgo: the kernel writes to memory that their C library has named to it (rseq), wherever the process is.
 func (l *List) Split() Call {
 	l.split = true
 	return l.Add("clone", "", splitNR)
