@@ -256,6 +256,10 @@ func (e *Engine) lookAgain() {
 				continue
 			}
 			c.work.post(func() { // not while it is being started
+				if r := c.row(); t.Frozen && !r.gone && r.Pid == t.Pid && r.Life.State == lifecycle.Running {
+					// The former daemon had it frozen, and nobody was told.
+					_ = e.o.Custody.Freeze(e.ctx, shim.Freeze{ID: c.id})
+				}
 				if r := c.row(); !r.gone && r.Pid != t.Pid && !r.Life.State.Alive() {
 					e.endStray(t)
 				}

@@ -14,6 +14,9 @@ import (
 // cutOffLimit is how long a process may take to stand still, and to be gone once it was killed.
 const cutOffLimit = 2 * time.Second
 
+// strangerLimit is how long a process may show no sign of being ours: one that is just ending shows none.
+const strangerLimit = 200 * time.Millisecond
+
 const (
 	sigcont = 18
 	sigstop = 19
@@ -34,8 +37,11 @@ func (s *Supervisor) cutOff(t *task, pid int) (startTime uint64) {
 	defer f.Close()
 	// The number may be somebody else's by now. What has ended does not show whose it was; but it has not been reaped, so
 	// nobody can have got its number since.
-	if !s.ours(pid) && pidfd.Cgroup(pid) != t.info.Cgroup && !ended(pid) {
-		return 0
+	for end := time.Now().Add(strangerLimit); !s.ours(pid) && pidfd.Cgroup(pid) != t.info.Cgroup && !ended(pid); {
+		if time.Now().After(end) {
+			return 0
+		}
+		time.Sleep(time.Millisecond)
 	}
 	_ = pidfd.Signal(f, sigstop)
 	for end := time.Now().Add(cutOffLimit); !stopped(pid) && time.Now().Before(end); {
