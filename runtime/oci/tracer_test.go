@@ -46,7 +46,11 @@ func trace(secret string) {
 			}
 			_ = unix.PtraceInterrupt(pid) // one that has ended is to be waited for all the same, or its parent never can
 			var status unix.WaitStatus
-			if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil || !status.Stopped() {
+			_, err := unix.Wait4(pid, &status, unix.WALL, nil)
+			for err == unix.EINTR {
+				_, err = unix.Wait4(pid, &status, unix.WALL, nil)
+			}
+			if err != nil || !status.Stopped() {
 				continue
 			}
 			dir := "/proc/" + e.Name()
