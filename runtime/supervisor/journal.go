@@ -256,6 +256,7 @@ func (j *journal) note(stream int) *ringNote {
 //	1  the position in the stream up to which it goes
 //	2  size of the log before
 //	3  the time in the log lines, ns
+//	4  the position in the stream from which it goes
 type ringNote struct {
 	page  *page.Page
 	first int
@@ -267,13 +268,14 @@ const (
 )
 
 type ringIntent struct {
-	to        uint64
+	from, to  uint64
 	logBefore int64
 	time      time.Time
 	written   bool
 }
 
-func (n *ringNote) begin(to uint64, logBefore int64, at time.Time) {
+func (n *ringNote) begin(from, to uint64, logBefore int64, at time.Time) {
+	n.page.Store(n.first+4, from)
 	n.page.Store(n.first+1, to)
 	n.page.Store(n.first+2, uint64(logBefore))
 	n.page.Store(n.first+3, uint64(at.UnixNano()))
@@ -290,6 +292,6 @@ func (n *ringNote) unfinished() *ringIntent {
 	if state == 0 {
 		return nil
 	}
-	return &ringIntent{to: n.page.Load(n.first + 1), logBefore: int64(n.page.Load(n.first + 2)),
+	return &ringIntent{from: n.page.Load(n.first + 4), to: n.page.Load(n.first + 1), logBefore: int64(n.page.Load(n.first + 2)),
 		time: time.Unix(0, int64(n.page.Load(n.first+3))), written: state == noteWritten}
 }

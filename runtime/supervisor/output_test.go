@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -110,5 +111,55 @@ func TestJournalAtEveryStep(t *testing.T) {
 		log.Close()
 		fifo.Close()
 		w.Release()
+	}
+}
+
+// A supervisor is killed while its log takes what was in the ring, and a part of that was dropped meanwhile because the
+// ring was full. The next one does not take what the log has of it for the beginning of the rest.
+func TestNoteOfWhatWasDropped(t *testing.T) {
+	dir := t.TempDir()
+	const text = "dropped\nkept\n"
+	const dropped = uint64(len("dropped\n"))
+	j, err := openJournal(filepath.Join(dir, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.page.Close()
+	log := openLog(t, dir)
+	defer log.Close()
+	ring, err := logging.OpenRing(filepath.Join(dir, "ring"), 1<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	if err := ring.Write([]byte(text), 0); err != nil {
+		t.Fatal(err)
+	}
+	slot, note := j.slot(0), j.note(0)
+	slot.beginRing(len(text), '\n')
+	slot.commit()
+	var buf []byte
+	if _, err := log.Append(&buf, []byte(text), "stdout", false, func(n int, size int64, at time.Time) {
+		note.begin(0, uint64(n), size, at)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(log.Path(), 20); err != nil { // it came no further
+		t.Fatal(err)
+	}
+	slot.pass(dropped)
+
+	s := &stream{task: &task{log: log, sup: &Supervisor{log: slog.New(slog.DiscardHandler)}}, kind: shim.FrameStdout, slot: slot, note: note, ring: ring}
+	s.finishNote(&tools{})
+	got, err := os.ReadFile(log.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entry struct{ Log, Stream string }
+	if err := json.Unmarshal(got, &entry); err != nil || entry.Log != "kept\n" {
+		t.Errorf("the log is %q: %v", got, err)
+	}
+	if note.unfinished() != nil || slot.inLog() != uint64(len(text)) {
+		t.Errorf("%d bytes are in the log, of %d", slot.inLog(), len(text))
 	}
 }

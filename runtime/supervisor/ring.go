@@ -78,7 +78,7 @@ func (s *stream) logRing(w *tools, all bool) int {
 	// A line that fills half the ring does not wait for its end either.
 	all = all && complete || len(w.line) > s.ringSize()/2 && bytes.IndexByte(w.line, '\n') < 0
 	n, err := s.task.log.Append(&w.encoded, w.line, s.name(), all, func(n int, size int64, at time.Time) {
-		s.note.begin(from+uint64(n), size, at)
+		s.note.begin(from, from+uint64(n), size, at)
 	})
 	if n > 0 {
 		s.note.written()
@@ -120,7 +120,13 @@ func (s *stream) finishNote(w *tools) {
 	case n.to <= from: // dropped meanwhile
 		err = s.task.log.CutTo(n.logBefore)
 	default:
-		if w.line, err = s.ring.Append(w.line[:0], from, n.to); err == nil {
+		if n.from != from { // its beginning was dropped meanwhile: what the log has of it is another text
+			err = s.task.log.CutTo(n.logBefore)
+		}
+		if err == nil {
+			w.line, err = s.ring.Append(w.line[:0], from, n.to)
+		}
+		if err == nil {
 			err = s.task.log.Complete(&w.encoded, w.line, s.name(), n.time, n.logBefore)
 		}
 		s.note.written()

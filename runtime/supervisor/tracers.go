@@ -33,6 +33,10 @@ func joinsPids(l *specs.Linux) bool {
 // where that process could see it: in t or, if t has joined a pid namespace, in anyone's container.
 func (s *Supervisor) admitTracer(ctx context.Context, t *task, joined bool) error {
 	s.mu.Lock()
+	if s.tasks[t.ref] != t && s.making[t.ref] != t { // deleted meanwhile, and its journal with it
+		s.mu.Unlock()
+		return errkind.New(errkind.Conflict, "container %s is not running", t.ref.ID)
+	}
 	marked := []*task{t}
 	for _, other := range s.tasks {
 		if joined && other.ref.Exec == "" && other != t {

@@ -69,4 +69,11 @@ func TestTracersWait(t *testing.T) {
 	if may, _ := s.hurry(container("c")); !may {
 		t.Error("a container that came later has a pid namespace of its own")
 	}
+	delete(s.tasks, b.ref)
+	if err := b.journal.page.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.admitTracer(t.Context(), b, false); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("a tracer in a container that was deleted: %v", err)
+	}
 }
