@@ -236,6 +236,9 @@ func (t *task) release() {
 func (t *task) tellTrouble(reason string) {
 	t.sup.mu.Lock()
 	defer t.sup.mu.Unlock()
+	if t.info.Exit != nil { // an outlet may outlive its task; nobody asks any more
+		return
+	}
 	t.trouble = reason
 	t.sup.tell(shim.Response{LogTrouble: &shim.LogTrouble{ID: t.ref.ID, Reason: reason}})
 }

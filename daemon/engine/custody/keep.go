@@ -119,6 +119,7 @@ func (c *Custodian) renew() (*watch, error) {
 	}
 	w, err := c.openWatch(inc)
 	if err == nil {
+		c.troubles.Clear()         // the watch begins with those that there are
 		err = c.takeUp(c.ctx, inc) // what it began without our hearing the answer
 	}
 	if err != nil {
