@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -47,6 +48,9 @@ type Container struct {
 
 // maxLog bounds what is read of a runtime's log and pid file.
 const maxLog = 64 << 10
+
+// outputLimit is how long what a runtime left behind may hold its standard error once it has ended.
+const outputLimit = 5 * time.Second
 
 func (c *Container) bundle() string { return filepath.Join(c.Dir, "bundle") }
 
@@ -192,6 +196,7 @@ func (c *Container) run(ctx context.Context, stdio *oci.Stdio, args ...string) e
 	log := filepath.Join(c.Dir, "log.json")
 	all := slices.Concat(c.Runtime.Args, []string{"--root", filepath.Join(c.Dir, "state"), "--log", log, "--log-format", "json"}, args)
 	cmd := exec.CommandContext(ctx, c.Runtime.Path, all...)
+	cmd.WaitDelay = outputLimit
 	var said bytes.Buffer
 	if stdio != nil {
 		// Files, not writers: the container keeps them when the runtime has ended. What is nil is /dev/null.
