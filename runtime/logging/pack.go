@@ -18,6 +18,8 @@ const (
 	// packDelay is how long after its rotation a file is compressed at the soonest. A log that is rotated faster has most of
 	// its files dropped before anybody spent time on them.
 	packDelay = time.Second
+	// packPause bounds the time between tries that fail, on a full disk say.
+	packPause = time.Minute
 	blockSize = 1 << 20
 )
 
@@ -41,7 +43,8 @@ func (f *File) pack() {
 	f.packing, f.packed = true, make(chan struct{})
 	go func() {
 		defer close(f.packed)
-		timer := time.NewTimer(f.packer.delay)
+		delay := f.packer.delay
+		timer := time.NewTimer(delay)
 		defer timer.Stop()
 		for {
 			select {
@@ -49,8 +52,12 @@ func (f *File) pack() {
 			case <-f.stop:
 				return
 			}
-			if err := f.packer.one(f); err != nil && !errors.Is(err, errStopped) {
+			switch err := f.packer.one(f); {
+			case err == nil:
+				delay = f.packer.delay
+			case !errors.Is(err, errStopped):
 				f.packer.log.Warn("rotated log is not compressed", "log", f.spec.Path, "err", err)
+				delay = min(2*delay, packPause)
 			}
 			f.mu.Lock()
 			if f.packing = f.youngestPlain() > 0 && !f.closed; !f.packing {
@@ -58,7 +65,7 @@ func (f *File) pack() {
 				return
 			}
 			f.mu.Unlock()
-			timer.Reset(f.packer.delay)
+			timer.Reset(delay)
 		}
 	}()
 }

@@ -150,9 +150,9 @@ func (f *fluent) appendRecord(b []byte, m Message, partial *[2]int, ids *[2]stri
 func (f *fluent) awaitAck(ctx context.Context, chunk string) error {
 	want := appendText(appendText(appendMap(nil, 1), "ack"), chunk)
 	conn := f.conn
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(conn, got); err != nil {
 		return fmt.Errorf("fluentd does not acknowledge: %w", err)

@@ -24,6 +24,8 @@ const (
 	chunkSize = 1420
 	chunkHead = 12
 	maxChunks = 128
+	// maxFixed leaves room for a piece of the line, compressed or not.
+	maxFixed = maxChunks * (chunkSize - chunkHead) / 2
 )
 
 // gelf sends GELF 1.1: compressed datagrams, in chunks where they are long, or null-terminated messages over TCP.
@@ -79,6 +81,10 @@ func newGELF(opts map[string]string, c Container) (Sender, error) {
 		return nil, err
 	}
 	g.fixed = fixed[1 : len(fixed)-1]
+	if !g.stream && len(g.fixed) > maxFixed {
+		return nil, fmt.Errorf("the command, labels and variables that go with every message take %d bytes: a GELF message over UDP has room for %d; "+
+			"choose fewer, or send over TCP", len(g.fixed), maxFixed)
+	}
 	return g, nil
 }
 

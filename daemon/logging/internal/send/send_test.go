@@ -210,6 +210,28 @@ func TestGELF(t *testing.T) {
 	}
 }
 
+// What goes with every message must leave room for a line: no line can be cut so far that it would fit.
+func TestGELFWithoutRoom(t *testing.T) {
+	c := container
+	c.Command = strings.Repeat("x", 200<<10)
+	opts := map[string]string{"gelf-address": "udp://127.0.0.1:1", "gelf-compression-type": "none"}
+	if s, err := New("gelf", opts, c); err == nil {
+		s.Close()
+		t.Error("a command of 200 KiB goes with every message")
+	}
+	where, next := packets(t, "udp", "127.0.0.1:0")
+	opts["gelf-address"], c.Command = "udp://"+where, strings.Repeat("x", maxFixed-1<<10)
+	s, err := New("gelf", opts, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	mustSend(t, s, message(strings.Repeat("y", 1<<20)))
+	if p := next(); p[0] != 0x1e || p[11] > maxChunks {
+		t.Errorf("% x", p[:chunkHead])
+	}
+}
+
 // unpackMsg decodes as much of MessagePack as the forward protocol has.
 func unpackMsg(r *bufio.Reader) any {
 	b, err := r.ReadByte()
