@@ -66,7 +66,7 @@ type ctr struct {
 	restart clock.Timer  // pending restart, or nil
 	probe   *prober      // running health check, or nil
 	root    *os.File     // the mounted root, kept so that its unmounting is on nobody's path; or nil
-	joining <-chan error // gets one value when the streams of a run are joined; or nil
+	joining <-chan error // gets one value when the streams of a run are joined, and is closed; or nil
 
 	files    files.Keep     // open views of its files, opened by the worker; a new start waits for them
 	released sync.WaitGroup // background cleaning after an exit; a new start waits for it

@@ -190,13 +190,13 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 			}
 			continue
 		}
-		_, known := e.o.Volumes.Get(m.Name)
+		_, unknown := e.o.Volumes.Get(m.Name)
 		v, err := e.o.Volumes.Create(ctx, volumes.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.VolumeOptions,
 			Labels: volume.Labels(m.VolumeLabels, m.Anonymous)})
 		if err != nil {
 			return err
 		}
-		if known != nil {
+		if unknown != nil {
 			made = append(made, v.Name)
 		}
 		m.Name, m.Source, m.Driver = v.Name, v.Mountpoint, v.Driver

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,7 +15,7 @@ import (
 type index struct {
 	mu    sync.RWMutex
 	byID  map[string]*ctr
-	links map[string][]string // identifier -> those that have a legacy link to it; nobody is taken out
+	links map[string][]string // identifier -> those that have, or had, a legacy link to it
 	names map[string]string   // name without slash -> identifier; a name is here from before its container exists
 }
 
@@ -71,6 +72,13 @@ func (x *index) remove(c *ctr) {
 	defer x.mu.Unlock()
 	delete(x.byID, c.id)
 	delete(x.links, c.id)
+	for to, parents := range x.links {
+		if parents = slices.DeleteFunc(parents, func(id string) bool { return id == c.id }); len(parents) > 0 {
+			x.links[to] = parents
+		} else {
+			delete(x.links, to)
+		}
+	}
 	if name := c.row().Name; x.names[name] == c.id {
 		delete(x.names, name)
 	}

@@ -79,6 +79,7 @@ func (cs *Containers) Run(ctx context.Context, r CreateRequest, o AttachOptions)
 	})
 	stream, err := e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, nil)
 	joined <- err
+	close(joined) // a start that is tried again asks again
 	if err != nil {
 		c.forgetWaiter(over)
 		return nil, err
