@@ -47,7 +47,10 @@ func (s *state) connect(_ context.Context, o JoinOptions, ref string, asked *api
 	if _, err := s.links.Inside(b.netns).AddInterface(s.interfaceOf(e, len(b.published) > 0)); err != nil {
 		return nil, err
 	}
-	undo := func() { _ = s.links.Inside(b.netns).RemoveInterface(hardware(e), e.settings.IPAddress) }
+	undo := func() {
+		_ = s.reroute(b, old)
+		_ = s.links.Inside(b.netns).RemoveInterface(hardware(e), e.settings.IPAddress)
+	}
 	if err := s.reroute(old, b); err != nil {
 		undo()
 		return nil, err
