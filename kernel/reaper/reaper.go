@@ -50,13 +50,27 @@ func Open() (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(fd), "docker-init")
 	if _, err = f.Write(program()); err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+		err = seal(fd)
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("make the init program: %w", err)
 	}
 	return f, nil
+}
+
+// seal keeps the content as it is and, on Linux >= 6.3, the permission to execute it: root in any of the containers owns
+// the file, and could take that from all others.
+func seal(fd int) error {
+	const (
+		content = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+		mode    = 0x20 // F_SEAL_EXEC
+	)
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|content|mode)
+	if err == unix.EINVAL {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|content)
+	}
+	return err
 }
 
 // program is the ELF file: headers, texts, code.

@@ -114,3 +114,23 @@ func TestSealed(t *testing.T) {
 		t.Fatalf("the program has %d bytes", info.Size())
 	}
 }
+
+// TestSealedMode tries to keep others from executing the file, as root in any container that shares it could.
+func TestSealedMode(t *testing.T) {
+	f, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err != nil || seals&0x20 == 0 {
+		t.Skipf("the kernel has no F_SEAL_EXEC: seals %#x, %v", seals, err)
+	}
+	again, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.Chmod(0); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("its mode is changed: %v", err)
+	}
+}
