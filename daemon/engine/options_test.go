@@ -219,7 +219,8 @@ devices:
 		}
 	}
 	for _, q := range []container.DeviceRequest{{Driver: "cdi", DeviceIDs: []string{"vendor.com/class=two"}}, {Driver: "cdi"},
-		{Driver: "amd", Count: 1, Capabilities: gpu}, {Count: 1, Capabilities: [][]string{{"tpu"}}}, {Count: 1, DeviceIDs: []string{"0"}, Capabilities: gpu}} {
+		{Driver: "amd", Count: 1, Capabilities: gpu}, {Count: 1, Capabilities: [][]string{{"tpu"}}}, {Count: 1, DeviceIDs: []string{"0"}, Capabilities: gpu},
+		{Count: 1 << 62, Capabilities: gpu}} {
 		cid := r.create("", asks(q), "true")
 		if err := r.Containers().Start(ctx, cid); !errkind.Is(err, errkind.Invalid) {
 			t.Errorf("%+v: %v", q, err)

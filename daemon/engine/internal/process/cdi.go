@@ -71,6 +71,9 @@ func deviceNames(r container.DeviceRequest, known *cdi.Cache) ([]string, error) 
 	if r.Count < 0 {
 		ids = []string{"all"}
 	}
+	if there := len(known.ListDevices()); r.Count > there { // the request's number is bounded before it is counted up to
+		return nil, errkind.New(errkind.Invalid, "%d devices of %s are asked for: descriptions of %d devices are installed", r.Count, kind, there)
+	}
 	for i := range r.Count {
 		ids = append(ids, strconv.Itoa(i))
 	}
