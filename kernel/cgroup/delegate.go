@@ -72,8 +72,8 @@ func (c *Cgroup) JoinBeside(pid int) (Join, error) {
 	return Join{}, errkind.New(errkind.Conflict, "join the cgroup of process %d: it is not below %s", pid, c.path)
 }
 
-// Bare reports whether the v1 hierarchy of which dir is a cgroup has no controller: then a cgroup limits nothing, and may
-// be left to those inside.
+// Bare reports whether the v1 hierarchy of which dir is a cgroup is systemd's own, without a controller: then a cgroup
+// limits nothing, and may be left to those inside. One whose release agent is not systemd's does not count.
 func Bare(dir string) (bool, error) {
 	h, err := mounted()
 	if err != nil {

@@ -18,12 +18,35 @@ func TestBare(t *testing.T) {
 	}
 	c := group(t, nil)
 	for controller, dir := range c.byName {
-		if bare, err := Bare(dir); err != nil || bare != strings.HasPrefix(controller, "name=") {
+		if bare, err := Bare(dir); err != nil || bare && controller != systemdName {
 			t.Errorf("%s: %v, %v", controller, bare, err)
 		}
 	}
 	if _, err := Bare("/etc"); !errkind.Is(err, errkind.NotFound) {
 		t.Errorf("a folder: %v", err)
+	}
+}
+
+// TestBareAgent tells what the host would run for a hierarchy.
+func TestBareAgent(t *testing.T) {
+	dir := t.TempDir()
+	h := hierarchy{dir: dir, controllers: []string{systemdName}}
+	if !h.bare() {
+		t.Error("a part of systemd's hierarchy is not")
+	}
+	for agent, want := range map[string]bool{"\n": true, "/usr/lib/systemd/systemd-cgroups-agent\n": true, "/sbin/agent.sh\n": false} {
+		if err := os.WriteFile(filepath.Join(dir, "release_agent"), []byte(agent), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if h.bare() != want {
+			t.Errorf("agent %q: %v", agent, !want)
+		}
+	}
+	for _, controllers := range [][]string{{"name=openrc"}, {"pids"}, {systemdName, "pids"}} {
+		h := hierarchy{dir: t.TempDir(), controllers: controllers}
+		if h.bare() {
+			t.Errorf("%v is bare", controllers)
+		}
 	}
 }
 

@@ -2,7 +2,9 @@ package cgroup
 
 import (
 	"bufio"
+	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,9 +24,25 @@ type hierarchy struct {
 	controllers []string // "cpu", "cpuacct"; "name=systemd" for a hierarchy without one
 }
 
-// bare reports whether a cgroup of the hierarchy limits nothing.
+// systemd names the hierarchy that systemd keeps for itself, and the agent that it has the kernel run on the host when one
+// of its cgroups is empty: it does no more than pass on which one.
+const (
+	systemdName  = "name=systemd"
+	systemdAgent = "systemd-cgroups-agent"
+)
+
+// bare reports whether a cgroup of the hierarchy limits nothing, and nothing but systemd's own agent is run on the host
+// for it: who may write to a cgroup can have the agent run, as root, with that cgroup's name as its argument.
 func (h hierarchy) bare() bool {
-	return !slices.ContainsFunc(h.controllers, func(c string) bool { return !strings.HasPrefix(c, "name=") })
+	if !slices.Equal(h.controllers, []string{systemdName}) {
+		return false
+	}
+	agent, err := readFile(filepath.Join(h.dir, "release_agent"))
+	if errors.Is(err, os.ErrNotExist) {
+		return true // we are in a container ourselves, which has been given a part of it
+	}
+	name := strings.TrimSpace(string(agent))
+	return err == nil && (name == "" || filepath.Base(name) == systemdAgent)
 }
 
 // mounted looks once: hierarchies do not move while a machine runs, and the table of mounts is long.
