@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -31,9 +32,12 @@ func Render[T any](w io.Writer, format, columns string, head T, rows []T) error 
 	if err != nil {
 		return err
 	}
-	out := w
+	// The tabwriter writes cell by cell.
+	whole := bufio.NewWriterSize(w, 16<<10)
+	defer whole.Flush()
+	var out io.Writer = whole
 	if table {
-		tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+		tw := tabwriter.NewWriter(whole, 10, 1, 3, ' ', 0)
 		defer tw.Flush()
 		out = tw
 		if err := Execute(out, t, head); err != nil {
