@@ -59,10 +59,10 @@ test-crash: ## kill daemon and supervisor before every step of every operation
 	PIER_BIN=$(CURDIR)/bin PIER_KILL_MATRIX=full $(GO) test -count=1 -timeout 30m -v -run TestKillMatrix ./test/crash
 
 .PHONY: bench
-bench: ## measure against Debian's docker.io on this machine
+bench: ## measure against Debian's docker.io on this machine (BENCH="-only WORD", BENCH=-heavy for all rows)
 	@scripts/setup.sh bench
 	@$(MAKE) --no-print-directory build
-	@scripts/bench.sh
+	@scripts/bench.sh $(BENCH)
 
 .PHONY: lint
 lint: ## gofmt, go vet and the rules of the layout
