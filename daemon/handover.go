@@ -95,7 +95,7 @@ func (d *Daemon) Prepare(ctx context.Context, argv []string) (_ *Handover, err e
 			return nil, fmt.Errorf("upgrade: keep %s: %w", s.host, err)
 		}
 		h.kept = append(h.kept, f)
-		n, err := self.Keep(f, true)
+		n, err := self.Keep(f, false) // until Replace: what is executed meanwhile must not have the sockets
 		if err != nil {
 			return nil, fmt.Errorf("upgrade: keep %s: %w", s.host, err)
 		}
@@ -130,6 +130,11 @@ func (d *Daemon) Replace(ctx context.Context, h *Handover) error {
 	}
 	if err := d.close(true); err != nil {
 		d.log.Error("closing for an upgrade", "error", err)
+	}
+	for _, f := range h.kept {
+		if _, err := self.Keep(f, true); err != nil {
+			d.log.Error("a socket is made anew", "socket", f.Name(), "error", err)
+		}
 	}
 	env := append(os.Environ(), listenersEnv+"="+strings.Join(h.words, " "))
 	return errors.Join(errkind.New(errkind.Internal, "upgrade to %s failed; containers run on: start pierd again", h.program),
