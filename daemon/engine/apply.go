@@ -227,7 +227,8 @@ func (e *Engine) dropVolumes(r *row) {
 // sweep removes the files of a container that has no record.
 func (e *Engine) sweep(id string) {
 	if up, err := e.o.Layers.Writable(id); err == nil {
-		if err := quota.Release(up.Upper); err != nil {
+		// Upper is the container's own root, whose number its owner in there can change to that of another container.
+		if err := quota.Release(up.Work); err != nil {
 			e.o.Log.Warn("size limit not released", "container", id, "error", err)
 		}
 	}

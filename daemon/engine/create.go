@@ -209,7 +209,7 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 		return err
 	}
 	if size, _ := settings.StorageSize(r.Host.StorageOpt); size > 0 { // checked before
-		if err := quota.Limit(r.ID, size, up.Upper, up.Work); err != nil {
+		if err := quota.Limit(r.ID, size, up.Work, up.Upper); err != nil {
 			return errkind.New(errkind.Of(err), "--storage-opt size=%s: %w", r.Host.StorageOpt["size"], err)
 		}
 	}
