@@ -42,6 +42,9 @@ type fluent struct {
 	buf     []byte
 }
 
+// ownMembers are those that each record has of its own, or may have.
+var ownMembers = [...]string{"source", "log", "partial_message", "partial_id", "partial_ordinal", "partial_last"}
+
 func newFluent(opts map[string]string, c Container) (Sender, error) {
 	f := &fluent{tag: c.Tag}
 	f.ack, _ = strconv.ParseBool(opts["fluentd-request-ack"])
@@ -63,8 +66,14 @@ func newFluent(opts map[string]string, c Container) (Sender, error) {
 			return (&tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", where)
 		}
 	}
-	fixed := map[string]string{"container_id": c.ID, "container_name": "/" + c.Name}
-	maps.Copy(fixed, c.Extra)
+	fixed := maps.Clone(c.Extra)
+	if fixed == nil {
+		fixed = map[string]string{}
+	}
+	for _, name := range ownMembers { // an image's label does not pass for them
+		delete(fixed, name)
+	}
+	fixed["container_id"], fixed["container_name"] = c.ID, "/"+c.Name
 	for _, k := range slices.Sorted(maps.Keys(fixed)) {
 		f.fixed = appendText(appendText(f.fixed, k), fixed[k])
 	}

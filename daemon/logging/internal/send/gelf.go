@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 )
@@ -68,14 +69,16 @@ func newGELF(opts map[string]string, c Container) (Sender, error) {
 			return nil, err
 		}
 	}
-	members := map[string]any{"version": "1.1", "host": hostname(), "_container_id": c.ID, "_container_name": c.Name, "_image_id": c.ImageID,
-		"_image_name": c.ImageName, "_command": c.Command, "_tag": c.Tag, "_created": c.Created}
+	members := map[string]any{}
 	for k, v := range c.Extra {
 		if !strings.HasPrefix(k, "_") {
 			k = "_" + k
 		}
 		members[k] = v
 	}
+	// After what an image may have named: nobody's label passes for these.
+	maps.Copy(members, map[string]any{"version": "1.1", "host": hostname(), "_container_id": c.ID, "_container_name": c.Name, "_image_id": c.ImageID,
+		"_image_name": c.ImageName, "_command": c.Command, "_tag": c.Tag, "_created": c.Created})
 	fixed, err := json.Marshal(members)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,11 @@ type journald struct {
 func newJournald(socket string, c Container) Sender {
 	j := &journald{id: c.ID}
 	j.dial = plainDial("unixgram", socket)
-	add := func(name, value string) { j.fixed = appendField(j.fixed, name, value) }
+	own := map[string]bool{"MESSAGE": true, "PRIORITY": true, "SYSLOG_TIMESTAMP": true}
+	add := func(name, value string) {
+		own[name] = true
+		j.fixed = appendField(j.fixed, name, value)
+	}
 	add("CONTAINER_ID", c.ID[:min(12, len(c.ID))])
 	add("CONTAINER_ID_FULL", c.ID)
 	add("CONTAINER_NAME", c.Name)
@@ -42,7 +46,8 @@ func newJournald(socket string, c Container) Sender {
 	add("IMAGE_NAME", c.ImageName)
 	add("SYSLOG_IDENTIFIER", c.Tag)
 	for _, k := range slices.Sorted(maps.Keys(c.Extra)) {
-		if name := fieldName(k); name != "" {
+		// An image's label passes neither for what says where an entry comes from nor for another of the entry's fields.
+		if name := fieldName(k); name != "" && !own[name] && !strings.HasPrefix(name, "CONTAINER_PARTIAL_") {
 			add(name, c.Extra[k])
 		}
 	}

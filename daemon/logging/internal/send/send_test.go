@@ -417,3 +417,45 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestForgedNames sends what an image's labels are called as the fields that say where a message comes from.
+func TestForgedNames(t *testing.T) {
+	forged := container
+	forged.Extra = map[string]string{"container_id": "forged", "_container_name": "forged", "log": "forged", "source": "forged", "container.name": "forged", "message": "forged",
+		"priority": "forged", "container_partial_last": "forged"}
+	where, next := packets(t, "udp", "127.0.0.1:0")
+	g, err := newGELF(map[string]string{"gelf-address": "udp://" + where, "gelf-compression-type": "none"}, forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	mustSend(t, g, message("x"))
+	var members map[string]any
+	if err := json.Unmarshal(next(), &members); err != nil || members["_container_id"] != container.ID || members["_container_name"] != "web" {
+		t.Errorf("gelf: %v, %v", members, err)
+	}
+	path := filepath.Join(t.TempDir(), "j")
+	_, next = packets(t, "unixgram", path)
+	j := newJournald(path, forged)
+	defer j.Close()
+	mustSend(t, j, message("x"))
+	if entry := next(); bytes.Contains(entry, []byte("CONTAINER_ID=forged")) || bytes.Contains(entry, []byte("CONTAINER_NAME=forged")) ||
+		bytes.Contains(entry, []byte("MESSAGE=forged")) || bytes.Contains(entry, []byte("PRIORITY=forged")) || bytes.Contains(entry, []byte("PARTIAL_LAST=forged")) {
+		t.Errorf("journald: %q", entry)
+	}
+	f, err := newFluent(map[string]string{}, forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	f.(*fluent).dial = func(context.Context) (net.Conn, error) { return ours, nil }
+	defer f.Close()
+	go func() { _, _ = f.Send(context.Background(), []Message{message("x")}) }()
+	if tag := oneLine("sh -c 'a\n<0>b\x00'"); tag != "sh -c 'a_<0>b_'" {
+		t.Errorf("syslog: tag %q", tag)
+	}
+	record := entryOf(unpackMsg(bufio.NewReader(theirs)).([]any), 0)
+	if record["container_id"] != container.ID || record["log"] != "x" || record["source"] != "stdout" {
+		t.Errorf("fluentd: %v", record)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -42,7 +43,7 @@ type syslogger struct {
 }
 
 func newSyslog(opts map[string]string, c Container) (Sender, error) {
-	s := &syslogger{facility: facilities["daemon"], format: opts["syslog-format"], host: hostname(), tag: c.Tag, pid: os.Getpid()}
+	s := &syslogger{facility: facilities["daemon"], format: opts["syslog-format"], host: hostname(), tag: oneLine(c.Tag), pid: os.Getpid()}
 	if f := opts["syslog-facility"]; f != "" {
 		n, ok := facilities[f]
 		if number, err := strconv.Atoi(f); err == nil && number >= 0 && number <= 23 {
@@ -81,6 +82,16 @@ func newSyslog(opts map[string]string, c Container) (Sender, error) {
 		return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", where)
 	}
 	return s, nil
+}
+
+// oneLine keeps what a tag takes from an image (its command, say) from beginning a message of its own.
+func oneLine(tag string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, tag)
 }
 
 // localSyslog connects to the machine's own log.
