@@ -100,7 +100,10 @@ func (c *Container) adapt() error {
 		return errkind.New(errkind.Unsupported, "an init in the container is not supported with the runtime %s", c.Runtime.Name)
 	}
 	for i := range c.Spec.Mounts {
-		for _, o := range c.Spec.Mounts[i].Options {
+		m := &c.Spec.Mounts[i]
+		// Another runtime shows systemd's control groups read-only, and takes the option for one of the file system's.
+		m.Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == shim.DelegateOption })
+		for _, o := range m.Options {
 			if strings.HasPrefix(o, shim.SubpathOption) {
 				return errkind.New(errkind.Unsupported, "a part of a volume (volume-subpath) is not supported with the runtime %s", c.Runtime.Name)
 			}
