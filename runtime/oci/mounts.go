@@ -296,10 +296,11 @@ func (s *start) mountCgroup(m *specs.Mount, o mountOptions, before []specs.Mount
 	what := "mount cgroup"
 	attrs := o.set | o.recSet
 	free := attrs // for what may be written to
-	if delegated(*m) {
+	v1 := len(s.join.Tasks) > 0
+	if delegated(*m) && (v1 || s.owns(unix.CLONE_NEWCGROUP)) { // v2 shows all that the cgroup namespace has
 		free &^= unix.MOUNT_ATTR_RDONLY
 	}
-	if len(s.join.Tasks) == 0 {
+	if !v1 {
 		fsMount := s.filesystem(what, m.Destination, "cgroup2", nil, free)
 		at := s.place(what, m, aFolder, before)
 		s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))

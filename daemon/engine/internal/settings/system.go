@@ -44,6 +44,9 @@ func CompleteSystem(c *container.Config, h *container.HostConfig) error {
 	if err != nil || !sec.Systemd {
 		return err
 	}
+	if h.CgroupnsMode.IsHost() { // with v2 it would see all of the host's control groups, and write to them
+		return refuse("--security-opt systemd=true needs a cgroup namespace of the container's own: leave out --cgroupns host")
+	}
 	if h.CgroupnsMode == "" {
 		h.CgroupnsMode = container.CgroupnsModePrivate
 	}

@@ -68,4 +68,7 @@ func TestCompleteSystem(t *testing.T) {
 	if err := CompleteSystem(c, &container.HostConfig{SecurityOpt: []string{"systemd=perhaps"}}); err == nil {
 		t.Error("systemd=perhaps passes")
 	}
+	if err := CompleteSystem(c, &container.HostConfig{SecurityOpt: []string{"systemd=true"}, CgroupnsMode: "host"}); err == nil {
+		t.Error("it may write to the host's control groups")
+	}
 }
