@@ -12,6 +12,7 @@ import (
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
 	"pier/kernel/quota"
+	"pier/lib/clock"
 	"pier/lib/errkind"
 )
 
@@ -66,13 +67,16 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	case lifecycle.Release:
 		e.release(c)
 	case lifecycle.Schedule:
-		c.restart = e.o.Clock.AfterFunc(r.Life.Backoff, func() {
+		var timer clock.Timer
+		timer = e.o.Clock.AfterFunc(r.Life.Backoff, func() {
+			e.awaitDonors(c.row(), nil) // not in the worker: a stop need not wait for it
 			c.work.post(func() {
-				if e.awaitDonors(c.row(), nil); e.ctx.Err() == nil && !c.row().gone {
+				if c.restart == timer && e.ctx.Err() == nil && !c.row().gone { // else it was stopped meanwhile
 					_ = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
 				}
 			})
 		})
+		c.restart = timer
 	case lifecycle.Unschedule:
 		if c.restart != nil {
 			c.restart.Stop()

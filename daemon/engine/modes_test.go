@@ -16,6 +16,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	dnet "github.com/moby/moby/api/types/network"
 
+	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
 	"pier/lib/errkind"
 )
 
@@ -51,6 +53,34 @@ func TestSharedNamespaces(t *testing.T) {
 	host, _ := os.Hostname()
 	if out != own+"\n"+host+"\n" {
 		t.Errorf("host namespaces: %q", out)
+	}
+}
+
+// A container that is to be restarted waits for the one whose namespaces it joins, and can be stopped meanwhile.
+func TestStopWhileDonorRestarts(t *testing.T) {
+	r := newRig(t)
+	donor := r.create("donor", nil, "sleep", "600")
+	r.must(r.Containers().Start(t.Context(), donor))
+	state := func(s lifecycle.State) {
+		c := r.index.get(donor)
+		r.must(c.do(t.Context(), func() error { c.change(func(r *row) { r.Life.State = s }); return nil }))
+	}
+	side := r.create("side", func(_ *container.Config, h *container.HostConfig) {
+		h.PidMode, h.RestartPolicy = "container:donor", container.RestartPolicy{Name: "always"}
+	}, "sleep", "600")
+	r.must(r.Containers().Start(t.Context(), side))
+	state(lifecycle.Restarting)
+	r.must(r.index.get(side).do(t.Context(), func() error { return r.signal(r.index.get(side), settings.SIGKILL, false) }))
+	r.eventually("the restart is due", func() bool {
+		l := r.index.get(side).row().Life
+		return l.State == lifecycle.Restarting && time.Since(l.FinishedAt) > 2*l.Backoff
+	})
+	within, cancel := context.WithTimeout(t.Context(), donorPatience/2)
+	defer cancel()
+	r.must(r.Containers().Stop(within, side, StopOptions{}))
+	state(lifecycle.Running)
+	if s := r.inspect(side).State; s.Running || s.Restarting {
+		t.Errorf("it was stopped: %+v", s)
 	}
 }
 
