@@ -54,6 +54,55 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// TestReleaseForged releases a limit though the number of the container's root was changed through its overlay, as root in
+// a container can.
+func TestReleaseForged(t *testing.T) {
+	dir := os.Getenv("PIER_QUOTA_DIR")
+	if dir == "" {
+		t.Skip("needs a folder with project quotas, PIER_QUOTA_DIR")
+	}
+	dir, err := os.MkdirTemp(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	place := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"work", "upper", "lower", "root"} {
+		if err := os.Mkdir(place(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Limit("forged", 1<<20, place("work"), place("upper")); err != nil {
+		t.Fatal(err)
+	}
+	work, err := os.Open(place("work"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer work.Close()
+	var x fsxattr
+	if err := ioctl(work, getXattr, &x); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("overlay", place("root"), "overlay", 0, "lowerdir="+place("lower")+",upperdir="+place("upper")+",workdir="+place("work")); err != nil {
+		t.Fatal(err)
+	}
+	err = mark(place("root"), x.project+1)
+	if umount := unix.Unmount(place("root"), 0); umount != nil {
+		t.Fatal(umount)
+	}
+	if err != nil {
+		t.Fatalf("this kernel does not let it be changed, and security.md says that it does: %v", err)
+	}
+	if err := Release(place("work")); err != nil {
+		t.Fatal(err)
+	}
+	var b block
+	if err := control(work, getQuota, x.project, &b); err == nil && b.hard != 0 {
+		t.Errorf("a limit of %d KiB is left", b.hard)
+	}
+}
+
 // drop gives up the right to ignore quotas; the test's own thread is the one that writes.
 func drop(t *testing.T) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
