@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 )
@@ -64,4 +65,19 @@ func ParseLogNote(b []byte) (n LogNote, ok bool) {
 	}
 	n.Entries = int(binary.LittleEndian.Uint64(b[16:]))
 	return n, n.Entries >= 0
+}
+
+// LogTimeKey stands before the time of a log entry, in the quotes of JSON.
+const LogTimeKey = `,"time":"`
+
+// LogTime returns the time of a log entry, false for a line that has none. No other part of an entry looks like it: quotes
+// inside are escaped, and attributes come before it.
+func LogTime(line []byte) (time.Time, bool) {
+	i := bytes.LastIndex(line, []byte(LogTimeKey))
+	if i < 0 {
+		return time.Time{}, false
+	}
+	text, _, _ := bytes.Cut(line[i+len(LogTimeKey):], []byte{'"'})
+	t, err := time.Parse(time.RFC3339Nano, string(text))
+	return t, err == nil
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"pier/api/shim"
 )
 
 // Entry is one entry of a log.
@@ -21,7 +23,6 @@ const (
 	logKey    = `{"log":"`
 	streamKey = `,"stream":"`
 	attrsKey  = `,"attrs":`
-	timeKey   = `,"time":"`
 )
 
 // decoder turns lines into entries. Lines as the supervisor writes them take a short way, others that of encoding/json.
@@ -76,13 +77,13 @@ func (d *decoder) short(line []byte, e *Entry) bool {
 	}
 	e.Attrs = nil
 	if bytes.HasPrefix(rest, []byte(attrsKey)) {
-		i := bytes.LastIndex(rest, []byte(timeKey))
+		i := bytes.LastIndex(rest, []byte(shim.LogTimeKey))
 		if i < len(attrsKey) || !d.readAttrs(rest[len(attrsKey):i]) {
 			return false
 		}
 		e.Attrs, rest = d.attrs, rest[i:]
 	}
-	if rest, ok = bytes.CutPrefix(rest, []byte(timeKey)); !ok {
+	if rest, ok = bytes.CutPrefix(rest, []byte(shim.LogTimeKey)); !ok {
 		return false
 	}
 	stamp, rest, ok := bytes.Cut(rest, []byte{'"'})
@@ -157,16 +158,4 @@ func (d *decoder) unescape(s []byte) (rest []byte, ok bool) {
 			return nil, false
 		}
 	}
-}
-
-// entryTime returns the time of a line, false where it has none. No other part of a line looks like it: quotes inside are
-// escaped, and attributes come before it.
-func entryTime(line []byte) (time.Time, bool) {
-	i := bytes.LastIndex(line, []byte(timeKey))
-	if i < 0 {
-		return time.Time{}, false
-	}
-	text, _, _ := bytes.Cut(line[i+len(timeKey):], []byte{'"'})
-	t, err := time.Parse(time.RFC3339Nano, string(text))
-	return t, err == nil
 }

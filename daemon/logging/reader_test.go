@@ -82,8 +82,8 @@ func pack(t *testing.T, path string, perBlock int) {
 	for len(all) > 0 {
 		n := min(perBlock, len(all))
 		note := shim.LogNote{Entries: n}
-		note.First, _ = entryTime(all[0])
-		note.Last, _ = entryTime(all[n-1])
+		note.First, _ = shim.LogTime(all[0])
+		note.Last, _ = shim.LogTime(all[n-1])
 		block := bytes.Join(all[:n], nil)
 		if all = all[n:]; len(all) == 0 {
 			block = append(block, '\n')

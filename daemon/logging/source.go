@@ -126,7 +126,7 @@ func (s *source) begin() time.Time {
 		}
 	}
 	if line, err := lineAt(s, 0); err == nil {
-		s.began, _ = entryTime(line)
+		s.began, _ = shim.LogTime(line)
 	}
 	return s.began
 }
@@ -210,7 +210,7 @@ func (s *source) timeOffset(t time.Time) (int64, error) {
 		if err != nil && err != io.ErrShortBuffer {
 			return 0, err
 		}
-		if at, ok := entryTime(line); ok && at.Before(t) {
+		if at, ok := shim.LogTime(line); ok && at.Before(t) {
 			low = start
 		} else {
 			high = middle

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"time"
 	"unicode/utf8"
+
+	"pier/api/shim"
 )
 
 // MaxLine is where a line without a newline is cut into several entries, in bytes of output.
@@ -61,22 +63,9 @@ func (e encoder) appendEnd(dst []byte, stream string, at time.Time) []byte {
 	dst = append(dst, stream...)
 	dst = append(dst, '"')
 	dst = append(dst, e.attrs...)
-	dst = append(dst, timeKey...)
+	dst = append(dst, shim.LogTimeKey...)
 	dst = at.UTC().AppendFormat(dst, time.RFC3339Nano)
 	return append(dst, "\"}\n"...)
-}
-
-const timeKey = `,"time":"`
-
-// entryTime returns the time of an entry that encode made, false for any other line.
-func entryTime(line []byte) (time.Time, bool) {
-	i := bytes.LastIndex(line, []byte(timeKey))
-	if i < 0 {
-		return time.Time{}, false
-	}
-	text, _, _ := bytes.Cut(line[i+len(timeKey):], []byte{'"'})
-	t, err := time.Parse(time.RFC3339Nano, string(text))
-	return t, err == nil
 }
 
 // appendEscaped appends text as the inside of a JSON string. What is not UTF-8 becomes U+FFFD.

@@ -72,7 +72,7 @@ func TestEntryIsJSON(t *testing.T) {
 		} else if e.Log != want {
 			t.Errorf("%q became %q", text, e.Log)
 		}
-		if got, ok := entryTime(line); !ok || !got.Equal(at) {
+		if got, ok := shim.LogTime(line); !ok || !got.Equal(at) {
 			t.Errorf("time of %q: %v", line, got)
 		}
 		if used != len(text) || e.Stream != "stdout" || e.Attrs["k"] != "v" || !e.Time.Equal(at) || line[len(line)-1] != '\n' {

@@ -181,8 +181,8 @@ func compress(out io.Writer, in io.Reader, stop <-chan struct{}) error {
 func noteOf(block []byte) shim.LogNote {
 	note := shim.LogNote{Entries: bytes.Count(block, []byte{'\n'})}
 	first, _, _ := bytes.Cut(block, []byte{'\n'})
-	note.First, _ = entryTime(first)
+	note.First, _ = shim.LogTime(first)
 	last := bytes.TrimSuffix(block, []byte{'\n'})
-	note.Last, _ = entryTime(last[bytes.LastIndexByte(last, '\n')+1:])
+	note.Last, _ = shim.LogTime(last[bytes.LastIndexByte(last, '\n')+1:])
 	return note
 }
