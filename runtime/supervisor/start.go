@@ -52,6 +52,9 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		if c.Init, err = s.init(); err != nil {
 			return nil, err
 		}
+		// All such containers share the file. Where its mode cannot be sealed (Linux < 6.3), root in one may have taken from
+		// others the permission to execute it.
+		_ = c.Init.Chmod(0o777)
 	}
 	uid, gid := owner(spec.Process.User, spec.Linux)
 	s.starting.RLock()
