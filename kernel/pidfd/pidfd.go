@@ -144,6 +144,26 @@ func exited(n int) (bool, error) {
 // errkind.Conflict (Wait first), a process that is not our child or was reaped before is errkind.NotFound.
 func Reap(f *os.File) (Status, error) { return waitid(f, "reap", 0) }
 
+// Take waits for the end of f, a child of this process, and reaps it. A child that has ended may still be a tracer's, one
+// in its container: Wait does not know, Reap calls it Conflict, and Take waits until the tracer has let go of it. Errors
+// are ctx's and Reap's.
+func Take(ctx context.Context, f *os.File) (Status, error) {
+	if err := Wait(ctx, f); err != nil {
+		return Status{}, err
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		status, err := Reap(f)
+		if !errkind.Is(err, errkind.Conflict) {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return Status{}, ctx.Err()
+		case <-time.After(pause): // the kernel tells by SIGCHLD alone that a tracer has let go
+		}
+	}
+}
+
 // Peek is Reap but leaves the child a zombie: its status can be taken again, by this process or by the one it falls to.
 func Peek(f *os.File) (Status, error) { return waitid(f, "look at", unix.WNOWAIT) }
 

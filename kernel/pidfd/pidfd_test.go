@@ -1,13 +1,20 @@
 package pidfd
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pier/lib/errkind"
 )
@@ -89,6 +96,61 @@ func TestWait(t *testing.T) {
 	}
 	if _, err := Open(pid, 0); !errkind.Is(err, errkind.NotFound) {
 		t.Errorf("Open of a process that is gone: %v", err)
+	}
+}
+
+// TestTake has a tracer hold a child beyond its end. The test runs itself again to have one.
+func TestTake(t *testing.T) {
+	const tracee = "PIER_TEST_TRACEE"
+	if pid, err := strconv.Atoi(os.Getenv(tracee)); err == nil {
+		runtime.LockOSThread()
+		if err := unix.PtraceSeize(pid); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("held")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0) // lets go
+	}
+	f, pid := start(t, "exec sleep 1000")
+	tracer := exec.Command("/proc/self/exe", "-test.run=^TestTake$")
+	tracer.Env = append(os.Environ(), tracee+"="+strconv.Itoa(pid))
+	in, err := tracer.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := tracer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tracer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "held\n" {
+		t.Fatalf("the tracer says %q, %v", line, err)
+	}
+	if err := Signal(f, 9); err != nil {
+		t.Fatal(err)
+	}
+	if err := Wait(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Reap(f); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("Reap of what a tracer holds: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := Take(ctx, f); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Take of what a tracer holds: %v", err)
+	}
+	go func() {
+		time.Sleep(5 * time.Millisecond)
+		in.Close()
+	}()
+	if got, err := Take(t.Context(), f); err != nil || got != (Status{Code: 137, Signaled: true}) {
+		t.Errorf("Take = %+v, %v", got, err)
+	}
+	if err := tracer.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

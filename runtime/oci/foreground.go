@@ -12,16 +12,14 @@ import (
 
 // finish waits for p, a child of ours, and reaps it. If ctx ends before, p is killed first.
 func finish(ctx context.Context, p *Process) (pidfd.Status, error) {
-	ended := pidfd.Wait(ctx, p.Pidfd)
-	if ended != nil {
-		_ = pidfd.Signal(p.Pidfd, int(unix.SIGKILL))
-		if err := pidfd.Wait(context.WithoutCancel(ctx), p.Pidfd); err != nil {
-			return pidfd.Status{}, err
-		}
+	status, err := pidfd.Take(ctx, p.Pidfd)
+	if err == nil || ctx.Err() == nil {
+		return status, err
 	}
-	status, err := pidfd.Reap(p.Pidfd)
-	if ended != nil {
-		err = ended
+	_ = pidfd.Signal(p.Pidfd, int(unix.SIGKILL))
+	status, killed := pidfd.Take(context.WithoutCancel(ctx), p.Pidfd)
+	if killed != nil {
+		return status, killed
 	}
 	return status, err
 }

@@ -139,10 +139,7 @@ func reapAll(t testing.TB, p *Process) pidfd.Status {
 	if p.Master != nil {
 		defer p.Master.Close()
 	}
-	if err := pidfd.Wait(t.Context(), p.Pidfd); err != nil {
-		t.Fatal(err)
-	}
-	status, err := pidfd.Reap(p.Pidfd)
+	status, err := pidfd.Take(t.Context(), p.Pidfd)
 	if err != nil {
 		t.Fatal(err)
 	}
