@@ -293,6 +293,7 @@ func TestFollow(t *testing.T) {
 					_ = os.Rename(fmt.Sprintf("%s.%d.gz", path, n), fmt.Sprintf("%s.%d.gz", path, n+1))
 				}
 				_ = os.Rename(path, path+".1")
+				write(t, path, "") // at once, as the supervisor: without a live file there is no log
 				pack(t, path+".1", 100)
 			}
 		}
