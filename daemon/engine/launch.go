@@ -116,6 +116,10 @@ func (e *Engine) guard(r *row, s *specs.Spec) (other *shim.Runtime, filter []byt
 		s.Linux.Seccomp, err = process.Profile(r.Host, s.Process.Capabilities.Bounding)
 		return &found, nil, err
 	}
+	if !settings.OwnRuntime(r.Host.Runtime) { // it may have been chosen for what keeps the container in
+		return nil, nil, errkind.New(errkind.Invalid, "unknown or invalid runtime name: %s: it was registered when the container was made; "+
+			"register it again (pierd --add-runtime), or create the container anew", r.Host.Runtime)
+	}
 	filter, err = process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)
 	return nil, filter, err
 }

@@ -279,6 +279,12 @@ func TestOtherRuntime(t *testing.T) {
 	if _, err := r.Containers().Create(ctx, CreateRequest{Config: &container.Config{Image: "busybox"}, HostConfig: &container.HostConfig{Runtime: "unknown"}}); !errkind.Is(err, errkind.Invalid) {
 		t.Errorf("a runtime that is not registered: %v", err)
 	}
+	r.close()
+	r.o.Runtimes = nil
+	r.open()
+	if err := r.Containers().Start(ctx, cid); !errkind.Is(err, errkind.Invalid) {
+		t.Errorf("a runtime that is registered no more: %v", err)
+	}
 }
 
 // TestImageMount shows another image's files, in a container that runs and in one that does not, across a restart.

@@ -46,6 +46,12 @@ const DefaultShmSize = 64 << 20
 // Runtime is how the one way to run a container is called in inspect.
 const Runtime = "pier"
 
+// OwnRuntime reports whether a container's runtime is ours, where no other of that name is registered. Scripts that name
+// Docker's own runtimes get it.
+func OwnRuntime(name string) bool {
+	return slices.Contains([]string{"", Runtime, "runc", "io.containerd.runc.v2"}, name)
+}
+
 func refuse(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }
 
 // Complete fills in defaults and checks both parts of a container's settings, after Merge. id gives the default host
@@ -67,8 +73,7 @@ func Complete(c *container.Config, h *container.HostConfig, id string, host Host
 	if err := checkStrict(c, h); err != nil {
 		return nil, err
 	}
-	// Scripts that name Docker's own runtimes get ours.
-	if !slices.Contains([]string{Runtime, "runc", "io.containerd.runc.v2"}, h.Runtime) && !slices.Contains(host.Runtimes, h.Runtime) {
+	if !OwnRuntime(h.Runtime) && !slices.Contains(host.Runtimes, h.Runtime) {
 		return nil, refuse("unknown or invalid runtime name: %s", h.Runtime)
 	}
 	if hc := c.Healthcheck; h.RestartPolicy.Name == RestartOnUnhealthy && (hc == nil || len(hc.Test) == 0 || hc.Test[0] == "NONE") {
