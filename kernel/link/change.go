@@ -123,12 +123,13 @@ func (i Inside) SetGateways(v4, v6 netip.Addr) error {
 			number int
 			way    netip.Addr
 		}{{unix.AF_INET, v4}, {unix.AF_INET6, v6}} {
-			routes, err := inside.RouteList(nil, family.number)
+			// Default ones alone: a container may have made any number of others.
+			routes, err := inside.RouteListFiltered(family.number, &netlink.Route{}, netlink.RT_FILTER_DST)
 			if err != nil {
 				return err
 			}
 			for _, r := range routes {
-				if r.Gw == nil || r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+				if r.Gw == nil {
 					continue
 				}
 				if err := inside.RouteDel(&r); err != nil {
