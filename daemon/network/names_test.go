@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,12 +18,15 @@ import (
 	"pier/lib/errkind"
 )
 
-// nameServer answers A questions for any name with 192.0.2.53 at address in ns, and counts them.
-func (r *rig) nameServer(ns *os.File, address string) *[]string {
+// nameServer answers A questions for any name with 192.0.2.53 at address in ns. The answer lists the names it was asked for.
+func (r *rig) nameServer(ns *os.File, address string) (asked func() []string) {
 	r.t.Helper()
-	var asked []string
+	var mu sync.Mutex // guards names
+	var names []string
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		asked = append(asked, q.Question[0].Name)
+		mu.Lock()
+		names = append(names, q.Question[0].Name)
+		mu.Unlock()
 		a := new(dns.Msg).SetReply(q)
 		if q.Question[0].Qtype == dns.TypeA {
 			a.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: net.IPv4(192, 0, 2, 53)}}
@@ -35,7 +39,11 @@ func (r *rig) nameServer(ns *os.File, address string) *[]string {
 		go func() { _ = s.ActivateAndServe() }()
 	}
 	r.t.Cleanup(func() { _ = udp.Close(); _ = tcp.Close() })
-	return &asked
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(names)
+	}
 }
 
 // resolve asks the server of a container's resolv.conf as its libc would.
@@ -119,8 +127,8 @@ func TestNamesOnOwnNetworks(t *testing.T) {
 			}
 		}
 	}
-	if slices.Contains(*asked, "web.") || len(*asked) != 4 {
-		t.Errorf("the host's server was asked for %v", *asked)
+	if slices.Contains(asked(), "web.") || len(asked()) != 4 {
+		t.Errorf("the host's server was asked for %v", asked())
 	}
 	// Port 53 of the container is its own.
 	r.serve(web.Netns, "tcp4", "0.0.0.0:53")
@@ -151,8 +159,8 @@ func TestInternalNetworkNeverAsksOutside(t *testing.T) {
 	if got, err := r.resolve(a, "udp", "secret.example.org"); err == nil {
 		t.Errorf("answer: %v", got)
 	}
-	if len(*asked) != 0 {
-		t.Errorf("asked outside: %v", *asked)
+	if len(asked()) != 0 {
+		t.Errorf("asked outside: %v", asked())
 	}
 	r.serve(b.Netns, "tcp4", "0.0.0.0:80")
 	r.reaches(a.Netns, "tcp", b.ip.String()+":80", a.ip.String())
@@ -174,7 +182,7 @@ func TestServersOnTheHostsLoopback(t *testing.T) {
 	}
 	asked := r.nameServer(nil, "127.0.0.1:53")
 	c := r.join(network.JoinOptions{Name: "c"})
-	if got, err := r.resolve(c, "udp", "example.org"); err != nil || len(got) != 1 || len(*asked) != 1 {
+	if got, err := r.resolve(c, "udp", "example.org"); err != nil || len(got) != 1 || len(asked()) != 1 {
 		t.Errorf("%v %v; resolv.conf:\n%s", got, err, c.ResolvConf)
 	}
 	own := r.join(network.JoinOptions{Name: "own", DNS: []netip.Addr{netip.MustParseAddr("198.51.100.1")}, DNSSearch: []string{"x.test"}})
