@@ -283,10 +283,19 @@ func runningPid(path string) (int, error) {
 	return pid, nil
 }
 
-// isPierd reports whether a process runs the same program as we do, and is not dead already.
+// isPierd reports whether a process runs the same program as we do, and is not dead already. A container's process may have
+// got a stale number, and calls itself what it likes; but its root is not ours.
 func isPierd(pid int) bool {
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil || strings.TrimSpace(string(comm)) != "pierd" {
+		return false
+	}
+	ours, err := os.Stat("/")
+	if err != nil {
+		return false
+	}
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil || !os.SameFile(ours, theirs) {
 		return false
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
