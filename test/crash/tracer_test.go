@@ -163,16 +163,22 @@ func tracerMain() {
 			}
 			orders <- o
 		}
+		if live := now.Load(); live != nil { // the test has given up
+			live.finish()
+		}
 	}()
 	out := json.NewEncoder(os.Stdout)
 	for o := range orders {
-		s := &session{order: o, stopped: map[int]bool{}, kind: map[int]string{}, seen: map[point]int{}}
+		s := &session{order: o, kind: map[int]string{}, seen: map[point]int{}}
+		s.over.Add(1)
 		now.Store(s)
 		r := report{Ready: true}
 		if err := s.seize(); err != nil {
 			r = report{Error: err.Error()}
+			s.leave()
 		}
 		_ = out.Encode(r)
+		s.watching = true
 		s.run()
 		s.over.Wait() // the end is always ordered, also after a kill
 		now.Store(nil)
@@ -183,12 +189,12 @@ func tracerMain() {
 // session is one order while it is carried out.
 type session struct {
 	order
-	stopped map[int]bool   // threads that stand still, and have to be let go
-	kind    map[int]string // what each traced thread belongs to
-	seen    map[point]int  // without Nth
-	points  []point
-	hit     bool
-	leaving bool // nothing is of interest any more: detach whatever stops
+	kind     map[int]string // what each traced thread belongs to
+	seen     map[point]int  // without Nth
+	points   []point
+	hit      bool
+	watching bool // calls are points: all threads are held, and the test knows
+	leaving  bool // nothing is of interest any more: detach whatever stops
 
 	ending atomic.Bool
 	over   sync.WaitGroup // done with the order to end
@@ -224,9 +230,10 @@ func (s *session) finish() {
 	}
 }
 
-// seize takes hold of all threads, those that begin meanwhile included.
+// seize takes hold of all threads, those that begin meanwhile included. What they do until it returns is the end of what
+// they did before.
 func (s *session) seize() error {
-	s.over.Add(1)
+	unseen := map[int]bool{} // have not stood still yet
 	for who, pid := range map[string]int{inPierd: s.Pierd, inSupervisor: s.Supervisor} {
 		for grown := true; grown; {
 			grown = false
@@ -239,29 +246,29 @@ func (s *session) seize() error {
 				if s.kind[tid] != "" {
 					continue
 				}
-				if err := ptrace(ptraceSeize, tid, 0, ptraceOptions); err == unix.EPERM { // by its parent's option already
+				err := ptrace(ptraceSeize, tid, 0, ptraceOptions)
+				if err == unix.EPERM || err == unix.ESRCH { // by its parent's option already; a thread that has ended
 					continue
-				} else if err != nil {
+				}
+				if err != nil {
 					return fmt.Errorf("seize %s %d: %w", who, tid, err)
 				}
 				grown = true
-				s.kind[tid] = who
-				if err := ptrace(ptraceInterrupt, tid, 0, 0); err != nil {
+				s.kind[tid], unseen[tid] = who, true
+				if err := ptrace(ptraceInterrupt, tid, 0, 0); err != nil && err != unix.ESRCH { // its end is waited for
 					return fmt.Errorf("interrupt %s %d: %w", who, tid, err)
 				}
 			}
 		}
 	}
 	// The first stop of each thread is its last moment without being watched.
-	waiting := len(s.kind)
-	for waiting > 0 {
+	for len(unseen) > 0 {
 		tid, status, err := wait()
 		if err != nil {
 			return err
 		}
-		if status.Stopped() && int(status>>16) == ptraceEventStop && s.kind[tid] != "" && !s.stopped[tid] {
-			s.stopped[tid] = true
-			waiting--
+		if !status.Stopped() || int(status>>16) == ptraceEventStop {
+			delete(unseen, tid)
 		}
 		s.turn(tid, status)
 	}
@@ -318,7 +325,7 @@ func (s *session) turn(tid int, status unix.WaitStatus) {
 		s.detach(tid, 0)
 		return
 	case signal == syscallStop || event != 0:
-		if signal == syscallStop && !s.leaving && s.atCall(tid) {
+		if signal == syscallStop && s.watching && !s.leaving && s.atCall(tid) {
 			s.detach(tid, 0)
 			s.leave()
 			return
