@@ -64,6 +64,9 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if err != nil {
 		return nil, err
 	}
+	if joinsPids(spec.Linux) {
+		s.expectTracers(t)
+	}
 	if canTrace(spec.Process, spec.Linux) {
 		if err := s.admitTracer(ctx, t, joinsPids(spec.Linux)); err != nil {
 			return nil, s.fail(t, err)
@@ -120,17 +123,9 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 	if err != nil {
 		return nil, err
 	}
-	if canTrace(process, nil) {
-		if err := s.admitTracer(ctx, init, init.record.SharedPids); err != nil {
-			return nil, s.fail(t, err)
-		}
-	}
-	noTracers, done := s.hurry(init)
-	defer done()
 	t.cgroup = init.cgroup
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
-		return oci.Exec(ctx, &oci.ExecConfig{ID: r.ID, Target: init.pidfd, TargetPid: init.info.Pid, Process: process,
-			Seccomp: r.Seccomp, Cgroup: init.cgroup, Stdio: stdio, Width: r.Width, Height: r.Height, NoTracers: noTracers,
+		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, Stdio: stdio, Width: r.Width, Height: r.Height,
 			PidTo: t.journal.pidWord()})
 	})
 	if err != nil {
@@ -138,6 +133,20 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 	}
 	go s.wait(t)
 	return t, nil
+}
+
+// execIn makes the process of c in the container of init, which c does not name yet. s.starting is held.
+func (s *Supervisor) execIn(ctx context.Context, init *task, c *oci.ExecConfig) (*oci.Process, error) {
+	if canTrace(c.Process, nil) {
+		if err := s.admitTracer(ctx, init, init.record.SharedPids); err != nil {
+			return nil, err
+		}
+	}
+	var done func()
+	c.NoTracers, done = s.hurry(init)
+	defer done()
+	c.ID, c.Target, c.TargetPid, c.Cgroup = init.ref.ID, init.pidfd, init.info.Pid, init.cgroup
+	return oci.Exec(ctx, c)
 }
 
 // begin makes a task, with the streams that were attached before; expected is how many there should be. It has no process
@@ -224,6 +233,11 @@ func (s *Supervisor) fail(t *task, err error) error {
 	s.mu.Unlock()
 	t.hub.close("the task did not start: " + err.Error())
 	t.discard()
+	return startFailure(err)
+}
+
+// startFailure turns the error of a start into what the wire carries.
+func startFailure(err error) error {
 	var start *oci.StartError
 	if errors.As(err, &start) {
 		return &shim.Error{Kind: errkind.Of(err), Message: err.Error(), Errno: int(start.Errno), Call: start.Call}

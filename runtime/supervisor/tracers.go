@@ -59,6 +59,14 @@ func (s *Supervisor) admitTracer(ctx context.Context, t *task, joined bool) erro
 	return nil
 }
 
+// expectTracers says that container t, which is yet to start, lives among the processes of another one. There may be one that
+// can trace among those, now or later.
+func (s *Supervisor) expectTracers(t *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.journal.setFlag(flagTracers, true)
+}
+
 func (s *Supervisor) hurrying(t *task) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

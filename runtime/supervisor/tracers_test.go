@@ -69,6 +69,11 @@ func TestTracersWait(t *testing.T) {
 	if may, _ := s.hurry(container("c")); !may {
 		t.Error("a container that came later has a pid namespace of its own")
 	}
+	guest := container("guest")
+	s.expectTracers(guest)
+	if may, _ := s.hurry(guest); may {
+		t.Error("an exec hurries where processes of another container may see it")
+	}
 	delete(s.tasks, b.ref)
 	if err := b.journal.page.Close(); err != nil {
 		t.Fatal(err)
