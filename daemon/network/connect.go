@@ -33,6 +33,8 @@ type Change struct {
 func (s *state) connect(_ context.Context, o JoinOptions, ref string, asked *api.EndpointSettings) (_ *Change, err error) {
 	s.connecting.Lock()
 	defer s.connecting.Unlock()
+	s.managing.Lock() // nothing shows yet that the network is in use
+	defer s.managing.Unlock()
 	old, e, err := s.newEndpoint(&o, ref, asked)
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ type network struct {
 //
 // Locks: mu guards nets, boxes and all that hangs on them, and is never held while the kernel works; managing
 // serialises what creates and removes networks, and is taken before mu; connecting does so for containers that change
-// networks while they run.
+// networks while they run, and is taken before managing.
 type state struct {
 	records    *record.Table[row]
 	feed       *feed.Feed[events.Message]
@@ -59,7 +59,7 @@ type state struct {
 
 	settled atomic.Bool // adoption is over; set under managing
 
-	connecting sync.Mutex // one change of a running container's networks at a time; taken before mu
+	connecting sync.Mutex // one change of a running container's networks at a time; taken before managing
 
 	managing sync.Mutex
 	mu       sync.Mutex

@@ -21,6 +21,14 @@ type given struct {
 	attached                     waiting
 }
 
+func (g given) close() {
+	for _, f := range []*os.File{g.pidfd, g.master, g.stdin, g.rootfs} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
 // adopt takes up a task that pierd hands over. The output FIFOs are opened by their names; those that came along have
 // done their work, which was to keep the content.
 func (s *Supervisor) adopt(r *shim.Adopt, files []*os.File) error {
@@ -36,6 +44,7 @@ func (s *Supervisor) adopt(r *shim.Adopt, files []*os.File) error {
 			continue
 		}
 		if len(files) == 0 {
+			g.close()
 			return errkind.New(errkind.Invalid, "adopt task %s: a descriptor is missing", name(r.Task.TaskRef))
 		}
 		*f.to, files[0] = files[0], nil
@@ -95,11 +104,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	defer func() {
 		if err != nil {
 			t.discard()
-			for _, f := range []*os.File{g.pidfd, g.master, g.stdin, g.rootfs} {
-				if f != nil {
-					f.Close()
-				}
-			}
+			g.close()
 			err = fmt.Errorf("take up task %s: %w", name(ref), err)
 		}
 	}()
