@@ -13,8 +13,9 @@ import (
 	"pier/runtime/logging"
 )
 
-// stream carries one output of a task from its FIFO to the attached streams and the log. One goroutine runs it; all
-// fields but finishing belong to that goroutine.
+// stream carries one output of a task from its FIFO to the attached streams and the log. One goroutine runs it, to which the
+// fields belong; where there is an outlet, a second one takes what is in the ring to the log. note is that one's. Both use
+// ring, at disjoint positions, and slot, whose word for what is logged ringMu guards. lossy and finishing are anybody's.
 type stream struct {
 	task   *task
 	kind   byte // shim.FrameStdout or shim.FrameStderr
@@ -27,7 +28,7 @@ type stream struct {
 	redo  *intent     // left by a predecessor
 	lossy atomic.Bool // a log error was reported
 
-	ringMu sync.Mutex    // guards what of the ring is to be logged, where there is an outlet
+	ringMu sync.Mutex    // guards which part of the ring is to be logged
 	ring   *logging.Ring // nil until it is needed
 	note   *ringNote
 	outlet *outlet // nil: the stream writes its log itself, and the task waits for it
