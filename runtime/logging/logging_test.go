@@ -150,6 +150,31 @@ func TestRotateClosesGaps(t *testing.T) {
 	}
 }
 
+// A crash after a file was compressed, before the plain one was removed, leaves both. They never part.
+func TestRotateKeepsOneForm(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, shim.Log{Path: filepath.Join(dir, "log"), MaxSize: 10, MaxFiles: 5})
+	for name, text := range map[string]string{"log.1": "a", "log.1.gz": "packed a", "log.2.gz": "packed b"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.rotate(); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != "log log.1 log.2.gz log.3.gz" {
+		t.Errorf("after a rotation: %s", got)
+	}
+}
+
 // TestCompress writes a log through many rotations while files are compressed: what is left on disk is its end, without
 // a gap, in as many files as allowed, and gunzip can read them.
 func TestCompress(t *testing.T) {

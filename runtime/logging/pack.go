@@ -104,6 +104,9 @@ func (p *Packer) one(f *File) error {
 	}
 	defer out.Close()
 	if err = compress(out, in, f.stop); err == nil {
+		err = out.Sync() // or a power cut could leave neither form
+	}
+	if err == nil {
 		err = f.replace(in, name)
 	}
 	if err != nil {

@@ -66,6 +66,13 @@ func (f *File) rotate() error {
 // shift gives the file of number i-1 the number i, compressed or not, in place of the one that has it.
 func (f *File) shift(i int) error {
 	from, to := f.name(i-1), f.name(i)
+	// Both forms are there where a crash came before the plain one was removed. Moved one by one they could end up under
+	// two numbers, and every line be there twice.
+	if i > 1 && exists(from+shim.PackedSuffix) {
+		if err := remove(from); err != nil {
+			return err
+		}
+	}
 	if i == 1 { // the live file is never compressed
 		if err := remove(to + shim.PackedSuffix); err != nil {
 			return err
