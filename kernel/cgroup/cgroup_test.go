@@ -283,8 +283,13 @@ func TestVersion2(t *testing.T) {
 	if _, err := p.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	// Those that were killed are members until they are gone, and must not be taken for the next.
+	waitFor(t, "an empty cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) == 0 })
 	p = run(t, c, "sleep 1000 & wait")
-	waitFor(t, "processes in the cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) > 1 })
+	waitFor(t, "processes in the cgroup", func() bool {
+		pids, err := c.Procs()
+		return err == nil && len(pids) > 1 && slices.Contains(pids, p.Pid)
+	})
 	if err := c.Kill(); err != nil {
 		t.Fatal(err)
 	}
