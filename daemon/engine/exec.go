@@ -3,8 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -13,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/shim"
+	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
@@ -125,7 +124,7 @@ func (t *execTable) end(e *Engine, x *execution, code int) {
 	if !x.finish(code) {
 		return
 	}
-	e.say(x.c, "exec_die", map[string]string{"execID": x.id, "exitCode": itoa(code)})
+	e.sayExecDied(x, code)
 	e.bg.Go(func() {
 		_ = e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: x.c.id, Exec: x.id})
 	})
@@ -187,6 +186,10 @@ func runs(c *ctr, ref string) error {
 
 func (e *Engine) sayExec(x *execution, action string) {
 	e.say(x.c, eventAction(action+": "+strings.Join(x.want.Cmd, " ")), map[string]string{"execID": x.id})
+}
+
+func (e *Engine) sayExecDied(x *execution, code int) {
+	e.say(x.c, "exec_die", map[string]string{"execID": x.id, "exitCode": itoa(code)})
 }
 
 // Start runs a prepared exec, once. With Detach the stream is nil and a failing start is the error; otherwise the stream
@@ -252,9 +255,9 @@ func failedStream(tty bool, err error) *Stream {
 // execute starts the process. Whatever the result, the exec knows it.
 func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) error {
 	r := x.c.row()
-	p, err := process.Exec(process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
+	p, err := process.Prepare(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
 	fail := func(err error) error {
-		code, err := process.ExecError(r.Pid, x.want.Cmd[0], p, err)
+		code, err := process.ExecError(r.Pid, x.want.Cmd[0], p.Process, err)
 		if code == process.ExitUnstarted {
 			code = ExitNotExecutable
 		}
@@ -266,16 +269,6 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) 
 	if err != nil {
 		return fail(err)
 	}
-	body, err := json.Marshal(p)
-	if err != nil {
-		return fail(err)
-	}
-	host := *r.Host
-	host.Privileged = host.Privileged || x.want.Privileged
-	filter, err := process.Filter(&e.filters, &host, p.Capabilities.Bounding)
-	if err != nil {
-		return fail(err)
-	}
 	width, height := o.Width, o.Height
 	if size := x.want.ConsoleSize; size != nil && width == 0 && height == 0 {
 		height, width = uint16(min(size[0], 1<<16-1)), uint16(min(size[1], 1<<16-1))
@@ -284,7 +277,7 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) 
 	x.running = true
 	x.mu.Unlock()
 	task, err := e.o.Custody.Exec(ctx, &shim.Exec{
-		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.id}, Process: body, Seccomp: filter, Width: width, Height: height,
+		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.id}, Process: p.JSON, Seccomp: p.Filter, Width: width, Height: height,
 		Stdio: shim.Stdio{Terminal: x.want.Tty, OpenStdin: x.want.AttachStdin, StdinOnce: true},
 	})
 	if err != nil {
@@ -331,67 +324,37 @@ func (xs *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectR
 	}, nil
 }
 
-// probeRun runs one command in the container and returns its exit code and at most limit bytes of its output. When ctx
-// ends the process is killed and the error is ctx's.
-func (e *Engine) probeRun(ctx context.Context, c *ctr, command []string, limit int) (code int, output string, err error) {
-	x, err := e.newExec(c, container.ExecCreateRequest{Cmd: command, AttachStdout: true, AttachStderr: true}, nil)
-	if err != nil {
-		return 0, "", err
-	}
+// probeExec is probeRun by a supervisor of before there were probes: as an exec, which was told already.
+func (e *Engine) probeExec(ctx context.Context, x *execution, timeout time.Duration, limit int) (code int, output string, late bool, err error) {
+	x.ended, x.started = make(chan struct{}), true
+	e.execs.add(x)
 	defer e.execs.forget(x)
-	x.started = true
-	task := shim.TaskRef{ID: c.id, Exec: x.id}
+	task := shim.TaskRef{ID: x.c.id, Exec: x.id}
 	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdout: true, Stderr: true})
 	if err != nil {
-		return 0, "", err
+		return 0, "", false, err
 	}
 	defer live.Close()
-	e.sayExec(x, "exec_start")
 	if err := e.execute(context.WithoutCancel(ctx), x, ExecStartOptions{}); err != nil {
-		return 0, "", err
+		return 0, "", false, err
 	}
-	out := &boundedBuffer{limit: limit}
-	copied := make(chan struct{})
+	within, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	e.bg.Go(func() {
-		defer close(copied)
-		_, _ = io.Copy(out, streams.Unframe(live))
-	})
-	select {
-	case <-x.ended:
-	case <-ctx.Done():
-		_ = e.o.Custody.Signal(context.WithoutCancel(ctx), shim.Signal{TaskRef: task, Signal: 9})
 		select {
 		case <-x.ended:
-		case <-time.After(killPatience):
+		case <-within.Done():
+			_ = e.o.Custody.Signal(context.WithoutCancel(ctx), shim.Signal{TaskRef: task, Signal: settings.SIGKILL})
 		}
-		err = ctx.Err()
-	}
-	select {
-	case <-copied:
-	case <-time.After(time.Second): // something in the background holds the output open
+		time.Sleep(time.Second) // something in the background may hold the output open
 		_ = live.Close()
-		<-copied
+	})
+	out := &health.Buffer{Limit: limit}
+	_, _ = io.Copy(out, streams.Unframe(live))
+	select {
+	case <-x.ended:
+		return x.exitCode(), out.String(), within.Err() != nil, nil
+	case <-within.Done():
+		return 0, out.String(), true, nil
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if err == nil && x.code == nil {
-		err = fmt.Errorf("the probe's end is not known")
-	}
-	if err != nil {
-		return 0, out.String(), err
-	}
-	return *x.code, out.String(), nil
-}
-
-// boundedBuffer keeps the first bytes and forgets the rest. It belongs to one writer; read it when that is done.
-type boundedBuffer struct {
-	bytes.Buffer
-	limit int
-}
-
-func (b *boundedBuffer) Write(p []byte) (int, error) {
-	if room := b.limit - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(len(p), room)])
-	}
-	return len(p), nil
 }

@@ -3,19 +3,25 @@ package engine
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/clock"
+	"pier/lib/errkind"
+	"pier/lib/id"
 )
 
 // prober runs a container's health check. Between two probes it is a pending timer, no goroutine. Its fields belong to
 // the container's worker, but for stopped.
 type prober struct {
+	process.Probe
 	timer   clock.Timer
 	cancel  context.CancelFunc
 	stopped atomic.Bool
@@ -35,9 +41,9 @@ func (e *Engine) startProbe(c *ctr) {
 	c.stopProbe()
 	c.health.Store(r.check().Begin(c.health.Load()))
 	ctx, cancel := context.WithCancel(e.ctx)
-	p := &prober{cancel: cancel}
+	p := &prober{Probe: process.Probe{Command: command}, cancel: cancel}
 	c.probe = p
-	e.scheduleProbe(ctx, c, p, command)
+	e.scheduleProbe(ctx, c, p)
 }
 
 func (c *ctr) stopProbe() {
@@ -49,37 +55,77 @@ func (c *ctr) stopProbe() {
 	}
 }
 
-func (e *Engine) scheduleProbe(ctx context.Context, c *ctr, p *prober, command []string) {
+func (e *Engine) scheduleProbe(ctx context.Context, c *ctr, p *prober) {
 	p.timer = e.o.Clock.AfterFunc(c.row().check().Pause(c.health.Load().Status, e.o.Clock.Now()), func() {
 		if p.stopped.Load() || ctx.Err() != nil {
 			return
 		}
-		result := e.runProbe(ctx, c, command)
+		result := e.runProbe(ctx, c, p)
 		c.work.post(func() {
 			if p.stopped.Load() || c.probe != p {
 				return
 			}
-			e.probed(c, result)
-			e.scheduleProbe(ctx, c, p, command)
+			if result != nil {
+				e.probed(c, result)
+			}
+			e.scheduleProbe(ctx, c, p)
 		})
 	})
 }
 
-func (e *Engine) runProbe(ctx context.Context, c *ctr, command []string) *container.HealthcheckResult {
+// runProbe returns the result of one probe, nil for one that was lost with the supervisor: it says nothing of the
+// container.
+func (e *Engine) runProbe(ctx context.Context, c *ctr, p *prober) *container.HealthcheckResult {
 	check := c.row().check()
 	res := &container.HealthcheckResult{Start: e.o.Clock.Now()}
-	within, cancel := context.WithTimeout(ctx, check.Timeout())
-	defer cancel()
+	var late bool
 	var err error
-	res.ExitCode, res.Output, err = e.probeRun(within, c, command, health.Output)
+	res.ExitCode, res.Output, late, err = e.probeRun(ctx, c, p, check.Timeout(), health.Output)
 	res.End = e.o.Clock.Now()
 	switch {
-	case within.Err() == context.DeadlineExceeded:
+	case errkind.Is(err, errkind.Unavailable):
+		return nil
+	case late:
 		check.Late(res)
 	case err != nil:
 		res.ExitCode, res.Output = -1, err.Error()
 	}
 	return res
+}
+
+// probeGrace is how much longer than a probe the supervisor may take to answer.
+const probeGrace = 10 * time.Second
+
+// probeRun runs the command in the container and returns its exit code and at most limit bytes of its output. late says
+// that it was killed for taking longer than timeout. It is errkind.Unavailable where the end is not known.
+func (e *Engine) probeRun(ctx context.Context, c *ctr, p *prober, timeout time.Duration, limit int) (code int, output string, late bool, err error) {
+	r := c.row()
+	x := &execution{id: id.New(), c: c, want: container.ExecCreateRequest{Cmd: p.Command, AttachStdout: true, AttachStderr: true}}
+	ask, err := p.Ask(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
+	if err != nil {
+		return 0, "", false, err
+	}
+	ask.ID, ask.Timeout, ask.Limit = c.id, timeout, limit
+	e.sayExec(x, "exec_create")
+	e.sayExec(x, "exec_start")
+	within, cancel := context.WithTimeout(ctx, timeout+probeGrace)
+	defer cancel()
+	done, err := custody.Probe(within, e.o.Custody, &ask)
+	switch {
+	case errkind.Is(err, errkind.Unsupported):
+		return e.probeExec(ctx, x, timeout, limit)
+	case errkind.Is(err, errkind.Unavailable):
+		return 0, "", false, err
+	case within.Err() != nil:
+		return 0, "", false, errkind.New(errkind.Unavailable, "health check of %s: the supervisor does not answer", c.id)
+	case err != nil:
+		return 0, "", false, p.Explain(r.Pid, err)
+	}
+	if done.TimedOut {
+		done.Code = 128 + int(settings.SIGKILL)
+	}
+	e.sayExecDied(x, done.Code)
+	return done.Code, string(done.Output), done.TimedOut, nil
 }
 
 // probed takes one result into account. Only a change of status is told.

@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 
 	"pier/api/shim"
+	"pier/daemon/engine/internal/process"
 	"pier/lib/errkind"
 )
 
@@ -69,7 +71,7 @@ func (r *rig) on(cid, net string) string {
 // exec runs a command in a container and returns its output.
 func (r *rig) exec(cid string, cmd ...string) string {
 	r.t.Helper()
-	_, out, err := r.probeRun(context.Background(), r.index.get(cid), cmd, 1<<16)
+	_, out, _, err := r.probeRun(context.Background(), r.index.get(cid), &prober{Probe: process.Probe{Command: cmd}}, time.Minute, 1<<16)
 	r.must(err)
 	return out
 }

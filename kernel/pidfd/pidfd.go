@@ -115,7 +115,7 @@ func Wait(ctx context.Context, f *os.File) error {
 	var failed error
 	err = raw.Read(func(n uintptr) bool {
 		var ready bool
-		ready, failed = exited(int(n))
+		ready, failed = exited(int(n), 0)
 		return ready || failed != nil
 	})
 	if err == nil {
@@ -130,10 +130,21 @@ func Wait(ctx context.Context, f *os.File) error {
 	return nil
 }
 
-func exited(n int) (bool, error) {
+// EndsSoon reports whether the process of f has exited, and waits some milliseconds for it. Unlike Wait it holds a thread
+// meanwhile, and is cheaper for a process that is just ending.
+func EndsSoon(f *os.File) (ended bool) {
+	const soon = 5 // ms
+	_ = fd.With(f, func(n int) (err error) {
+		ended, err = exited(n, soon)
+		return err
+	})
+	return ended
+}
+
+func exited(n, ms int) (bool, error) {
 	for {
 		fds := []unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}
-		count, err := unix.Poll(fds, 0)
+		count, err := unix.Poll(fds, ms)
 		if err != unix.EINTR {
 			return count > 0, err
 		}

@@ -64,11 +64,11 @@ func Int[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](n T) A
 // From is the value that s holds when the call is made.
 func From(s Slot) Arg { return Arg{v: uintptr(unsafe.Pointer(s.v)), indirect: true, address: true} }
 
-// New returns an empty list.
-func New() *List {
+// New returns an empty list with room for some calls. It grows beyond that, which costs.
+func New(room int) *List {
 	l := &List{cloned: make(chan struct{})}
-	l.calls = make([]call, 0, 192)
-	l.names = make([]name, 0, 192)
+	l.calls = make([]call, 0, room)
+	l.names = make([]name, 0, room)
 	l.child.pidfd.Store(-1)
 	l.pid.Store(&l.child.pid)
 	return l
@@ -86,8 +86,11 @@ func (l *List) Slot() Slot {
 
 // String returns the address of s with a terminating zero; s itself holds no zero.
 func (l *List) String(s string) Arg {
-	const chunk = 8 << 10
 	if len(s)+1 > cap(l.text)-len(l.text) {
+		chunk := 2 << 10
+		if l.text != nil {
+			chunk = 8 << 10
+		}
 		l.text = make([]byte, 0, max(chunk, len(s)+1))
 		l.keep = append(l.keep, l.text[:cap(l.text)])
 	}

@@ -38,7 +38,7 @@ func wait(t *testing.T, c *spawn.Child) pidfd.Status {
 }
 
 func TestRun(t *testing.T) {
-	l := spawn.New()
+	l := spawn.New(8)
 	unblock(l)
 	execve(l, "/bin/busybox", "sh", "-c", "exit 7")
 	c, err := l.Run(spawn.Options{})
@@ -57,7 +57,7 @@ func TestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	l := spawn.New()
+	l := spawn.New(8)
 	fd := l.Slot()
 	write := func(s string) spawn.Call {
 		return l.Add("write", s, unix.SYS_WRITE, l.File(out), l.String(s), spawn.Int(len(s)))
@@ -116,7 +116,7 @@ func TestFailures(t *testing.T) {
 		}, "child killed before execve", unix.EINTR},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			l := spawn.New()
+			l := spawn.New(8)
 			if test.name == "killed" { // kill(0) is the whole group; make it the child's own
 				l.Add("setsid", "", unix.SYS_SETSID)
 			}
@@ -138,7 +138,7 @@ func TestParallel(t *testing.T) {
 	for range 16 {
 		group.Go(func() {
 			for range 30 {
-				l := spawn.New()
+				l := spawn.New(8)
 				unblock(l)
 				execve(l, "/bin/busybox", "true")
 				c, err := l.Run(spawn.Options{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS})
@@ -181,7 +181,7 @@ func TestCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	l := spawn.New()
+	l := spawn.New(8)
 	l.Add("dup3", "", unix.SYS_DUP3, l.File(w), spawn.Int(1), spawn.Int(0))
 	unblock(l)
 	execve(l, "/bin/busybox", "grep", "^0::", "/proc/self/cgroup")
@@ -198,14 +198,14 @@ func TestCgroup(t *testing.T) {
 
 // The thread comes back from a namespace that it entered for the clone.
 func TestEnter(t *testing.T) {
-	l := spawn.New()
+	l := spawn.New(8)
 	unblock(l)
 	execve(l, "/bin/busybox", "sleep", "1000")
 	first, err := l.Run(spawn.Options{Flags: unix.CLONE_NEWPID})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l = spawn.New()
+	l = spawn.New(8)
 	unblock(l)
 	execve(l, "/bin/busybox", "sh", "-c", "exit $$")
 	second, err := l.Run(spawn.Options{Enter: []spawn.Namespace{{File: first.Pidfd, Kind: unix.CLONE_NEWPID}}})
@@ -226,7 +226,7 @@ func TestEnter(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	for b.Loop() {
-		l := spawn.New()
+		l := spawn.New(8)
 		unblock(l)
 		execve(l, "/bin/busybox", "true")
 		c, err := l.Run(spawn.Options{})
@@ -248,7 +248,7 @@ func TestSplit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	l := spawn.New()
+	l := spawn.New(8)
 	up := l.Slot()
 	l.Add("fcntl", "", unix.SYS_FCNTL, l.File(w), spawn.Int(unix.F_DUPFD), spawn.Int(100)).Into(up)
 	l.Add("dup3", "", unix.SYS_DUP3, spawn.From(up), spawn.Int(1), spawn.Int(0))
@@ -275,7 +275,7 @@ func TestSplit(t *testing.T) {
 
 func TestSplitErrors(t *testing.T) {
 	for name, where := range map[string]int{"before": 0, "split": 1, "after": 2, "execve": 3} {
-		l := spawn.New()
+		l := spawn.New(8)
 		fail := func(at int) {
 			if at == where {
 				l.Add("chdir", name, unix.SYS_CHDIR, l.String("/missing"))
@@ -306,7 +306,7 @@ func TestSplitErrors(t *testing.T) {
 
 func BenchmarkSplit(b *testing.B) {
 	for b.Loop() {
-		l := spawn.New()
+		l := spawn.New(8)
 		l.Split()
 		unblock(l)
 		execve(l, "/bin/busybox", "true")

@@ -26,7 +26,13 @@ type builder struct {
 	execs []spawn.Call // the attempts at execve, in order of the search path
 }
 
-func newBuilder() *builder { return &builder{List: spawn.New()} }
+// How many calls it takes to make a container, and to enter one.
+const (
+	callsToStart = 192
+	callsToEnter = 96
+)
+
+func newBuilder(calls int) *builder { return &builder{List: spawn.New(calls)} }
 
 // own keeps f until close and returns it.
 func (b *builder) own(f *os.File) *os.File {

@@ -114,6 +114,10 @@ type ExecConfig struct {
 	NoTracers bool
 	// PidTo is as in Container; it is not set where the child does not share our memory.
 	PidTo *int32
+	// Bound has the kernel kill the process when the caller's dies (PR_SET_PDEATHSIG), or the thread of it that made it.
+	// Stdio.Stdout is then a pipe that the caller alone reads.
+	// A program that gets more rights by its execution, a set-user-ID one, is let go: the kernel does not kill that.
+	Bound bool
 }
 
 func startError(call, path string, errno syscall.Errno, kind errkind.Kind, format string, args ...any) *StartError {

@@ -32,7 +32,7 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 
 // execIn is Exec into the cgroup that open gives.
 func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)) (*Process, error) {
-	e := &task{builder: newBuilder(), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
+	e := &task{builder: newBuilder(callsToEnter), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
 		pidTo: c.PidTo}
 	defer e.close()
 	if err := e.checkProcess(); err != nil {
@@ -90,18 +90,42 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 		e.session()
 	}
 	e.closeDescriptors(nil)
+	if c.Bound {
+		e.bind()
+		e.checkReader()
+	}
 	if err := e.resources(linux); err != nil {
 		return nil, err
 	}
 	if err := e.identity(); err != nil {
 		return nil, err
 	}
+	if c.Bound { // the change of user has undone it
+		e.bind()
+	}
 	if split {
 		e.Split()
+		if c.Bound {
+			e.bind()
+		}
 		e.session()
 	}
 	e.program(nil)
 	return e.run(ctx)
+}
+
+// bind has the child killed with its parent.
+func (t *task) bind() {
+	t.Add("prctl PR_SET_PDEATHSIG", "", unix.SYS_PRCTL, spawn.Int(unix.PR_SET_PDEATHSIG), spawn.Int(uintptr(unix.SIGKILL)), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+}
+
+// checkReader has the child end if the caller was dead before bind: then nobody reads its output. It comes before the
+// system call filter, which may not know the call, and when the child's own copy of the reading end is closed.
+func (t *task) checkReader() {
+	look := spawn.Pointer(t.List, &unix.PollFd{Fd: 1})
+	t.Add("ppoll", "standard output", unix.SYS_PPOLL, look, spawn.Int(1), spawn.Pointer(t.List, new(unix.Timespec)), spawn.Int(0), spawn.Int(8))
+	const broken = unix.POLLERR << 48 // in revents, the last of the three numbers
+	t.CheckNot("ppoll", "standard output", look, broken, broken, unix.EPIPE)
 }
 
 // foreignNamespaces returns the kinds of namespace in which the target is and we are not. It compares instead of reading

@@ -52,7 +52,7 @@ func writeMaps(pid int, uids, gids string) error {
 
 // visit runs a process that does what prepare adds to its list, and work while it waits afterwards.
 func (s *start) visit(flags uintptr, prepare func(*builder), work func(pid int) error) error {
-	t := &task{builder: newBuilder(), id: s.id}
+	t := &task{builder: newBuilder(callsToStart), id: s.id}
 	defer t.close()
 	prepare(t.builder)
 	done := false

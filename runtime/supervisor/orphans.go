@@ -36,13 +36,20 @@ func (s *Supervisor) reapOrphans(ctx context.Context) {
 }
 
 func (s *Supervisor) reapUnknown() {
+	// Most of those that end have been reaped by who waits for them.
+	if some, err := pidfd.AnyEnded(); err == nil && !some {
+		return
+	}
 	children, err := pidfd.Children()
 	if err != nil {
 		s.log.Error("look for orphans", "err", err)
 		return
 	}
 	s.mu.Lock()
-	known := make(map[int]bool, len(s.tasks))
+	known := make(map[int]bool, len(s.tasks)+len(s.probes))
+	for pid := range s.probes {
+		known[pid] = true
+	}
 	for _, t := range s.tasks {
 		if t.info.Exit == nil {
 			known[t.info.Pid] = true

@@ -79,6 +79,9 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		})
 	case r.Kind == shim.KindExec && r.Exec != nil:
 		return s.started(conn, func() (*task, error) { return s.exec(context.Background(), r.Exec) })
+	case r.Kind == shim.KindProbe && r.Probe != nil:
+		probed, err := s.probe(conn, r.Probe)
+		return send(conn, shim.Response{Probed: probed, Error: wireError(err)}) == nil
 	case r.Kind == shim.KindCustody && r.Custody != nil:
 		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
 	case r.Kind == shim.KindAdopt && r.Adopt != nil:

@@ -60,6 +60,7 @@ type Supervisor struct {
 	making   map[shim.TaskRef]*task       // no process yet
 	waiting  map[shim.TaskRef][]*attacher // streams attached before their task began
 	watchers map[*watcher]struct{}
+	probes   map[int]*probing // by process number
 	stopping bool
 
 	init func() (*os.File, error) // the program for containers that ask for an init, made with the first of them
@@ -114,7 +115,7 @@ func tidyUp() {
 
 func open(c Config) (*Supervisor, error) {
 	s := &Supervisor{root: c.Root, socket: c.Socket, binary: c.Binary, log: c.Log, tools: make(toolBox, 4), generation: 1,
-		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{},
+		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{}, probes: map[int]*probing{},
 		init: sync.OnceValues(reaper.Open)}
 	if s.socket == "" {
 		s.socket = filepath.Join(s.root, "supervisor.sock")

@@ -42,6 +42,7 @@ type task struct {
 	stdin   *pipe.Held // the write end, nil once closed
 	child   bool       // of pierd
 	trouble string     // why output is not logged, "" where it is
+	probed  *probeSpec // what the last probe ran, nil if there was none
 	// hurrying counts the execs in this container that are made on the faster way, see hurry.
 	hurrying int
 }

@@ -41,6 +41,7 @@ func (s *Supervisor) upgrade(conn *fdsock.Conn) (err error) {
 	defer s.starting.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cutProbes()
 	var kept, copies []*os.File
 	defer func() {
 		for _, f := range kept {

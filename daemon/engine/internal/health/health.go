@@ -5,6 +5,7 @@
 package health
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -112,4 +113,18 @@ func (k Check) Judge(old *container.Health, res *container.HealthcheckResult) *c
 		}
 	}
 	return &next
+}
+
+// Buffer keeps the first Limit bytes and forgets the rest. It belongs to one writer; read it when that is done.
+type Buffer struct {
+	bytes.Buffer
+	Limit int
+}
+
+// Write takes all of p.
+func (b *Buffer) Write(p []byte) (int, error) {
+	if room := b.Limit - b.Len(); room > 0 {
+		b.Buffer.Write(p[:min(len(p), room)])
+	}
+	return len(p), nil
 }

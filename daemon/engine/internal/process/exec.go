@@ -1,15 +1,18 @@
 package process
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"pier/api/shim"
 	"pier/daemon/engine/internal/settings"
 	"pier/kernel/capability"
 	"pier/kernel/fsroot"
 	"pier/kernel/ids"
+	"pier/lib/id"
 )
 
 // ExecInput is what a further process in a running container is made of.
@@ -64,6 +67,54 @@ func Exec(in ExecInput) (*specs.Process, error) {
 		p.OOMScoreAdj = &in.Host.OomScoreAdj
 	}
 	return p, nil
+}
+
+// Prepared is a further process as the supervisor takes it.
+type Prepared struct {
+	Process *specs.Process // nil where it could not be made
+	JSON    []byte         // of Process
+	Filter  []byte         // compiled, nil for none
+}
+
+// Prepare makes the process and its filter. Where it fails the result holds what there is.
+func Prepare(cache *Filters, in ExecInput) (p Prepared, err error) {
+	if p.Process, err = Exec(in); err != nil {
+		return p, err
+	}
+	if p.JSON, err = json.Marshal(p.Process); err != nil {
+		return p, err
+	}
+	host := *in.Host
+	host.Privileged = host.Privileged || in.Want.Privileged
+	p.Filter, err = Filter(cache, &host, p.Process.Capabilities.Bounding)
+	return p, err
+}
+
+// Probe is a command that is run again and again in one run of a container. What is asked of the supervisor is made once.
+// It belongs to one goroutine at a time.
+type Probe struct {
+	Command []string
+	ask     shim.Probe
+	process *specs.Process
+}
+
+// Ask returns what to ask the supervisor for, but for ID, Timeout and Limit.
+func (p *Probe) Ask(cache *Filters, in ExecInput) (shim.Probe, error) {
+	if p.ask.Key != "" {
+		return p.ask, nil
+	}
+	made, err := Prepare(cache, in)
+	if p.process = made.Process; err != nil {
+		return shim.Probe{}, p.Explain(in.Pid, err)
+	}
+	p.ask = shim.Probe{Key: id.New(), Process: made.JSON, Seccomp: made.Filter}
+	return p.ask, nil
+}
+
+// Explain words why the command did not start in the container of process pid.
+func (p *Probe) Explain(pid int, err error) error {
+	_, err = ExecError(pid, p.Command[0], p.process, err)
+	return err
 }
 
 // CheckUser refuses a user that the container of pid does not have.

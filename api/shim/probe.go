@@ -1,0 +1,37 @@
+package shim
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Probe asks for one run of a short command in a running container's namespaces and cgroup, from its beginning to its
+// end. It is no task: nobody can attach to it, nothing of it is kept, and it does not outlive the connection on which it
+// was asked for, nor the supervisor. The answer of one that was cut short so is lost, or of kind unavailable.
+type Probe struct {
+	ID string `json:"id"` // the container's
+	// Key, where not empty, names Process and Seccomp. Both may be left out when the last Probe of the container had the
+	// same key; a supervisor that does not know it answers with Missing.
+	Key string `json:"key,omitempty"`
+	// Process is a specs.Process, without a terminal. Its standard input is empty, its output and errors are one pipe.
+	Process json.RawMessage `json:"process,omitempty"`
+	Seccomp []byte          `json:"seccomp,omitempty"`
+	// Timeout is the time it may take until it is killed, above 0.
+	Timeout time.Duration `json:"timeout"`
+	// Limit is how many bytes of the output are kept, at most MaxProbeOutput. The rest is read and forgotten.
+	Limit int `json:"limit"`
+}
+
+// MaxProbeOutput bounds Probe.Limit in bytes.
+const MaxProbeOutput = 1 << 20
+
+// Probed answers a Probe.
+type Probed struct {
+	// Code is the exit status, or 128 + the signal.
+	Code   int    `json:"code"`
+	Output []byte `json:"output,omitempty"`
+	// TimedOut says that it was killed for taking too long; Code means nothing then.
+	TimedOut bool `json:"timedOut,omitempty"`
+	// Missing says that nothing was run: Process has to come along.
+	Missing bool `json:"missing,omitempty"`
+}

@@ -1,0 +1,28 @@
+package fdsock
+
+import "golang.org/x/sys/unix"
+
+// AwaitHangUp returns nil when the other side has closed, and takes nothing from the socket. A frame that arrives, and a
+// read deadline, end it with an error. It may not run at the same time as Receive.
+func (c *Conn) AwaitHangUp() error {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var n int
+	var failed error
+	if err := raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		n, _, failed = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return failed != unix.EAGAIN && failed != unix.EINTR
+	}); err != nil {
+		return err
+	}
+	if failed == unix.ECONNRESET {
+		return nil
+	}
+	if failed == nil && n > 0 {
+		return unix.EBUSY
+	}
+	return failed
+}
