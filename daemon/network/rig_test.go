@@ -239,11 +239,14 @@ func (r *rig) links() string {
 	return strings.Join(names, " ")
 }
 
+// eventually waits. What it waits for takes milliseconds; the kernel takes apart links and namespaces one after the other
+// for the whole machine, so that beside other tests it may take seconds. The limit only ends a test that has failed.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	const limit = 30 * time.Second
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 3 s: %s", what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 }
