@@ -102,6 +102,9 @@ func (s *Supervisor) beginProbe(ctx context.Context, init *task, spec *probeSpec
 		return nil, nil, err
 	}
 	defer in.Close()
+	if init.record.Uid != 0 && spec.process.User.UID == 0 { // a user namespace maps the container's root
+		_ = in.Chown(init.record.Uid, init.record.Gid) // so that it may open /dev/stdout again
+	}
 	s.starting.RLock()
 	defer s.starting.RUnlock()
 	if init.view().Exit != nil {
