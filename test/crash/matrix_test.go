@@ -119,7 +119,9 @@ func (m *matrix) run() {
 	}
 	m.t.Logf("%d points, %d cells of %d, %d killed, %d points did not come again, %v each", len(points), len(cells), len(all), m.killed, m.missed,
 		(time.Since(begin) / time.Duration(max(len(cells), 1))).Round(time.Millisecond))
-	if m.missed*4 > len(cells) {
+	// Which of several goroutines comes first decides how often a socket or the store is written to, on a busy machine most of
+	// all: such a point is no fault of anybody's. Where most of them are gone the matrix looks at another operation.
+	if m.missed*2 > len(cells) {
 		m.t.Errorf("too many points did not come again: %d of %d cells", m.missed, len(cells))
 	}
 }
