@@ -371,7 +371,7 @@ after_power_cut() {
 	! cmp /proc/sys/kernel/random/boot_id /data/boot_id
 	start_pierd
 	for name in web beside unless failing; do
-		eventually is $name "running 0"
+		eventually is $name "running 0" || { pier inspect -f '{{json .State}}' $name; return 1; }
 	done
 	is stopped "exited 137"
 	is ended "exited 6"
