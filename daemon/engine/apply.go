@@ -70,7 +70,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 		var timer clock.Timer
 		timer = e.o.Clock.AfterFunc(r.Life.Backoff, func() {
 			e.awaitDonors(c.row(), nil) // not in the worker: a stop need not wait for it
-			c.work.post(func() {
+			c.work.Post(func() {
 				if c.restart == timer && e.ctx.Err() == nil && !c.row().gone { // else it was stopped meanwhile
 					_ = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
 				}
@@ -193,7 +193,7 @@ func (e *Engine) delete(c *ctr) error {
 		return err
 	}
 	c.change(func(r *row) { r.gone = true })
-	e.index.remove(c)
+	e.index.Remove(c.id, c.row().Name)
 	e.o.Images.Release(r.ID)
 	e.o.Layers.Release(r.ID)
 	e.say(c, "destroy", nil)

@@ -103,7 +103,7 @@ func (s *Stream) Close() error {
 // Attach joins a container's streams; one that does not run yet is joined when it starts, so that no byte is missed.
 func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*Stream, error) {
 	e := st.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +210,7 @@ func (c *ctr) closeStreams(force bool) {
 
 // Resize sets the size of a container's terminal in cells. Conflict where it does not run.
 func (st *Streams) Resize(ctx context.Context, ref string, width, height uint16) error {
-	c, err := st.e.index.find(ref)
+	c, err := st.e.index.Find(ref)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"pier/daemon/engine/internal/files"
+	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/queue"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/clock"
 	"pier/lib/errkind"
@@ -58,7 +60,7 @@ func (r *row) rules() lifecycle.Rules {
 // ctr is one container in memory. Changes happen in its worker; anybody may read the current row and health.
 type ctr struct {
 	id     string
-	work   worker
+	work   queue.Queue // its worker
 	now    atomic.Pointer[row]
 	health atomic.Pointer[container.Health] // nil: no health check
 
@@ -93,39 +95,6 @@ func (c *ctr) change(f func(r *row)) *row {
 	return &next
 }
 
-// worker runs functions one after the other, in the order they came. It has a goroutine only while there are some, so
-// that an idle container costs none.
-type worker struct {
-	mu    sync.Mutex
-	queue []func()
-	busy  bool
-}
-
-func (w *worker) post(f func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.queue = append(w.queue, f)
-	if !w.busy {
-		w.busy = true
-		go w.run()
-	}
-}
-
-func (w *worker) run() {
-	for {
-		w.mu.Lock()
-		if len(w.queue) == 0 {
-			w.busy, w.queue = false, nil
-			w.mu.Unlock()
-			return
-		}
-		f := w.queue[0]
-		w.queue = w.queue[1:]
-		w.mu.Unlock()
-		f()
-	}
-}
-
 // queueLimit is how long an operation waits for those before it. They all end in less, unless the machine or the
 // supervisor is stuck.
 const queueLimit = 30 * time.Second
@@ -133,31 +102,15 @@ const queueLimit = 30 * time.Second
 // do runs f in the worker and returns its error. A caller that goes away does not stop f. Where f cannot begin for
 // queueLimit it never does, and the error is Timeout.
 func (c *ctr) do(ctx context.Context, f func() error) error {
-	done := make(chan error, 1)
-	var taken atomic.Bool // f has begun, or never will
-	c.work.post(func() {
-		if !taken.CompareAndSwap(false, true) {
-			return
-		}
+	err := c.work.Do(ctx, queueLimit, func() error {
 		if c.row().gone {
-			done <- notFound(c.id)
-			return
+			return index.NotFound(c.id)
 		}
-		done <- f()
+		return f()
 	})
-	late := time.NewTimer(queueLimit)
-	defer late.Stop()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-late.C:
-			if taken.CompareAndSwap(false, true) {
-				return errkind.New(errkind.Timeout, "container %s is busy: what was asked of it before has not come to its end for %v; "+
-					"the log of pierd and State in /proc/PID/status of the supervisor (pier-runtime supervise) tell why", c.id, queueLimit)
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err == queue.ErrBusy {
+		return errkind.New(errkind.Timeout, "container %s is busy: %w for %v; the log of pierd and State in /proc/PID/status of "+
+			"the supervisor (pier-runtime supervise) tell why", c.id, err, queueLimit)
 	}
+	return err
 }

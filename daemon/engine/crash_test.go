@@ -70,7 +70,7 @@ func (r *rig) agree() {
 		for _, t := range tasks {
 			alive[t.ID] = alive[t.ID] || t.Exit == nil
 		}
-		for _, c := range r.index.all() {
+		for _, c := range r.index.All() {
 			row := c.row()
 			if row.Life.State.Alive() != alive[c.id] || row.Life.State == lifecycle.Removing || row.Host.AutoRemove && !alive[c.id] {
 				return false

@@ -12,6 +12,7 @@ import (
 	volumes "github.com/moby/moby/api/types/volume"
 
 	"pier/daemon/engine/internal/claim"
+	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
@@ -39,11 +40,11 @@ func (cs *Containers) Create(ctx context.Context, req CreateRequest) (container.
 		return none, err
 	}
 	if err := e.build(ctx, r); err != nil {
-		e.index.unreserve(r.Name, r.ID)
+		e.index.Unreserve(r.Name, r.ID)
 		return none, err
 	}
 	c := newCtr(r)
-	e.index.add(c)
+	e.index.Add(r.ID, c, links.Targets(r.Host))
 	e.say(c, "create", nil)
 	if warnings == nil {
 		warnings = []string{}
@@ -94,7 +95,7 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 	r.Mounts, err = settings.Mounts(host, config.Volumes, settings.MountSources{
 		Exists: func(p string) bool { _, err := os.Lstat(p); return err == nil },
 		From: func(ref string) ([]settings.Mount, error) {
-			c, err := e.index.find(ref)
+			c, err := e.index.Find(ref)
 			if err != nil {
 				return nil, err
 			}
@@ -131,16 +132,16 @@ func (e *Engine) nameIt(r *row, name string) error {
 		if err := settings.CheckName(name); err != nil {
 			return err
 		}
-		return e.index.reserve(name, r.ID)
+		return e.index.Reserve(name, r.ID)
 	}
 	for try := range 8 {
 		r.Name = settings.MakeName(r.ID, try)
-		if e.index.reserve(r.Name, r.ID) == nil {
+		if e.index.Reserve(r.Name, r.ID) == nil {
 			return nil
 		}
 	}
 	r.Name = id.Short(r.ID)
-	return e.index.reserve(r.Name, r.ID)
+	return e.index.Reserve(r.Name, r.ID)
 }
 
 // build makes what belongs to the container and then its record. Without a record, whatever is left of an attempt that

@@ -38,8 +38,8 @@
 //
 // # Locks
 //
-// index.mu (maps of names and identifiers), ctr.mu (waiters, streams, execs of one container), execTable.mu,
-// execution.mu, worker.mu, stepTable.mu: each guards memory for the length of a map access and is never held while
+// internal/index (maps of names and identifiers), ctr.mu (waiters, streams, execs of one container), execTable.mu,
+// execution.mu, internal/queue, internal/step: each guards memory for the length of a map access and is never held while
 // something waits. Where two are taken, it is in the order ctr.mu, execution.mu.
 //
 // Start reading at Engine, then apply.

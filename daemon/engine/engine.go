@@ -15,6 +15,7 @@ import (
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/imagemount"
+	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/meter"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
@@ -69,7 +70,7 @@ func DefaultCDIDirs() []string { return []string{"/etc/cdi", "/var/run/cdi"} }
 type Engine struct {
 	o     Options
 	host  settings.Host
-	index *index
+	index *index.Index[*ctr]
 
 	durable, volatile *record.Table[row]
 
@@ -114,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		o: o,
 		host: settings.Host{CPUs: runtime.NumCPU(), MemNodes: process.MemoryNodes(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit(),
 			Throttle: throttle, Realtime: process.Realtime(), Runtimes: slices.Collect(maps.Keys(o.Runtimes)), Runtime: o.DefaultRuntime, Init: o.Init},
-		index:    newIndex(),
+		index:    index.New[*ctr](),
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),
 		execs:    newExecTable(),
@@ -182,9 +183,9 @@ func (e *Engine) Files() *Files { return &Files{e} }
 // Close ends what the engine does in the background and waits for it. Containers run on.
 func (e *Engine) Close() error {
 	e.cancel()
-	for _, c := range e.index.all() {
+	for _, c := range e.index.All() {
 		done := make(chan struct{})
-		c.work.post(func() {
+		c.work.Post(func() {
 			defer close(done)
 			if c.restart != nil {
 				c.restart.Stop()
@@ -222,4 +223,11 @@ func (e *Engine) save(r *row) error {
 	return e.table(r).Put(context.WithoutCancel(e.ctx), r.ID, *r)
 }
 
-func notFound(ref string) error { return errkind.New(errkind.NotFound, "No such container: %s", ref) }
+// identify returns the identifier that ref means.
+func (e *Engine) identify(ref string) (string, error) {
+	c, err := e.index.Find(ref)
+	if err != nil {
+		return "", err
+	}
+	return c.id, nil
+}

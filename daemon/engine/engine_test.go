@@ -80,7 +80,7 @@ func TestAutoRemove(t *testing.T) {
 	if out != "hi\n" || code != 3 {
 		t.Errorf("%q, %d", out, code)
 	}
-	if n := len(r.index.all()); n != 0 {
+	if n := len(r.index.All()); n != 0 {
 		t.Errorf("%d containers are left", n)
 	}
 	cid = r.create("gone", func(_ *container.Config, h *container.HostConfig) { h.AutoRemove = true }, "nosuch")
@@ -175,7 +175,7 @@ func TestStop(t *testing.T) {
 	r.must(cs.Start(ctx, "rm"))
 	r.must(cs.Restart(ctx, "rm", StopOptions{Timeout: &zero}))
 	r.must(cs.Stop(ctx, "rm", StopOptions{Timeout: &zero}))
-	r.eventually("the --rm container gone", func() bool { _, err := r.index.find("rm"); return err != nil })
+	r.eventually("the --rm container gone", func() bool { _, err := r.index.Find("rm"); return err != nil })
 	r.must(cs.Rename(ctx, "web", "web2"))
 	r.must(cs.Start(ctx, "web2"))
 	r.must(cs.Remove(ctx, "web2", RemoveOptions{Force: true}))
@@ -346,7 +346,7 @@ func TestVolumesAndBinds(t *testing.T) {
 	if n := len(r.o.Volumes.List(filterAll())); n != 2 {
 		t.Errorf("%d volumes", n)
 	}
-	for _, c := range r.index.all() {
+	for _, c := range r.index.All() {
 		r.must(r.Containers().Remove(ctx, c.id, RemoveOptions{Volumes: true}))
 	}
 	if list := r.o.Volumes.List(filterAll()); len(list) != 1 || list[0].Name != "named" {
@@ -457,7 +457,7 @@ func TestReopen(t *testing.T) {
 	}
 	r.eventually("the exit learnt", func() bool { s := r.inspect(ends).State; return s.Status == container.StateExited && s.ExitCode == 9 })
 	r.eventually("the policy applied", func() bool { s := r.inspect(always).State; return s.Running && !s.Restarting })
-	r.eventually("--rm containers gone", func() bool { return r.index.get(rm) == nil && r.index.get(rmCreated) == nil })
+	r.eventually("--rm containers gone", func() bool { return r.index.Get(rm) == nil && r.index.Get(rmCreated) == nil })
 	if _, err := os.Stat(r.dir2("cd")); !os.IsNotExist(err) {
 		t.Error("a folder without a record is left")
 	}
@@ -549,7 +549,7 @@ func TestReadersNeverWait(t *testing.T) {
 	ctx := context.Background()
 	cid := r.create("stuck", nil, "true")
 	free := make(chan struct{})
-	r.index.get(cid).work.post(func() { <-free })
+	r.index.Get(cid).work.Post(func() { <-free })
 	defer close(free)
 	limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()

@@ -135,7 +135,7 @@ func (t *execTable) end(e *Engine, x *execution, code int) {
 // the container does not have.
 func (xs *Execs) Create(ctx context.Context, ref string, r container.ExecCreateRequest) (container.ExecCreateResponse, error) {
 	none := container.ExecCreateResponse{}
-	c, err := xs.e.index.find(ref)
+	c, err := xs.e.index.Find(ref)
 	if err != nil {
 		return none, err
 	}

@@ -22,11 +22,11 @@ func (e *Engine) followExits(exits *feed.Reader[shim.Exit]) {
 }
 
 func (e *Engine) exited(x shim.Exit) {
-	switch c := e.index.get(x.ID); {
+	switch c := e.index.Get(x.ID); {
 	case x.Exec != "":
 		e.execs.exited(e, x)
 	case c != nil:
-		c.work.post(func() {
+		c.work.Post(func() {
 			r := c.row()
 			if r.gone || r.Pid != x.Pid { // of an earlier run
 				return

@@ -35,7 +35,7 @@ var placeholders = [...]string{"/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/
 
 // view opens a container's files. The worker opens it, so that the container neither starts nor ends meanwhile.
 func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, err error) {
-	if c, err = e.index.find(ref); err != nil {
+	if c, err = e.index.Find(ref); err != nil {
 		return nil, nil, err
 	}
 	for range 100 {
@@ -163,7 +163,7 @@ func (f *Files) Write(ctx context.Context, ref, name string, archive io.Reader, 
 // Export writes a tar of the container's own file system, without what is mounted in it.
 func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
 	e := f.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
 
 // Changes lists what the container changed of its image.
 func (f *Files) Changes(ctx context.Context, ref string) ([]layer.Change, error) {
-	c, err := f.e.index.find(ref)
+	c, err := f.e.index.Find(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ type CommitOptions struct {
 // Commit makes an image of the container's own file system.
 func (f *Files) Commit(ctx context.Context, ref string, o CommitOptions) (digest.Digest, error) {
 	e := f.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return "", err
 	}

@@ -61,7 +61,7 @@ func (e *Engine) scheduleProbe(ctx context.Context, c *ctr, p *prober) {
 			return
 		}
 		result := e.runProbe(ctx, c, p)
-		c.work.post(func() {
+		c.work.Post(func() {
 			if p.stopped.Load() || c.probe != p {
 				return
 			}

@@ -18,7 +18,7 @@ import (
 // it returns shares nothing that changes.
 func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error) {
 	e := cs.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return container.InspectResponse{}, err
 	}

@@ -166,7 +166,7 @@ func (e *Engine) namespaces(r *row) (map[specs.LinuxNamespaceType]string, error)
 		if !ns.of {
 			continue
 		}
-		other, err := e.index.find(ns.with)
+		other, err := e.index.Find(ns.with)
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +190,7 @@ func (e *Engine) namespaces(r *row) (map[specs.LinuxNamespaceType]string, error)
 func (e *Engine) writeFiles(r *row, box *network.Sandbox) (map[string]string, error) {
 	owner := r.ID
 	if r.Host.NetworkMode.IsContainer() {
-		other, err := e.index.find(r.Host.NetworkMode.ConnectedContainer())
+		other, err := e.index.Find(r.Host.NetworkMode.ConnectedContainer())
 		if err != nil {
 			return nil, err
 		}
@@ -254,7 +254,7 @@ func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]set
 func (e *Engine) shm(r *row) (string, error) {
 	switch {
 	case r.Host.IpcMode.IsContainer():
-		other, err := e.index.find(r.Host.IpcMode.Container())
+		other, err := e.index.Find(r.Host.IpcMode.Container())
 		if err != nil {
 			return "", err
 		}

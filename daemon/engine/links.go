@@ -14,7 +14,7 @@ type book struct{ e *Engine }
 
 // Peer implements links.Book.
 func (b book) Peer(ref string) (links.Peer, error) {
-	c, err := b.e.index.find(ref)
+	c, err := b.e.index.Find(ref)
 	if err != nil {
 		return links.Peer{}, err
 	}
@@ -45,8 +45,8 @@ func (e *Engine) resolveLinks(r *row) error {
 
 // relink tells those that have a link to a container that has just started its new address. Each is told in its worker.
 func (e *Engine) relink(c *ctr) {
-	for _, parent := range e.index.linkedTo(c.id) {
-		parent.work.post(func() {
+	for _, parent := range e.index.LinkedTo(c.id) {
+		parent.work.Post(func() {
 			r, child := parent.row(), peer(c.row())
 			if !r.Life.State.Alive() || !child.Running {
 				return

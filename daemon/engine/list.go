@@ -20,7 +20,7 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 	if err != nil {
 		return nil, err
 	}
-	all := e.index.all()
+	all := e.index.All()
 	slices.SortFunc(all, func(a, b *ctr) int {
 		if d := b.row().Created.Compare(a.row().Created); d != 0 {
 			return d
@@ -49,7 +49,7 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 }
 
 func (e *Engine) created(ref string) (time.Time, error) {
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -14,7 +14,7 @@ type LogStream = logs.Stream
 // is disabled, there is nothing to read: Unsupported. Close the result.
 func (st *Streams) Logs(ctx context.Context, ref string, o LogsOptions) (*LogStream, error) {
 	e := st.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return nil, err
 	}

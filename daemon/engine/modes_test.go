@@ -62,7 +62,7 @@ func TestStopWhileDonorRestarts(t *testing.T) {
 	donor := r.create("donor", nil, "sleep", "600")
 	r.must(r.Containers().Start(t.Context(), donor))
 	state := func(s lifecycle.State) {
-		c := r.index.get(donor)
+		c := r.index.Get(donor)
 		r.must(c.do(t.Context(), func() error { c.change(func(r *row) { r.Life.State = s }); return nil }))
 	}
 	side := r.create("side", func(_ *container.Config, h *container.HostConfig) {
@@ -70,9 +70,9 @@ func TestStopWhileDonorRestarts(t *testing.T) {
 	}, "sleep", "600")
 	r.must(r.Containers().Start(t.Context(), side))
 	state(lifecycle.Restarting)
-	r.must(r.index.get(side).do(t.Context(), func() error { return r.signal(r.index.get(side), settings.SIGKILL, false) }))
+	r.must(r.index.Get(side).do(t.Context(), func() error { return r.signal(r.index.Get(side), settings.SIGKILL, false) }))
 	r.eventually("the restart is due", func() bool {
-		l := r.index.get(side).row().Life
+		l := r.index.Get(side).row().Life
 		return l.State == lifecycle.Restarting && time.Since(l.FinishedAt) > 2*l.Backoff
 	})
 	within, cancel := context.WithTimeout(t.Context(), donorPatience/2)
@@ -132,7 +132,7 @@ func TestList(t *testing.T) {
 	r.create("two", label("2"), "sleep", "60")
 	r.create("three", nil, "sh", "-c", "exit 3")
 	r.must(r.Containers().Start(ctx, "two"))
-	_, _, err := r.finish(r.index.names["three"])
+	_, _, err := r.finish(r.id("three"))
 	r.must(err)
 	for _, tt := range []struct {
 		o    ListOptions
@@ -153,7 +153,7 @@ func TestList(t *testing.T) {
 		{ListOptions{All: true, Filters: Filters{"ancestor": {"nosuch"}}}, ""},
 		{ListOptions{All: true, Filters: Filters{"health": {"healthy"}}}, ""},
 		{ListOptions{All: true, Filters: Filters{"is-task": {"true"}}}, ""},
-		{ListOptions{All: true, Filters: Filters{"id": {r.index.names["two"][:20]}}}, "two"},
+		{ListOptions{All: true, Filters: Filters{"id": {r.id("two")[:20]}}}, "two"},
 	} {
 		got, err := r.Containers().List(ctx, tt.o)
 		if err != nil {

@@ -23,7 +23,7 @@ func (e *Engine) Endpoints() *Endpoints { return &Endpoints{e} }
 // already or its mode allows no second one.
 func (p *Endpoints) Connect(ctx context.Context, ref, net string, asked *network.EndpointSettings) error {
 	e := p.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (p *Endpoints) Connect(ctx context.Context, ref, net string, asked *network
 // that is no error.
 func (p *Endpoints) Disconnect(ctx context.Context, ref, net string, force bool) error {
 	e := p.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ const killPatience = 10 * time.Second
 // kind Invalid in the words that make Docker's clients exit with 126 or 127; the container stays as it was, or goes
 // where it was created with --rm.
 func (cs *Containers) Start(ctx context.Context, ref string) error {
-	c, err := cs.e.index.find(ref)
+	c, err := cs.e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (cs *Containers) Start(ctx context.Context, ref string) error {
 
 // Stop asks a container to end and kills it where it does not in time. NotModified where it does not run.
 func (cs *Containers) Stop(ctx context.Context, ref string, o StopOptions) error {
-	c, err := cs.e.index.find(ref)
+	c, err := cs.e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (e *Engine) signal(c *ctr, sig int, all bool) error {
 
 // Restart is Stop, where it runs, and Start.
 func (cs *Containers) Restart(ctx context.Context, ref string, o StopOptions) error {
-	c, err := cs.e.index.find(ref)
+	c, err := cs.e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (cs *Containers) Restart(ctx context.Context, ref string, o StopOptions) er
 // run. After SIGKILL it waits for the end, as Docker does.
 func (cs *Containers) Kill(ctx context.Context, ref, signal string) error {
 	e := cs.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (cs *Containers) Unpause(ctx context.Context, ref string) error {
 }
 
 func (cs *Containers) feed(ctx context.Context, ref string, in lifecycle.Input) error {
-	c, err := cs.e.index.find(ref)
+	c, err := cs.e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (cs *Containers) Rename(ctx context.Context, ref, name string) error {
 	if name == "" {
 		return errkind.New(errkind.Invalid, "Neither old nor new names may be empty")
 	}
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -261,17 +261,17 @@ func (cs *Containers) Rename(ctx context.Context, ref, name string) error {
 		if old.Name == name {
 			return errkind.New(errkind.Invalid, "Renaming a container with the same name as its current name")
 		}
-		if err := e.index.reserve(name, c.id); err != nil {
+		if err := e.index.Reserve(name, c.id); err != nil {
 			return err
 		}
 		next := *old
 		next.Name = name
 		if err := e.save(&next); err != nil {
-			e.index.unreserve(name, c.id)
+			e.index.Unreserve(name, c.id)
 			return err
 		}
 		c.change(func(r *row) { r.Name = name })
-		e.index.unreserve(old.Name, c.id)
+		e.index.Unreserve(old.Name, c.id)
 		e.say(c, "rename", map[string]string{"oldName": "/" + old.Name})
 		return nil
 	})
@@ -282,13 +282,13 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 	e := cs.e
 	if o.Link {
 		parent, alias, _ := strings.Cut(strings.TrimPrefix(ref, "/"), "/")
-		c, err := e.index.find(parent)
+		c, err := e.index.Find(parent)
 		if err != nil {
 			return err
 		}
 		return c.do(ctx, func() error { return e.unlink(c, alias) })
 	}
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return err
 	}
@@ -331,7 +331,7 @@ func (cs *Containers) Prune(ctx context.Context, filters Filters) (container.Pru
 	if err != nil {
 		return report, err
 	}
-	for _, c := range cs.e.index.all() {
+	for _, c := range cs.e.index.All() {
 		r := c.row()
 		if s := r.Life.State; s != lifecycle.Created && s != lifecycle.Exited && s != lifecycle.Dead || !match(r.Created, r.Config.Labels) {
 			continue

@@ -71,7 +71,7 @@ func (r *rig) on(cid, net string) string {
 // exec runs a command in a container and returns its output.
 func (r *rig) exec(cid string, cmd ...string) string {
 	r.t.Helper()
-	_, out, _, err := r.probeRun(context.Background(), r.index.get(cid), &prober{Probe: process.Probe{Command: cmd}}, time.Minute, 1<<16)
+	_, out, _, err := r.probeRun(context.Background(), r.index.Get(cid), &prober{Probe: process.Probe{Command: cmd}}, time.Minute, 1<<16)
 	r.must(err)
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"pier/api/shim"
 	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/network"
 	"pier/lib/errkind"
@@ -29,7 +30,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	exits := map[string]shim.Exit{}
 	var strays, done []shim.Task
 	for _, t := range tasks {
-		switch c := e.index.get(t.ID); {
+		switch c := e.index.Get(t.ID); {
 		case t.Exec != "":
 			if t.Exit != nil || c == nil {
 				done = append(done, t)
@@ -54,7 +55,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	e.sweepStrays(strays, done)
 	e.sweepFiles()
 	// In the order in which they were made, those whose namespaces others join before these.
-	all := e.index.all()
+	all := e.index.All()
 	slices.SortFunc(all, func(a, b *ctr) int { return a.row().Created.Compare(b.row().Created) })
 	booted := map[string]chan struct{}{}
 	for _, c := range all {
@@ -72,7 +73,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			in.Known, in.Code, in.OOM, in.At = !x.Unknown, x.Code, x.OOM, x.At.UTC()
 		}
 		// Starting what a policy wants must not hold up the daemon: it goes on in the container's worker.
-		c.work.post(func() {
+		c.work.Post(func() {
 			defer close(booted[c.id])
 			if !in.Alive {
 				e.awaitDonors(c.row(), booted)
@@ -97,7 +98,7 @@ const donorPatience = 30 * time.Second
 func (e *Engine) awaitDonors(r *row, booted map[string]chan struct{}) {
 	limit := time.Now().Add(donorPatience)
 	for _, donor := range []string{r.Host.NetworkMode.ConnectedContainer(), r.Host.PidMode.Container(), r.Host.IpcMode.Container()} {
-		c := e.index.get(donor)
+		c := e.index.Get(donor)
 		if c == nil || donor == r.ID {
 			continue
 		}
@@ -143,12 +144,12 @@ func (e *Engine) load() error {
 				e.o.Log.Error("damaged container record ignored", "container", r.ID)
 				continue
 			}
-			if err := e.index.reserve(r.Name, r.ID); err != nil {
+			if err := e.index.Reserve(r.Name, r.ID); err != nil {
 				e.o.Log.Error("two containers of one name, one gets its identifier for a name", "container", r.ID, "name", r.Name)
 				r.Name = id.Short(r.ID)
-				_ = e.index.reserve(r.Name, r.ID)
+				_ = e.index.Reserve(r.Name, r.ID)
 			}
-			e.index.add(newCtr(&r))
+			e.index.Add(r.ID, newCtr(&r), links.Targets(r.Host))
 			if err := e.o.Images.Hold(r.ID, r.Image); err != nil {
 				e.o.Log.Warn("container's image was removed", "container", r.ID, "image", r.Image, "error", err)
 			}
@@ -176,7 +177,7 @@ func (e *Engine) load() error {
 // adopt gives containers that run back to the rooms that forgot them with the former daemon.
 func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 	for cid, t := range alive {
-		c := e.index.get(cid)
+		c := e.index.Get(cid)
 		r := c.change(func(r *row) { r.Pid, r.StartTime = t.Pid, t.StartTime })
 		e.o.Images.Running(cid, true)
 		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: joinOptions(r), Pid: t.Pid, Settings: r.Settings, Assigned: r.Ports})
@@ -250,12 +251,12 @@ func (e *Engine) lookAgain() {
 			if t.Exec != "" || t.Exit != nil || e.steps.Has(t.ID) {
 				continue
 			}
-			c := e.index.get(t.ID)
+			c := e.index.Get(t.ID)
 			if c == nil {
 				e.bg.Go(func() { e.endStray(t) })
 				continue
 			}
-			c.work.post(func() { // not while it is being started
+			c.work.Post(func() { // not while it is being started
 				if r := c.row(); t.Frozen && !r.gone && r.Pid == t.Pid && r.Life.State == lifecycle.Running {
 					// The former daemon had it frozen, and nobody was told.
 					_ = e.o.Custody.Freeze(e.ctx, shim.Freeze{ID: c.id})
@@ -277,7 +278,7 @@ func (e *Engine) sweepFiles() {
 	for _, d := range entries {
 		switch name := d.Name(); {
 		case e.steps.Sweep(name):
-		case len(name) == id.Len && id.Valid(name) && e.index.get(name) == nil:
+		case len(name) == id.Len && id.Valid(name) && e.index.Get(name) == nil:
 			for _, volume := range claim.Noted(e.dir(name)) {
 				if err := e.o.Volumes.Remove(e.ctx, volume, true); err != nil && !errkind.Is(err, errkind.NotFound) {
 					e.o.Log.Warn("volume of a container that was never made not removed", "container", name, "volume", volume, "error", err)
@@ -291,7 +292,7 @@ func (e *Engine) sweepFiles() {
 		e.o.Log.Warn("writable layers not listed", "error", err)
 	}
 	for _, w := range ids {
-		if len(w) == id.Len && id.Valid(w) && e.index.get(w) == nil {
+		if len(w) == id.Len && id.Valid(w) && e.index.Get(w) == nil {
 			e.sweep(w)
 		}
 	}

@@ -138,7 +138,7 @@ func (r *rig) close() {
 // destroy removes everything and looks at what is left: nothing may be.
 func (r *rig) destroy() {
 	ctx := context.Background()
-	for _, c := range r.index.all() {
+	for _, c := range r.index.All() {
 		if err := r.Containers().Remove(ctx, c.id, RemoveOptions{Force: true, Volumes: true}); err != nil {
 			r.t.Errorf("remove %s: %v", c.id, err)
 		}
@@ -251,7 +251,7 @@ func (r *rig) finish(cid string) (string, int, error) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	row := r.index.get(cid).row()
+	row := r.index.Get(cid).row()
 	s, err := r.Streams().Attach(ctx, cid, AttachOptions{Stream: true, Stdout: true, Stderr: true})
 	r.must(err)
 	defer s.Close()
@@ -305,4 +305,14 @@ func (r *rig) ready(cid string) {
 		b, _ := os.ReadFile(r.logPath(cid))
 		return bytes.Contains(b, []byte("ready"))
 	})
+}
+
+// id is the identifier of the container called name.
+func (r *rig) id(name string) string {
+	r.t.Helper()
+	id, err := r.identify(name)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/shim"
+	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/lifecycle"
 )
 
@@ -61,15 +62,15 @@ func (cs *Containers) Run(ctx context.Context, r CreateRequest, o AttachOptions)
 	if err != nil {
 		return nil, err
 	}
-	c, err := e.index.find(created.ID)
+	c, err := e.index.Find(created.ID)
 	if err != nil {
 		return nil, err
 	}
 	over := c.await(func(r *row) bool { return r.gone || !r.Host.AutoRemove && !r.Life.FinishedAt.IsZero() })
 	started, joined := make(chan error, 1), make(chan error, 1)
-	c.work.post(func() {
+	c.work.Post(func() {
 		if c.row().gone {
-			started <- notFound(c.id)
+			started <- index.NotFound(c.id)
 			return
 		}
 		c.joining = joined

@@ -22,7 +22,7 @@ type Stats struct {
 
 // Stats begins to measure a container, running or not. The caller closes it.
 func (rs *Resources) Stats(ref string) (*Stats, error) {
-	c, err := rs.e.index.find(ref)
+	c, err := rs.e.index.Find(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ type measured struct{ e *Engine }
 
 // Target implements meter.Source.
 func (m measured) Target(id string) (meter.Target, bool) {
-	c, err := m.e.index.find(id)
+	c, err := m.e.index.Find(id)
 	if err != nil || c.id != id {
 		return meter.Target{}, false
 	}

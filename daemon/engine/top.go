@@ -12,7 +12,7 @@ import (
 // of the container or the host is run. Users are shown by number where the host does not know them. A column that is not
 // known here is Invalid, by name.
 func (cs *Containers) Top(ctx context.Context, ref string, args []string) (TopResult, error) {
-	c, err := cs.e.index.find(ref)
+	c, err := cs.e.index.Find(ref)
 	if err != nil {
 		return TopResult{}, err
 	}

@@ -16,7 +16,7 @@ import (
 // limit that does not go with the others, or that the kernel refuses, leaves everything as it was.
 func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateConfig) (warnings []string, err error) {
 	e := rs.e
-	c, err := e.index.find(ref)
+	c, err := e.index.Find(ref)
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func (w *waiter) within(ctx context.Context, d time.Duration) (met bool, err err
 // Wait returns: what happens after is not missed. The channel is buffered and closed after its value; when ctx ends it
 // is closed without one.
 func (cs *Containers) Wait(ctx context.Context, ref string, cond container.WaitCondition) (<-chan WaitResult, error) {
-	c, err := cs.e.index.find(ref)
+	c, err := cs.e.index.Find(ref)
 	if err != nil {
 		return nil, err
 	}

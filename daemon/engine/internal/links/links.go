@@ -149,3 +149,13 @@ func Shown(name string, h *container.HostConfig, book Book) *container.HostConfi
 	}
 	return &shown
 }
+
+// Targets are the identifiers of the containers that h, of a record, has links to.
+func Targets(h *container.HostConfig) (ids []string) {
+	for _, s := range h.Links {
+		if l, err := settings.ParseLink(s); err == nil {
+			ids = append(ids, l.Ref)
+		}
+	}
+	return ids
+}
