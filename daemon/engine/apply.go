@@ -8,7 +8,6 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
-	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
 	"pier/kernel/quota"
@@ -143,15 +142,8 @@ func (e *Engine) release(c *ctr) {
 	c.stopProbe()
 	e.o.Images.Running(c.id, false)
 	e.o.Networks.Leave(c.id)
-	for _, m := range c.row().Mounts {
-		if m.Name != "" {
-			if err := e.o.Volumes.Unmount(c.id, m.Name); err != nil {
-				e.o.Log.Warn("volume not unmounted", "container", c.id, "volume", m.Name, "error", err)
-			}
-		}
-	}
-	if err := e.images.Unmount(c.id, c.row().Mounts); err != nil {
-		e.o.Log.Warn("image not unmounted", "container", c.id, "error", err)
+	if err := e.mounts.Unmount(c.id, c.row().Mounts); err != nil {
+		e.o.Log.Warn("volume or image not unmounted", "container", c.id, "error", err)
 	}
 	if c.row().Host.IpcMode.IsShareable() {
 		if err := process.Unmount(e.shmPath(c.id)); err != nil {
@@ -184,9 +176,8 @@ func (e *Engine) forget(c *ctr) {
 // two has no record, and the next Open sweeps it.
 func (e *Engine) delete(c *ctr) error {
 	r := c.row()
-	e.dropVolumes(r)
-	if err := claim.Drop(e.dir(r.ID)); err != nil {
-		e.o.Log.Warn("note of volumes not removed", "container", c.id, "error", err)
+	if err := e.mounts.Release(e.ctx, r.ID, r.Mounts, r.RemoveVolumes || r.Host.AutoRemove); err != nil {
+		e.o.Log.Warn("anonymous volumes not removed", "container", c.id, "error", err)
 	}
 	if err := e.table(r).Delete(context.WithoutCancel(e.ctx), r.ID); err != nil {
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.RemoveFailed, Error: err.Error()}, r.ID)
@@ -212,22 +203,6 @@ func (e *Engine) delete(c *ctr) error {
 	return nil
 }
 
-// dropVolumes gives back the container's volumes and removes those made for it, where it was asked to.
-func (e *Engine) dropVolumes(r *row) {
-	if len(r.Mounts) == 0 {
-		return
-	}
-	e.o.Volumes.Release(r.ID)
-	for _, m := range r.Mounts {
-		if !m.Anonymous || m.Name == "" || !r.RemoveVolumes && !r.Host.AutoRemove {
-			continue
-		}
-		if err := e.o.Volumes.Remove(context.WithoutCancel(e.ctx), m.Name, true); err != nil && !errkind.Is(err, errkind.Conflict) {
-			e.o.Log.Warn("anonymous volume not removed", "container", r.ID, "volume", m.Name, "error", err)
-		}
-	}
-}
-
 // sweep removes the files of a container that has no record.
 func (e *Engine) sweep(id string) {
 	if up, err := e.o.Layers.Writable(id); err == nil {
@@ -242,7 +217,7 @@ func (e *Engine) sweep(id string) {
 	if err := process.Unmount(e.shmPath(id)); err != nil { // left by a crash
 		e.o.Log.Warn("shared memory not unmounted", "container", id, "error", err)
 	}
-	if err := e.images.Sweep(id); err != nil {
+	if err := e.mounts.Sweep(id); err != nil {
 		e.o.Log.Warn("image not unmounted", "container", id, "error", err)
 	}
 	if err := os.RemoveAll(e.dir(id)); err != nil {

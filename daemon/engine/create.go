@@ -7,16 +7,12 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
-	volumes "github.com/moby/moby/api/types/volume"
 
-	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
-	"pier/daemon/volume"
 	"pier/kernel/quota"
 	"pier/lib/errkind"
 	"pier/lib/id"
@@ -157,53 +153,21 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 			return err
 		}
 	}
-	var made []string // volumes made by this call
+	undo := func() {} // what Take made
 	defer func() {
 		if err != nil {
 			e.o.Images.Release(r.ID)
 			e.o.Layers.Release(r.ID)
 			e.o.Volumes.Release(r.ID)
-			for _, name := range made {
-				_ = e.o.Volumes.Remove(context.WithoutCancel(ctx), name, true)
-			}
+			undo()
 			e.sweep(r.ID)
 		}
 	}()
 	if err := os.Mkdir(e.dir(r.ID), 0o710); err != nil && !errors.Is(err, os.ErrExist) {
 		return errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
 	}
-	if err := claim.Note(e.dir(r.ID), r.Mounts); err != nil {
-		return errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
-	}
-	for i := range r.Mounts {
-		m := &r.Mounts[i]
-		if m.Type == mount.TypeImage {
-			if err := e.images.Take(r.ID, m); err != nil {
-				return err
-			}
-		}
-		if m.Type != mount.TypeVolume {
-			continue
-		}
-		if m.Source != "" { // another container's, by volumes-from
-			if err := e.o.Volumes.Hold(r.ID, m.Name); err != nil {
-				return err
-			}
-			continue
-		}
-		_, unknown := e.o.Volumes.Get(m.Name)
-		v, err := e.o.Volumes.Create(ctx, volumes.CreateRequest{Name: m.Name, Driver: m.Driver, DriverOpts: m.VolumeOptions,
-			Labels: volume.Labels(m.VolumeLabels, m.Anonymous)})
-		if err != nil {
-			return err
-		}
-		if unknown != nil {
-			made = append(made, v.Name)
-		}
-		m.Name, m.Source, m.Driver = v.Name, v.Mountpoint, v.Driver
-		if err := e.o.Volumes.Hold(r.ID, v.Name); err != nil {
-			return err
-		}
+	if undo, err = e.mounts.Take(ctx, r.ID, r.Mounts); err != nil {
+		return err
 	}
 	up, err := e.o.Layers.NewWritable(r.ID)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -14,9 +13,9 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
-	"pier/daemon/engine/internal/imagemount"
 	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/meter"
+	"pier/daemon/engine/internal/mounts"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/engine/internal/step"
@@ -83,7 +82,7 @@ type Engine struct {
 	// filters keeps compiled seccomp programs: nearly all containers share one.
 	filters process.Filters
 	meter   *meter.Meter
-	images  imagemount.Mounts
+	mounts  mounts.Mounts
 	shipper *logging.Shipper
 }
 
@@ -109,22 +108,21 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err := os.MkdirAll(o.Root, 0o710); err != nil {
 		return nil, errkind.New(errkind.Internal, "open containers: %w", err)
 	}
-	hostname, _ := os.Hostname()
-	throttle, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
+	host := process.Host()
+	host.Runtimes, host.Runtime, host.Init = slices.Collect(maps.Keys(o.Runtimes)), o.DefaultRuntime, o.Init
+	host.LogDriver, host.LogOpts = o.LogDriver, o.LogOpts
 	e := &Engine{
-		o: o,
-		host: settings.Host{CPUs: runtime.NumCPU(), MemNodes: process.MemoryNodes(), Hostname: hostname, CgroupV2: cgroupV2(), NoSwapLimit: noSwapLimit(),
-			Throttle: throttle, Realtime: process.Realtime(), Runtimes: slices.Collect(maps.Keys(o.Runtimes)), Runtime: o.DefaultRuntime, Init: o.Init},
+		o:        o,
+		host:     host,
 		index:    index.New[*ctr](),
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),
 		execs:    newExecTable(),
 	}
-	e.host.LogDriver, e.host.LogOpts = o.LogDriver, o.LogOpts
 	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.meter = meter.New(measured{e})
-	e.images = imagemount.Mounts{Images: o.Images, Layers: o.Layers, Root: o.Root}
+	e.mounts = mounts.Mounts{Images: o.Images, Layers: o.Layers, Volumes: o.Volumes, Root: o.Root}
 	e.steps = step.New(step.Options{Root: o.Root, CgroupParent: o.CgroupParent, Host: e.host, Networks: o.Networks, Custody: o.Custody,
 		Filters: &e.filters, Life: e.ctx})
 	exits := o.Custody.Exits()
@@ -136,20 +134,6 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e.bg.Go(func() { e.followExits(exits) })
 	e.bg.Go(e.lookAgain)
 	return e, nil
-}
-
-// cgroupV2 and noSwapLimit read what the mounted hierarchies offer; a machine keeps that from boot to boot.
-func cgroupV2() bool {
-	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
-	return err == nil
-}
-
-func noSwapLimit() bool {
-	if cgroupV2() {
-		return false
-	}
-	_, err := os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
-	return err != nil
 }
 
 // Runtimes are the other runtimes that containers may choose, by name.

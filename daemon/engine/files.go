@@ -62,15 +62,8 @@ func (e *Engine) still(r *row) (files.Still, error) {
 	if err != nil {
 		return files.Still{}, err
 	}
-	undo := func() {
-		for _, m := range r.Mounts {
-			if m.Name != "" {
-				_ = e.o.Volumes.Unmount(r.ID, m.Name)
-			}
-		}
-		_ = e.images.Unmount(r.ID, r.Mounts)
-	}
-	mounts, err := e.mountVolumes(context.WithoutCancel(e.ctx), r, root)
+	undo := func() { _ = e.mounts.Unmount(r.ID, r.Mounts) }
+	mounts, err := e.mounts.Mount(context.WithoutCancel(e.ctx), r.ID, r.Mounts, root, !r.Life.Ran)
 	if err != nil {
 		undo()
 		_ = root.Close()

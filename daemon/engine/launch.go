@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/moby/moby/api/types/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/api/shim"
@@ -17,7 +16,6 @@ import (
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
-	"pier/daemon/volume"
 	"pier/lib/errkind"
 )
 
@@ -65,7 +63,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := e.mountVolumes(ctx, r, m.root)
+	mounts, err := e.mounts.Mount(ctx, r.ID, r.Mounts, m.root, !r.Life.Ran)
 	if err != nil {
 		return nil, err
 	}
@@ -207,45 +205,6 @@ func (e *Engine) writeFiles(r *row, box *network.Sandbox) (map[string]string, er
 		"/etc/hosts":       filepath.Join(e.dir(owner), "hosts"),
 		"/etc/resolv.conf": filepath.Join(e.dir(owner), "resolv.conf"),
 	}, nil
-}
-
-func volumePoint(m *settings.Mount) volume.Point {
-	return volume.Point{Destination: m.Destination, RW: m.RW, Propagation: string(m.Propagation)}
-}
-
-// mountVolumes makes every mount's source ready and returns the mounts with sources filled in.
-func (e *Engine) mountVolumes(ctx context.Context, r *row, root *os.File) ([]settings.Mount, error) {
-	mounts := slices.Clone(r.Mounts)
-	for i := range mounts {
-		m := &mounts[i]
-		switch m.Type {
-		case mount.TypeVolume:
-			if !m.NoCopy && !r.Life.Ran {
-				if err := e.o.Volumes.CopyUp(ctx, m.Name, root, m.Destination); err != nil {
-					return nil, err
-				}
-			}
-			source, err := e.o.Volumes.Mount(ctx, r.ID, m.Name, volumePoint(m))
-			if err != nil {
-				return nil, err
-			}
-			m.Source = source
-			if err := process.HasSubpath(m.Source, m.Subpath); err != nil {
-				return nil, err
-			}
-		case mount.TypeImage:
-			source, err := e.images.Mount(r.ID, i, *m)
-			if err != nil {
-				return nil, err
-			}
-			m.Source = source
-		case mount.TypeBind:
-			if err := process.BindSource(*m); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return mounts, nil
 }
 
 // shm returns the folder of a shareable /dev/shm, of this container or of the one whose IPC namespace it joins; "" where

@@ -27,7 +27,7 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 		}
 		return strings.Compare(a.id, b.id)
 	})
-	names := e.imageNames(ctx)
+	names := describe.Names(e.o.Images.List(ctx))
 	out := []container.Summary{}
 	for _, c := range all {
 		r := c.row()
@@ -54,20 +54,6 @@ func (e *Engine) created(ref string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	return c.row().Created, nil
-}
-
-// imageNames tells which references lead to which image now: a summary shows a name only while it means that image.
-func (e *Engine) imageNames(ctx context.Context) map[string]string {
-	names := map[string]string{}
-	for _, img := range e.o.Images.List(ctx) {
-		for _, tag := range img.RepoTags {
-			names[tag] = img.ID.String()
-			if bare, ok := strings.CutSuffix(tag, ":latest"); ok {
-				names[bare] = img.ID.String()
-			}
-		}
-	}
-	return names
 }
 
 // describe is what there is to say of the container as r has it.

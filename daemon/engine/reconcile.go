@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"pier/api/shim"
-	"pier/daemon/engine/internal/claim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/settings"
@@ -158,16 +157,8 @@ func (e *Engine) load() error {
 					e.o.Log.Error("container's layers are gone", "container", r.ID, "error", err)
 				}
 			}
-			for _, m := range r.Mounts {
-				if err := e.images.Hold(r.ID, m); err != nil {
-					e.o.Log.Error("container's mounted image is gone", "container", r.ID, "image", m.Source, "error", err)
-				}
-				if m.Name == "" {
-					continue
-				}
-				if err := e.o.Volumes.Hold(r.ID, m.Name); err != nil {
-					e.o.Log.Error("container's volume is gone", "container", r.ID, "volume", m.Name, "error", err)
-				}
+			if err := e.mounts.Hold(r.ID, r.Mounts); err != nil {
+				e.o.Log.Error("container's volume or mounted image is gone", "container", r.ID, "error", err)
 			}
 		}
 	}
@@ -184,13 +175,8 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 		if err != nil {
 			e.o.Log.Error("container runs on without its published ports and name", "container", cid, "error", err)
 		}
-		for _, m := range r.Mounts {
-			if m.Name == "" {
-				continue
-			}
-			if _, err := e.o.Volumes.Mount(ctx, cid, m.Name, volumePoint(&m)); err != nil {
-				e.o.Log.Error("volume of a running container not taken up", "container", cid, "volume", m.Name, "error", err)
-			}
+		if err := e.mounts.Adopt(ctx, cid, r.Mounts); err != nil {
+			e.o.Log.Error("volumes of a running container not taken up", "container", cid, "error", err)
 		}
 	}
 }
@@ -279,10 +265,8 @@ func (e *Engine) sweepFiles() {
 		switch name := d.Name(); {
 		case e.steps.Sweep(name):
 		case len(name) == id.Len && id.Valid(name) && e.index.Get(name) == nil:
-			for _, volume := range claim.Noted(e.dir(name)) {
-				if err := e.o.Volumes.Remove(e.ctx, volume, true); err != nil && !errkind.Is(err, errkind.NotFound) {
-					e.o.Log.Warn("volume of a container that was never made not removed", "container", name, "volume", volume, "error", err)
-				}
+			if err := e.mounts.Abandon(e.ctx, name); err != nil {
+				e.o.Log.Warn("volumes of a container that was never made not removed", "container", name, "error", err)
 			}
 			e.sweep(name)
 		}

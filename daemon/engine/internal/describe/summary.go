@@ -14,6 +14,7 @@ import (
 
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/settings"
+	"pier/daemon/image"
 )
 
 // Container is what is described: a snapshot. Nothing of it is changed, and what is returned shares parts of it.
@@ -55,6 +56,20 @@ func (c *Container) Summary(now time.Time, images map[string]string) container.S
 		s.Health = &container.HealthSummary{Status: h.Status, FailingStreak: h.FailingStreak}
 	}
 	return s
+}
+
+// Names tells which references lead to which of these images now.
+func Names(images []image.Image) map[string]string {
+	names := map[string]string{}
+	for _, img := range images {
+		for _, tag := range img.RepoTags {
+			names[tag] = img.ID.String()
+			if bare, ok := strings.CutSuffix(tag, ":latest"); ok {
+				names[bare] = img.ID.String()
+			}
+		}
+	}
+	return names
 }
 
 func (c *Container) commandLine() string {

@@ -1,9 +1,6 @@
 package process
 
 import (
-	"os"
-	"path/filepath"
-
 	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -24,18 +21,6 @@ func resources(h *container.HostConfig) (*specs.LinuxResources, error) {
 	}
 	r.BlockIO = io
 	return r, nil
-}
-
-// Realtime reports whether the kernel can share out time of its real-time scheduler.
-func Realtime() bool {
-	_, err := os.Stat("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
-	return err == nil
-}
-
-// MemoryNodes counts the machine's nodes of memory, 0 where the kernel does not tell.
-func MemoryNodes() int {
-	nodes, _ := filepath.Glob("/sys/devices/system/node/node[0-9]*")
-	return len(nodes)
 }
 
 // Limits is what the cgroup of a container that runs bounds from now on: all that may change.

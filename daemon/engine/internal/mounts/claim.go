@@ -1,8 +1,4 @@
-// Package claim keeps anonymous volumes from outliving a container that was never made. Their names are chosen, and
-// noted in the container's folder, before they are made; the note counts while the container has no record.
-//
-// Start reading at Note.
-package claim
+package mounts
 
 import (
 	"errors"
@@ -21,9 +17,9 @@ const note = "volumes"
 // maxNote bounds the file in bytes.
 const maxNote = 1 << 20
 
-// Note gives the anonymous volumes among mounts their names and writes these down in the folder dir. Where there are
+// claim keeps anonymous volumes from outliving a container that was never made: it gives the anonymous volumes among mounts their names and writes these down in the folder dir. Where there are
 // none it writes nothing. The note is not synced: after a power cut the folder or the volumes may be gone as well.
-func Note(dir string, mounts []settings.Mount) error {
+func claim(dir string, mounts []settings.Mount) error {
 	var names []string
 	for i := range mounts {
 		if m := &mounts[i]; m.Anonymous && m.Name == "" {
@@ -37,8 +33,8 @@ func Note(dir string, mounts []settings.Mount) error {
 	return os.WriteFile(filepath.Join(dir, note), []byte(strings.Join(names, "\n")), 0o600)
 }
 
-// Noted returns the names that Note wrote in dir, none where nothing is to be read.
-func Noted(dir string) []string {
+// claimed returns the names that claim wrote in dir, none where nothing is to be read.
+func claimed(dir string) []string {
 	path := filepath.Join(dir, note)
 	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxNote {
 		return nil
@@ -56,8 +52,8 @@ func Noted(dir string) []string {
 	return names
 }
 
-// Drop removes the note: from now on the volumes may outlive the folder.
-func Drop(dir string) error {
+// unclaim removes the note: from now on the volumes may outlive the folder.
+func unclaim(dir string) error {
 	err := os.Remove(filepath.Join(dir, note))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
