@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -244,9 +245,10 @@ func (d *Daemon) Serve(ctx context.Context, grace func() time.Duration, ready fu
 	return err
 }
 
-// gcPercent lets the heap grow to four times what lives before it is collected: that is little, requests leave much
-// behind, and it is given back when they are over.
-const gcPercent = 300
+// ballast is memory that is counted as living and never touched, so that it takes no page. Little lives in pierd, and
+// requests leave much behind: without it garbage would be collected for every few of them, and with a higher percentage
+// what one large request leaves would be kept several times over.
+const ballast = 8 << 20
 
 func (d *Daemon) isStaying() bool {
 	d.mu.Lock()
@@ -257,7 +259,8 @@ func (d *Daemon) isStaying() bool {
 // trimWhenIdle gives memory back after the start, and again after every burst of requests: most of what pierd maps is
 // the code of rooms that run seldom.
 func (d *Daemon) trimWhenIdle(ctx context.Context) {
-	debug.SetGCPercent(gcPercent)
+	unused := make([]byte, ballast)
+	defer runtime.KeepAlive(unused)
 	tick := time.NewTicker(idleAfter)
 	defer tick.Stop()
 	for served, trimmed, first := uint64(0), uint64(0), true; ; {

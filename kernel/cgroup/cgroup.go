@@ -75,7 +75,12 @@ func (c *Cgroup) create(r *specs.LinuxResources) (*Cgroup, error) {
 		if r == nil {
 			r = &specs.LinuxResources{}
 		}
-		err = c.set(r, deviceRules(r.Devices))
+		rules := deviceRules(r.Devices)
+		if err = c.set(r, rules); c.unified && errors.Is(err, os.ErrNotExist) {
+			if err = c.delegateAll(); err == nil {
+				err = c.set(r, rules)
+			}
+		}
 	}
 	if err != nil {
 		if deleteErr := c.Delete(); deleteErr != nil {
@@ -195,6 +200,20 @@ func inheritCpuset(dir string) error {
 			}
 		}
 		if err := writeFile(filepath.Join(dir, file), string(value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delegateAll does delegate for all that lie above c, from the root on (v2). What misses a file needs it: another process
+// or goroutine has made a parent, and was not that far yet when c was made in it.
+func (c *Cgroup) delegateAll() error {
+	for i, letter := range c.path {
+		if letter != '/' {
+			continue
+		}
+		if err := delegate(filepath.Join(strings.TrimSuffix(c.dirs[0], c.path), c.path[:i])); err != nil {
 			return err
 		}
 	}

@@ -2,11 +2,13 @@ package cgroup
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +110,36 @@ func TestLimitsHold(t *testing.T) {
 	stats, err := c.Stats()
 	if err != nil || stats.MemoryStats.Usage.Limit != 64<<20 || stats.PidsStats.Limit != 9 {
 		t.Errorf("Stats = %+v, %v", stats, err)
+	}
+}
+
+// TestCreateTogether makes cgroups side by side in parents that are not there yet: each has its limits.
+func TestCreateTogether(t *testing.T) {
+	for range 20 {
+		parent := "/pier-test-" + id.Short(id.New())
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				c, err := Create(fmt.Sprintf("%s/below/%d", parent, i), &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr[int64](8 << 20)}, Pids: &specs.LinuxPids{Limit: ptr[int64](9)}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				m := c.Meter(false)
+				defer m.Close()
+				if u, err := m.Measure(); err != nil || u.Memory.Limit != 8<<20 || u.ProcessLimit != 9 {
+					t.Errorf("%+v, %v", u, err)
+				}
+			})
+		}
+		all.Wait()
+		p, err := locate(parent)
+		if err == nil {
+			err = p.Delete()
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
 
