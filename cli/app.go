@@ -103,8 +103,10 @@ func (a *app) each(args []string, f func(arg string) error) error {
 }
 
 // showProgress prints a stream of progress messages; an error in it ends pier with the code that it names.
-func showProgress(r io.Reader, w io.Writer, aux func(jsonstream.Message) bool) error {
-	err := progress.Show(r, w, aux)
+func showProgress(r io.Reader, w io.Writer) error { return failedProgress(progress.Show(r, w, nil)) }
+
+// failedProgress gives an error of a stream of progress messages the exit code that it names.
+func failedProgress(err error) error {
 	var failure *jsonstream.Error
 	if errors.As(err, &failure) && failure.Code > 0 && failure.Code < 256 {
 		return &exitError{code: failure.Code, err: errors.New(failure.Message)}

@@ -1,16 +1,12 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
-	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/spf13/cobra"
 
 	"pier/api/docker"
@@ -119,51 +115,17 @@ func (a *app) showBuild(answer io.Reader, f *request.Build, mode string) (string
 	default:
 		view = progress.NewPlain(a.Out)
 	}
-	var id string
-	vertices := false
-	aux := func(m jsonstream.Message) bool {
-		if m.ID == docker.VertexMessageID {
-			var v docker.BuildVertex
-			if json.Unmarshal(*m.Aux, &v) == nil {
-				vertices = true
-				view.Vertex(v)
-			}
-			return true
-		}
-		var result struct{ ID string }
-		if json.Unmarshal(*m.Aux, &result) == nil && result.ID != "" {
-			id = result.ID
-		}
-		return true
-	}
-	// Text that comes beside facts (a warning, the place of a failure) is shown below them; without facts it is all there
-	// is. A quiet daemon says nothing but the image's ID, and may say that as text.
-	var below bytes.Buffer
-	text := &switchedWriter{off: a.Out, on: &below, switched: func() bool { return vertices || f.Quiet }}
-	err := showProgress(answer, text, aux)
-	view.Close()
-	switch {
-	case !f.Quiet:
-		_, _ = below.WriteTo(a.Out)
-	case err != nil:
-		_, _ = below.WriteTo(a.Err)
-	}
+	built, err := progress.Build(answer, progress.Output{View: view, Out: a.Out, Err: a.Err, Quiet: f.Quiet})
 	if err != nil {
-		return "", err
-	}
-	if id == "" && f.Quiet {
-		id = strings.TrimSpace(below.String())
-	}
-	if id == "" {
-		return "", errors.New("the daemon ended the build without naming an image")
+		return "", failedProgress(err)
 	}
 	switch {
 	case f.Quiet:
-		a.printf("%s\n", id)
-	case vertices:
-		a.printf("Built %s%s\n", id, namesText(f.Tags))
+		a.printf("%s\n", built.ID)
+	case built.Steps:
+		a.printf("Built %s%s\n", built.ID, namesText(f.Tags))
 	}
-	return id, nil
+	return built.ID, nil
 }
 
 func namesText(tags []string) string {
@@ -175,27 +137,6 @@ func namesText(tags []string) string {
 		names[i] = request.WithTag(t)
 	}
 	return " as " + strings.Join(names, ", ")
-}
-
-// switchedWriter writes to one of two writers.
-type switchedWriter struct {
-	off, on  io.Writer
-	switched func() bool
-}
-
-// Fd is that of the writer before the switch, for bars of what is pulled.
-func (s *switchedWriter) Fd() uintptr {
-	if f, ok := s.off.(interface{ Fd() uintptr }); ok {
-		return f.Fd()
-	}
-	return ^uintptr(0)
-}
-
-func (s *switchedWriter) Write(p []byte) (int, error) {
-	if s.switched() {
-		return s.on.Write(p)
-	}
-	return s.off.Write(p)
 }
 
 // buildContext opens what to send: a tar stream and the Dockerfile's name in it. A nil stream means that the daemon

@@ -12,6 +12,7 @@ import (
 
 	"pier/cli/internal/contexts"
 	"pier/cli/internal/request"
+	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/cli/internal/terminal"
 	"pier/client"
@@ -54,20 +55,6 @@ func (a *app) defaultContext() contexts.Context {
 		Endpoints: map[string]contexts.Endpoint{contexts.Engine: {Host: host}}}
 }
 
-type contextRow struct {
-	Current                                  bool
-	Description, DockerEndpoint, Error, Name string
-	head                                     bool
-}
-
-// mark is the name, with a star for the current one.
-func (r contextRow) mark() string {
-	if r.Current && !r.head {
-		return r.Name + " *"
-	}
-	return r.Name
-}
-
 func newContextLs(a *app) *cobra.Command {
 	var format string
 	var quiet bool
@@ -77,24 +64,23 @@ func newContextLs(a *app) *cobra.Command {
 			return err
 		}
 		current := a.currentContext()
-		rows := []contextRow{}
+		rows := []row.Context{}
 		for _, c := range append([]contexts.Context{a.defaultContext()}, list...) {
-			rows = append(rows, contextRow{Current: c.Name == current, Description: c.Metadata.Description, DockerEndpoint: c.Endpoints[contexts.Engine].Host, Name: c.Name})
+			rows = append(rows, row.Context{Current: c.Name == current, Description: c.Metadata.Description, DockerEndpoint: c.Endpoints[contexts.Engine].Host, Name: c.Name})
 		}
-		slices.SortFunc(rows, func(x, y contextRow) int { return strings.Compare(x.Name, y.Name) })
-		if !slices.ContainsFunc(rows, func(r contextRow) bool { return r.Current }) {
-			rows = append(rows, contextRow{Current: true, Name: current, Error: "context " + current + " does not exist"})
+		slices.SortFunc(rows, func(x, y row.Context) int { return strings.Compare(x.Name, y.Name) })
+		if !slices.ContainsFunc(rows, func(r row.Context) bool { return r.Current }) {
+			rows = append(rows, row.Context{Current: true, Name: current, Error: "context " + current + " does not exist"})
 		}
-		head := contextRow{Name: "NAME", Description: "DESCRIPTION", DockerEndpoint: "DOCKER ENDPOINT", Error: "ERROR", head: true}
 		if quiet && format == "" {
 			format = "{{.Name}}"
 		}
 		if format == "" || format == "table" {
 			for i := range rows {
-				rows[i].Name = rows[i].mark()
+				rows[i] = rows[i].Marked()
 			}
 		}
-		return table.Render(a.Out, format, "{{.Name}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}", head, rows)
+		return table.Render(a.Out, format, "{{.Name}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}", row.ContextHead(), rows)
 	}}
 	cmd.Flags().StringVar(&format, "format", "", formatHelp)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only show context names")
@@ -117,20 +103,11 @@ func newContextInspect(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			files, err := store.Files(name)
+			described, err := store.Describe(c)
 			if err != nil {
 				return err
 			}
-			material := map[string][]string{}
-			for file := range files {
-				material[contexts.Engine] = append(material[contexts.Engine], file)
-			}
-			slices.Sort(material[contexts.Engine])
-			raw, err := json.Marshal(struct {
-				contexts.Context
-				TLSMaterial map[string][]string
-				Storage     struct{ MetadataPath, TLSPath string }
-			}{c, material, struct{ MetadataPath, TLSPath string }{store.Meta(name), store.TLS(name)}})
+			raw, err := json.Marshal(described)
 			if err != nil {
 				return err
 			}
@@ -196,41 +173,11 @@ func newContextUpdate(a *app) *cobra.Command {
 func (a *app) putContext(store contexts.Store, c contexts.Context, fields []string, done string) error {
 	var files map[string][]byte
 	if len(fields) > 0 {
-		set := map[string]string{}
-		for _, f := range strings.Split(strings.Join(fields, ","), ",") {
-			key, value, ok := strings.Cut(f, "=")
-			if !ok || !slices.Contains([]string{"from", "host", "ca", "cert", "key", "skip-tls-verify"}, key) {
-				return invalid("unable to create docker endpoint config: unrecognized config key: %s", key)
-			}
-			set[key] = value
+		endpoint, read, err := store.ReadEndpoint(fields, a.defaultContext().Endpoints[contexts.Engine])
+		if err != nil {
+			return err
 		}
-		endpoint, err := contexts.Endpoint{Host: set["host"], SkipTLSVerify: set["skip-tls-verify"] == "true"}, error(nil)
-		files = map[string][]byte{}
-		switch from, copied := set["from"]; {
-		case copied && from == contexts.Default:
-			endpoint = a.defaultContext().Endpoints[contexts.Engine]
-		case copied:
-			other, err := store.Get(from)
-			if err != nil {
-				return err
-			}
-			endpoint = other.Endpoints[contexts.Engine]
-			if files, err = store.Files(from); err != nil {
-				return err
-			}
-		default:
-			if _, err := client.New(client.Endpoint{Host: endpoint.Host}); err != nil {
-				return err
-			}
-		}
-		for _, file := range []string{"ca", "cert", "key"} {
-			if set[file] == "" {
-				continue
-			}
-			if files[file+".pem"], err = os.ReadFile(set[file]); err != nil {
-				return err
-			}
-		}
+		files = read
 		c.Endpoints = map[string]contexts.Endpoint{contexts.Engine: endpoint}
 	}
 	if err := store.Put(c, files); err != nil {

@@ -1,13 +1,9 @@
 package cli
 
 import (
-	"archive/tar"
-	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -25,8 +21,6 @@ const (
 	debugImage = "busybox"
 	// debugLabel marks a toolbox; its value is the container that it looks into.
 	debugLabel = "pier.debug"
-	// imageMounts is the API version 1.x since which an image can be mounted.
-	imageMounts = 48
 )
 
 func newDebug(a *app) *cobra.Command {
@@ -103,13 +97,13 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 		r.HostConfig.ConsoleSize = terminal.Size(a.Out)
 	}
 	if target.State.Running {
-		if err := a.mayEnter(ctx, c, &target, o.trust); err != nil {
+		if err := toolbox.MayEnter(ctx, c, &target, o.trust); err != nil {
 			return fail(err)
 		}
 		toolbox.Join(r.HostConfig, &target)
 	} else {
 		r.HostConfig.Mounts = toolbox.Volumes(&target)
-		if image, err := snapshot(ctx, c, &target); err != nil {
+		if image, err := toolbox.Snapshot(ctx, c, &target); err != nil {
 			return fail(err)
 		} else if image != "" {
 			// What a killed pier leaves behind has no name, and goes with `pier image prune`.
@@ -122,7 +116,7 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 		return fail(err)
 	}
 	mounted := slices.ContainsFunc(r.HostConfig.Mounts, func(m mount.Mount) bool { return m.Type == mount.TypeImage })
-	note, err := a.showFiles(ctx, c, created.ID, &target, mounted)
+	note, err := toolbox.ShowFiles(ctx, c, created.ID, &target, mounted)
 	if err != nil {
 		_ = c.Containers().Remove(context.WithoutCancel(ctx), created.ID, true, true) // it never ran; the error says why
 		return fail(err)
@@ -132,74 +126,4 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 	}
 	streams := client.AttachOptions{Stdin: true, Stdout: true, Stderr: true, DetachKeys: o.keys}
 	return a.followContainer(context.WithoutCancel(ctx), c, follow{id: created.ID, tty: tty, streams: streams, condition: container.WaitConditionRemoved, sigProxy: !tty, start: true})
-}
-
-// mayEnter refuses a container whose processes may trace others, unless the user trusts it: the runtime makes the first
-// process of the toolbox in the namespace that they see, and could be taken over at that moment. One that is privileged
-// needs no such detour.
-func (a *app) mayEnter(ctx context.Context, c *client.Client, target *container.InspectResponse, trusted bool) error {
-	owner := *target
-	if target.HostConfig.PidMode.IsContainer() {
-		var err error
-		if owner, err = c.Containers().Inspect(ctx, target.HostConfig.PidMode.Container()); err != nil {
-			return err
-		}
-	}
-	for _, t := range []*container.InspectResponse{target, &owner} {
-		if !trusted && !t.HostConfig.Privileged && toolbox.Traces(t.HostConfig) {
-			return invalid("container %s may trace other processes (SYS_PTRACE) and could take over what enters it: use --trust if you trust it, or pier exec", strings.TrimPrefix(t.Name, "/"))
-		}
-	}
-	return nil
-}
-
-// snapshot makes an image of what a container changed, to be mounted: its files for reading, without copying what they have
-// in common with its own image. It is "" where the daemon mounts no images.
-func snapshot(ctx context.Context, c *client.Client, target *container.InspectResponse) (string, error) {
-	_, minor, _ := strings.Cut(c.Version(), ".")
-	if n, err := strconv.Atoi(minor); err != nil || n < imageMounts {
-		return "", nil
-	}
-	return c.Files().Commit(ctx, target.ID, client.CommitOptions{Comment: "what pier debug looks at"})
-}
-
-// showFiles puts the files of a container at toolbox.Files of its toolbox, and says in words where they are. Of one that runs
-// it is a link to the root of its first process; of another an image that is mounted there, or else a copy.
-func (a *app) showFiles(ctx context.Context, c *client.Client, id string, target *container.InspectResponse, mounted bool) (string, error) {
-	switch {
-	case target.State.Running:
-	case mounted:
-		return "it does not run; its files are at " + toolbox.Files + ", its volumes below " + toolbox.VolumesDir + ", all for reading", nil
-	default:
-		if err := a.put(ctx, c, id, &tar.Header{Name: toolbox.Files[1:] + "/", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
-			return "", err
-		}
-		files, err := c.Files().Export(ctx, target.ID)
-		if err != nil {
-			return "", err
-		}
-		defer files.Close()
-		return "it does not run; a copy of its files is at " + toolbox.Files + ", its volumes are below " + toolbox.VolumesDir, c.Files().Write(ctx, id, toolbox.Files, files, false)
-	}
-	root := toolbox.Root(target)
-	if root == "" {
-		return "its files are at /proc/PID/root of one of its processes", nil
-	}
-	return "its files are at " + toolbox.Files, a.put(ctx, c, id, &tar.Header{Name: toolbox.Files[1:], Typeflag: tar.TypeSymlink, Linkname: root, Mode: 0o777})
-}
-
-// put makes one entry without content in the root of a container.
-func (a *app) put(ctx context.Context, c *client.Client, ref string, h *tar.Header) error {
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	if err := w.WriteHeader(h); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if err := c.Files().Write(ctx, ref, "/", &archive, false); err != nil {
-		return fmt.Errorf("make %s in the toolbox: %w", toolbox.Files, err)
-	}
-	return nil
 }

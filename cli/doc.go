@@ -12,9 +12,11 @@
 //	internal/live         stats and top in place
 //	internal/packing      a folder -> the tar of a build
 //	internal/progress     pulls and builds, on a terminal and elsewhere
+//	internal/pruning      removing what nothing uses
+//	internal/report       what the daemon says of itself: versions, info, events
 //	internal/row          API objects -> the lines of tables
 //	internal/table        tables, templates, JSON
-//	internal/toolbox      what makes a container the toolbox of another
+//	internal/toolbox      what makes a container the toolbox of another, and puts its files in
 //	internal/terminal     raw mode, sizes, signals, detach keys
 //
 // Exit codes: 0; 1 for an error; 125 when `run` fails before the command could start, 126 when it cannot be executed,

@@ -1,20 +1,14 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/moby/moby/api/types/events"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/report"
 	"pier/cli/internal/request"
-	"pier/cli/internal/table"
 	"pier/client"
 )
 
@@ -34,7 +28,7 @@ func newEvents(a *app) *cobra.Command {
 			if until, err = request.Moment(until, time.Now()); err != nil {
 				return err
 			}
-			print, err := a.eventPrinter(format)
+			print, err := report.Events(a.Out, format)
 			if err != nil {
 				return err
 			}
@@ -51,39 +45,4 @@ func newEvents(a *app) *cobra.Command {
 	f.StringVar(&format, "format", "", `Format output: "json" or a Go template`)
 	f.VarP(request.ListOf("filter", &filters), "filter", "f", "Filter output based on conditions provided")
 	return cmd
-}
-
-func (a *app) eventPrinter(format string) (func(events.Message) error, error) {
-	switch format {
-	case "":
-		return func(m events.Message) error {
-			var line bytes.Buffer
-			switch {
-			case m.TimeNano != 0:
-				fmt.Fprintf(&line, "%s ", time.Unix(0, m.TimeNano).Format("2006-01-02T15:04:05.000000000Z07:00"))
-			case m.Time != 0:
-				fmt.Fprintf(&line, "%s ", time.Unix(m.Time, 0).Format("2006-01-02T15:04:05.000000000Z07:00"))
-			}
-			fmt.Fprintf(&line, "%s %s %s", m.Type, m.Action, m.Actor.ID)
-			if len(m.Actor.Attributes) > 0 {
-				var pairs []string
-				for k, v := range m.Actor.Attributes {
-					pairs = append(pairs, k+"="+v)
-				}
-				slices.Sort(pairs)
-				fmt.Fprintf(&line, " (%s)", strings.Join(pairs, ", "))
-			}
-			line.WriteByte('\n')
-			_, err := a.Out.Write(line.Bytes())
-			return err
-		}, nil
-	case "json":
-		e := json.NewEncoder(a.Out)
-		return func(m events.Message) error { return e.Encode(m) }, nil
-	}
-	t, err := table.Parse(format)
-	if err != nil {
-		return nil, err
-	}
-	return func(m events.Message) error { return table.Execute(a.Out, t, m) }, nil
 }

@@ -2,16 +2,13 @@ package cli
 
 import (
 	"context"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/request"
+	"pier/cli/internal/row"
 	"pier/cli/internal/table"
 	"pier/client"
-	"pier/lib/id"
 )
 
 func newHistory(a *app) *cobra.Command {
@@ -27,20 +24,11 @@ func newHistory(a *app) *cobra.Command {
 			if quiet && format == "" {
 				format = "{{.ID}}"
 			}
-			rows := make([]historyRow, len(items))
+			rows := make([]row.History, len(items))
 			for i, item := range items {
-				r := historyRow{ID: item.ID, CreatedBy: strings.ReplaceAll(item.CreatedBy, "\t", " "), Comment: item.Comment,
-					CreatedAt: time.Unix(item.Created, 0).Format(time.RFC3339), CreatedSince: table.Ago(item.Created), Size: table.Size(item.Size)}
-				if !human {
-					r.CreatedSince, r.Size = r.CreatedAt, strconv.FormatInt(item.Size, 10)
-				}
-				if !noTrunc {
-					r.ID, r.CreatedBy = id.Short(r.ID), table.Ellipsis(r.CreatedBy, 45)
-				}
-				rows[i] = r
+				rows[i] = row.HistoryOf(item, human, !noTrunc)
 			}
-			head := historyRow{ID: "IMAGE", CreatedSince: "CREATED", CreatedAt: "CREATED AT", CreatedBy: "CREATED BY", Size: "SIZE", Comment: "COMMENT"}
-			return table.Render(a.Out, format, "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", head, rows)
+			return table.Render(a.Out, format, "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", row.HistoryHead(), rows)
 		}),
 	}
 	f := cmd.Flags()
@@ -52,5 +40,3 @@ func newHistory(a *app) *cobra.Command {
 	f.Lookup("platform").Hidden = true
 	return cmd
 }
-
-type historyRow struct{ ID, CreatedSince, CreatedAt, CreatedBy, Size, Comment string }

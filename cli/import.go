@@ -39,7 +39,7 @@ func newImport(a *app) *cobra.Command {
 				return err
 			}
 			defer body.Close()
-			return showProgress(body, a.Out, nil)
+			return showProgress(body, a.Out)
 		}),
 	}
 	cmd.Flags().VarP(request.List(&o.Changes), "change", "c", "Apply Dockerfile instruction to the created image")

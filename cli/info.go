@@ -2,14 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 
-	"github.com/docker/go-units"
-	"github.com/moby/moby/api/types/system"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/report"
 	"pier/cli/internal/table"
 	"pier/client"
 	"pier/lib/version"
@@ -35,60 +31,13 @@ func newInfo(a *app) *cobra.Command {
 				return table.Execute(a.Out, t, info)
 			}
 			a.printf("Client: Pier\n Version:    %s\n Host:       %s\n\nServer:\n", version.Number, c.Host())
-			a.printInfo(info)
+			report.Info(a.Out, info)
+			for _, w := range info.Warnings {
+				a.warnf("%s", w)
+			}
 			return nil
 		}),
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", `Format output: "json" or a Go template`)
 	return cmd
-}
-
-func (a *app) printInfo(info system.Info) {
-	line := func(indent int, key string, value any) {
-		if text := fmt.Sprint(value); text != "" {
-			a.printf("%*s%s: %s\n", indent, "", key, text)
-		}
-	}
-	line(1, "Containers", info.Containers)
-	line(2, "Running", info.ContainersRunning)
-	line(2, "Paused", info.ContainersPaused)
-	line(2, "Stopped", info.ContainersStopped)
-	line(1, "Images", info.Images)
-	line(1, "Server Version", info.ServerVersion)
-	line(1, "Storage Driver", info.Driver)
-	for _, pair := range info.DriverStatus {
-		line(2, pair[0], pair[1])
-	}
-	line(1, "Logging Driver", info.LoggingDriver)
-	line(1, "Cgroup Driver", info.CgroupDriver)
-	line(1, "Cgroup Version", info.CgroupVersion)
-	line(1, "Plugins", "\n  Volume: "+strings.Join(info.Plugins.Volume, " ")+"\n  Network: "+strings.Join(info.Plugins.Network, " ")+"\n  Log: "+strings.Join(info.Plugins.Log, " "))
-	runtimes := make([]string, 0, len(info.Runtimes))
-	for name := range info.Runtimes {
-		runtimes = append(runtimes, name)
-	}
-	slices.Sort(runtimes)
-	line(1, "Runtimes", strings.Join(runtimes, " "))
-	line(1, "Default Runtime", info.DefaultRuntime)
-	if len(info.SecurityOptions) > 0 {
-		a.printf(" Security Options:\n")
-		for _, o := range info.SecurityOptions {
-			a.printf("  %s\n", strings.TrimPrefix(o, "name="))
-		}
-	}
-	line(1, "Kernel Version", info.KernelVersion)
-	line(1, "Operating System", info.OperatingSystem)
-	line(1, "OSType", info.OSType)
-	line(1, "Architecture", info.Architecture)
-	line(1, "CPUs", info.NCPU)
-	line(1, "Total Memory", units.BytesSize(float64(info.MemTotal)))
-	line(1, "Name", info.Name)
-	line(1, "ID", info.ID)
-	line(1, "Docker Root Dir", info.DockerRootDir)
-	line(1, "Debug Mode", info.Debug)
-	line(1, "Experimental", info.ExperimentalBuild)
-	line(1, "Live Restore Enabled", info.LiveRestoreEnabled)
-	for _, w := range info.Warnings {
-		a.warnf("%s", w)
-	}
 }

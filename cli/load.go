@@ -35,7 +35,7 @@ func newLoad(a *app) *cobra.Command {
 				return err
 			}
 			defer body.Close()
-			return showProgress(body, a.Out, nil)
+			return showProgress(body, a.Out)
 		}),
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "Read from tar archive file, instead of STDIN")

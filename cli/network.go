@@ -8,6 +8,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/pruning"
 	"pier/cli/internal/request"
 	"pier/cli/internal/row"
 	"pier/cli/internal/table"
@@ -21,7 +22,7 @@ func newNetworkGroup(a *app) *cobra.Command {
 	rm := newNetworkRm(a)
 	rm.Aliases = []string{"remove"}
 	return group("network", "Manage networks", newNetworkConnect(a), newNetworkCreate(a), newNetworkDisconnect(a), newInspectOf(a, "network"), ls,
-		a.pruning("network prune", "Remove all unused networks", "all custom networks not used by at least one container", pruneNetworks), rm)
+		a.pruning("network prune", "Remove all unused networks", "all custom networks not used by at least one container", pruning.Networks), rm)
 }
 
 func newNetworkLs(a *app) *cobra.Command {

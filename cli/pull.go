@@ -60,5 +60,5 @@ func (a *app) pull(ctx context.Context, c *client.Client, name, platform string,
 	if quiet {
 		w = io.Discard
 	}
-	return showProgress(body, w, nil)
+	return showProgress(body, w)
 }

@@ -13,6 +13,7 @@ import (
 
 	"pier/cli/internal/completion"
 	"pier/cli/internal/help"
+	"pier/cli/internal/pruning"
 	"pier/cli/internal/terminal"
 )
 
@@ -250,7 +251,7 @@ func newContainerGroup(a *app) *cobra.Command {
 	rm.Aliases = []string{"remove"}
 	inspect := newInspectOf(a, "container")
 	return group("container", "Manage containers", newAttach(a), newCommit(a), newCp(a), newCreate(a), newDebug(a), newDiff(a), newExec(a), newExport(a), inspect, newKill(a), newLogs(a), ls, newPause(a),
-		newPort(a), a.pruning("container prune", "Remove all stopped containers", "all stopped containers", pruneContainers), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStats(a), newStop(a), newTop(a), newUnpause(a), newUpdate(a), newWait(a))
+		newPort(a), a.pruning("container prune", "Remove all stopped containers", "all stopped containers", pruning.Containers), newRename(a), newRestart(a), rm, newRun(a), newStart(a), newStats(a), newStop(a), newTop(a), newUnpause(a), newUpdate(a), newWait(a))
 }
 
 func newImageGroup(a *app) *cobra.Command {
@@ -258,7 +259,7 @@ func newImageGroup(a *app) *cobra.Command {
 	ls.Aliases = []string{"list"}
 	rm := as("rm", newRmi(a))
 	rm.Aliases = []string{"remove"}
-	prune := a.pruning("image prune", "Remove unused images", "all dangling images", pruneImages)
+	prune := a.pruning("image prune", "Remove unused images", "all dangling images", pruning.Images)
 	prune.Flags().BoolP("all", "a", false, "Remove all unused images, not just dangling ones")
 	return group("image", "Manage images", newBuild(a), newHistory(a), newImport(a), newInspectOf(a, "image"), newLoad(a), ls, prune, newPull(a), rm, newSave(a), newTag(a))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/moby/moby/api/types/volume"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/pruning"
 	"pier/cli/internal/request"
 	"pier/cli/internal/row"
 	"pier/cli/internal/table"
@@ -20,7 +21,7 @@ func newVolumeGroup(a *app) *cobra.Command {
 	ls.Aliases = []string{"list"}
 	rm := newVolumeRm(a)
 	rm.Aliases = []string{"remove"}
-	prune := a.pruning("volume prune", "Remove unused local volumes", "anonymous local volumes not used by at least one container", pruneVolumes)
+	prune := a.pruning("volume prune", "Remove unused local volumes", "anonymous local volumes not used by at least one container", pruning.Volumes)
 	prune.Flags().BoolP("all", "a", false, "Remove all unused volumes, not just anonymous ones")
 	return group("volume", "Manage volumes", newVolumeCreate(a), newInspectOf(a, "volume"), ls, prune, rm)
 }

@@ -16,7 +16,7 @@ type Image struct {
 	Containers, CreatedAt, CreatedSince, Digest, ID, Repository, SharedSize, Size, Tag, UniqueSize, VirtualSize string
 }
 
-// Images makes a row for every name of the image, or one for an image without.
+// ImagesOf makes a row for every name of the image, or one for an image without.
 func ImagesOf(s *image.Summary, short, once bool) []Image {
 	base := Image{ID: s.ID, Digest: "<none>", Repository: "<none>", Tag: "<none>", Containers: "N/A", SharedSize: "N/A", UniqueSize: "N/A",
 		Size: table.Size(s.Size), VirtualSize: table.Size(s.Size), CreatedSince: table.Ago(s.Created), CreatedAt: time.Unix(s.Created, 0).String()}

@@ -1,5 +1,5 @@
 // Package toolbox says what makes a container the toolbox of another one, for `pier debug`: namespaces, rights and mounts
-// of a request, and where the other's files are in it. It asks nobody.
+// of a request (toolbox.go, which asks nobody), whether it may be entered, and how the other's files come into it (enter.go).
 //
 // Start reading at Join.
 package toolbox
