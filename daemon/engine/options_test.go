@@ -238,12 +238,17 @@ func TestOtherRuntime(t *testing.T) {
 	}
 	r := newRig(t)
 	ctx := context.Background()
-	r.o.Runtimes = map[string]shim.Runtime{"other": {Name: "other", Path: runc}, "gone": {Name: "gone", Path: "/nosuch/runtime"}}
+	script, environment := filepath.Join(r.dir, "runtime"), filepath.Join(r.dir, "environment")
+	r.must(os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\ncat /proc/$$/environ >>%s\nexec %s \"$@\"\n", environment, runc), 0o755))
+	r.o.Runtimes = map[string]shim.Runtime{"other": {Name: "other", Path: script}, "gone": {Name: "gone", Path: "/nosuch/runtime"}}
 	r.host.Runtimes = []string{"other", "gone"}
 	other := func(c *container.Config, h *container.HostConfig) { h.Runtime, h.NetworkMode = "other", "bridge" }
 	out, code := r.run(other, "sh", "-c", "cat /proc/self/oom_score_adj; grep Seccomp: /proc/self/status; ls /sys/class/net; exit 7")
 	if out != "0\nSeccomp:\t2\neth0\nlo\n" || code != 7 {
 		t.Errorf("%q, exit code %d", out, code)
+	}
+	if text, err := os.ReadFile(environment); err != nil || strings.Trim(strings.ReplaceAll(string(text), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ""), "\x00") != "" {
+		t.Errorf("the runtime inherits %q, %v", text, err)
 	}
 	if out, _ := r.run(func(c *container.Config, h *container.HostConfig) {
 		other(c, h)

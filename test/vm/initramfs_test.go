@@ -34,6 +34,7 @@ func initramfs(t *testing.T, bin, tests string, k kernel) string {
 	}
 	a.file("busybox.tar", lab.Busybox(t, dir))
 	a.linked("/usr/sbin/nft") // some tests look at rules through it
+	a.linked("/usr/bin/chattr")
 	programs, err := filepath.Glob(filepath.Join(tests, "*.test"))
 	if err != nil {
 		t.Fatal(err)

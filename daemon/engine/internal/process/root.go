@@ -74,6 +74,9 @@ func Filter(cache *Filters, h *container.HostConfig, caps []string) ([]byte, err
 	if profile == nil || err != nil {
 		return nil, err
 	}
+	if len(h.StorageOpt) > 0 {
+		profile = seccomp.KeepProject(profile)
+	}
 	return cache.Compile(profile)
 }
 

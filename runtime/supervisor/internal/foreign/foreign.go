@@ -52,6 +52,9 @@ const maxLog = 64 << 10
 // outputLimit is how long what a runtime left behind may hold its standard error once it has ended.
 const outputLimit = 5 * time.Second
 
+// searchPath is where runtimes find the programs that they need.
+const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 func (c *Container) bundle() string { return filepath.Join(c.Dir, "bundle") }
 
 // Start makes and starts the container; Spec is changed. It returns when the program runs. An error is *oci.StartError
@@ -200,6 +203,7 @@ func (c *Container) run(ctx context.Context, stdio *oci.Stdio, args ...string) e
 	all := slices.Concat(c.Runtime.Args, []string{"--root", filepath.Join(c.Dir, "state"), "--log", log, "--log-format", "json"}, args)
 	cmd := exec.CommandContext(ctx, c.Runtime.Path, all...)
 	cmd.WaitDelay = outputLimit
+	cmd.Env = []string{searchPath} // of ours it needs nothing, and hooks would inherit it
 	var said bytes.Buffer
 	if stdio != nil {
 		// Files, not writers: the container keeps them when the runtime has ended. What is nil is /dev/null.
