@@ -15,11 +15,12 @@ import (
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
 	"pier/runtime/oci/internal/copytree"
+	"pier/runtime/oci/internal/mountopts"
 )
 
 // mountCopy makes a tmpfs that begins with what the image has at its destination (option tmpcopyup). The parent makes and
 // fills it, before anybody sees it.
-func (s *start) mountCopy(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+func (s *start) mountCopy(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	dest := path.Clean(m.Destination)
 	if m.Type != "tmpfs" || kernelFolder(dest) {
 		return errkind.New(errkind.Invalid, "the option tmpcopyup is for a tmpfs outside of /dev, /proc and /sys")
@@ -30,11 +31,11 @@ func (s *start) mountCopy(m *specs.Mount, o mountOptions, before []specs.Mount) 
 		}
 	}
 	options := map[string]string{"source": "tmpfs"}
-	for _, d := range o.data {
+	for _, d := range o.Data {
 		key, value, _ := strings.Cut(d, "=")
 		options[key] = value
 	}
-	tmp, err := mount.Filesystem("tmpfs", options, mount.Attr((o.set|o.recSet)&^unix.MOUNT_ATTR_RDONLY))
+	tmp, err := mount.Filesystem("tmpfs", options, mount.Attr((o.Set|o.RecSet)&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {
 		return err
 	}
@@ -55,11 +56,11 @@ func (s *start) mountCopy(m *specs.Mount, o mountOptions, before []specs.Mount) 
 	const what = "mount tmpfs"
 	at := s.place(what, m, aFolder, before)
 	s.moveMount(what, m.Destination, s.File(tmp), spawn.From(at))
-	if o.set&unix.MOUNT_ATTR_RDONLY != 0 {
-		s.setAttr(what, m.Destination, s.File(tmp), false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+	if o.Set&unix.MOUNT_ATTR_RDONLY != 0 {
+		s.setAttr(what, m.Destination, s.File(tmp), false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
-	if o.propagation != 0 {
-		s.setAttr(what, m.Destination, s.File(tmp), o.propagateRecursive, attr(0, 0, o.propagation))
+	if o.Propagation != 0 {
+		s.setAttr(what, m.Destination, s.File(tmp), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
+	"pier/runtime/oci/internal/mountopts"
 )
 
 // defaultDevices are in every container's /dev (runtime-spec config-linux.md "Default Devices").
@@ -28,21 +29,21 @@ var devLinks = [...][2]string{
 
 // mountDev makes the container's /dev: a tmpfs that the parent fills before anybody sees it, so that device nodes work in
 // a user namespace too. Its destination must be a real folder of the root.
-func (s *start) mountDev(m *specs.Mount, o mountOptions) error {
+func (s *start) mountDev(m *specs.Mount, o mountopts.Options) error {
 	options := map[string]string{"source": "tmpfs"}
-	for _, d := range o.data {
+	for _, d := range o.Data {
 		key, value, _ := strings.Cut(d, "=")
 		options[key] = value
 	}
 	if s.linux.MountLabel != "" {
 		options["context"] = s.linux.MountLabel
 	}
-	dev, err := mount.Filesystem("tmpfs", options, mount.Attr((o.set|o.recSet)&^unix.MOUNT_ATTR_RDONLY))
+	dev, err := mount.Filesystem("tmpfs", options, mount.Attr((o.Set|o.RecSet)&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {
 		return err
 	}
 	s.dev = s.own(dev)
-	s.devReadOnly = (o.set|o.recSet)&unix.MOUNT_ATTR_RDONLY != 0
+	s.devReadOnly = o.ReadOnly()
 	uid, gid := s.hostRoot()
 	fd := fdOf(dev)
 	if uid != 0 || gid != 0 {

@@ -13,6 +13,7 @@ import (
 	"pier/kernel/spawn"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/mountopts"
 )
 
 var deviceTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
@@ -49,8 +50,8 @@ func (s *start) otherDevices() error {
 	bound, bare := false, s.dev == nil
 	for i := range s.spec.Mounts {
 		if m := &s.spec.Mounts[i]; path.Clean(m.Destination) == "/dev" {
-			o, _ := parseMountOptions(m.Options)
-			bound, bare = bound || o.bind || m.Type == "bind", false
+			o, _ := mountopts.Parse(m.Options)
+			bound, bare = bound || o.Bind || m.Type == "bind", false
 		}
 	}
 	var list []specs.LinuxDevice
@@ -128,9 +129,9 @@ func (s *start) devSymlinks() {
 }
 
 // mountDevpts makes the container's own devpts, and the process's terminal in it.
-func (s *start) mountDevpts(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+func (s *start) mountDevpts(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	options := make(map[string]string)
-	for _, d := range o.data {
+	for _, d := range o.Data {
 		key, value, _ := strings.Cut(d, "=")
 		// The parent mounts: its numbers, not the container's, name users and groups.
 		if n, err := strconv.ParseUint(value, 10, 32); err == nil && (key == "gid" || key == "uid") {
@@ -145,7 +146,7 @@ func (s *start) mountDevpts(m *specs.Mount, o mountOptions, before []specs.Mount
 	if s.linux.MountLabel != "" {
 		options["context"] = s.linux.MountLabel
 	}
-	pts, err := tty.Instance(options, mount.Attr(o.set|o.recSet))
+	pts, err := tty.Instance(options, mount.Attr(o.Set|o.RecSet))
 	if err != nil {
 		return err
 	}

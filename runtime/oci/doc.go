@@ -31,6 +31,9 @@
 // standard error is closed by execve; inheritable capabilities are empty unless ambient ones are asked for. A program
 // that calls Start calls spawn.HideMemory first.
 //
+// What the specification says in words is read in internal: mountopts, schedule, idmap. internal/agent hands seccomp
+// listeners on, internal/copytree fills a tmpfs.
+//
 // Needs Linux 5.12 (mount_setattr), on amd64 or arm64.
 //
 // Start reading at Start.

@@ -7,18 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/mountopts"
 )
 
 // mapOwners makes a clone show other owners than the file system has (mount_setattr MOUNT_ATTR_IDMAP; Linux >= 5.12): by
 // the mappings of the mount, else by those of the container's user namespace.
-func (s *start) mapOwners(source *os.File, m *specs.Mount, o mountOptions) error {
+func (s *start) mapOwners(source *os.File, m *specs.Mount, o mountopts.Options) error {
 	ns, err := s.ownersOf(m)
 	if err != nil {
 		return err
 	}
 	a := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(fdOf(ns))}
 	flags := uint(unix.AT_EMPTY_PATH)
-	if o.idmapRecursive {
+	if o.IdmapRecursive {
 		flags |= unix.AT_RECURSIVE
 	}
 	err = unix.MountSetattr(fdOf(source), "", flags, &a)

@@ -14,8 +14,8 @@ import (
 	"pier/lib/errkind"
 )
 
-// agent answers every mkdir that is handed on with EDOM, and says what it was told.
-func agent(t *testing.T, socket string) <-chan specs.ContainerProcessState {
+// serveAgent plays an agent: it answers every mkdir that is handed on with EDOM, and says what it was told.
+func serveAgent(t *testing.T, socket string) <-chan specs.ContainerProcessState {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
@@ -70,7 +70,7 @@ func answer(listener int) {
 func TestSeccompListener(t *testing.T) {
 	for _, newPrivs := range []bool{false, true} {
 		socket := filepath.Join(t.TempDir(), "agent")
-		told := agent(t, socket)
+		told := serveAgent(t, socket)
 		c := testContainer(t, "sh", "-c", "busybox mkdir /tmp/x 2> /out; exec sleep 1000")
 		c.Spec.Process.NoNewPrivileges = !newPrivs
 		c.Spec.Annotations = map[string]string{"a": "b"}

@@ -18,6 +18,7 @@ import (
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/mountopts"
 )
 
 // mounts adds everything in Spec.Mounts, in order. Bind sources, /dev and devpts are made ready by the parent, which may
@@ -26,7 +27,7 @@ import (
 func (s *start) mounts() error {
 	for i := range s.spec.Mounts {
 		m := &s.spec.Mounts[i]
-		o, err := parseMountOptions(m.Options)
+		o, err := mountopts.Parse(m.Options)
 		if err == nil {
 			err = s.mount(m, o, s.spec.Mounts[:i])
 		}
@@ -37,17 +38,17 @@ func (s *start) mounts() error {
 	return nil
 }
 
-func (s *start) mount(m *specs.Mount, o mountOptions, before []specs.Mount) error {
-	o.bind = o.bind || m.Type == "bind"
-	o.idmap = o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
+func (s *start) mount(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
+	o.Bind = o.Bind || m.Type == "bind"
+	o.Idmap = o.Idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
 	switch {
-	case o.idmap && !o.bind:
+	case o.Idmap && !o.Bind:
 		return errkind.New(errkind.Unsupported, "only a bind can have id mappings of its own")
-	case o.remount:
+	case o.Remount:
 		return s.remount(m, o)
-	case o.copyUp:
+	case o.CopyUp:
 		return s.mountCopy(m, o, before)
-	case o.bind:
+	case o.Bind:
 		return s.mountBind(m, o, before)
 	case m.Type == "cgroup" || m.Type == "cgroup2":
 		return s.mountCgroup(m, o, before)
@@ -128,7 +129,7 @@ func within(name, folder string) bool {
 }
 
 // mountBind moves a clone of m.Source into place.
-func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+func (s *start) mountBind(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	name := m.Source
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(s.c.Bundle, name)
@@ -144,7 +145,7 @@ func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount) 
 	if err := setBindAttrs(source, o); err != nil {
 		return err
 	}
-	if o.idmap {
+	if o.Idmap {
 		if err := s.mapOwners(source, m, o); err != nil {
 			return err
 		}
@@ -177,35 +178,35 @@ func (s *start) mountBind(m *specs.Mount, o mountOptions, before []specs.Mount) 
 }
 
 // openSource clones what a bind shows.
-func openSource(name string, o mountOptions) (*os.File, error) {
-	if o.subpath == "" {
-		return mount.OpenTree(name, o.recursive)
+func openSource(name string, o mountopts.Options) (*os.File, error) {
+	if o.Subpath == "" {
+		return mount.OpenTree(name, o.Recursive)
 	}
 	root, err := fsroot.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	part, err := root.OpenFile(o.subpath, fsroot.OPath, 0)
+	part, err := root.OpenFile(o.Subpath, fsroot.OPath, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer part.Close()
-	return mount.OpenTreeAt(part, "", o.recursive)
+	return mount.OpenTreeAt(part, "", o.Recursive)
 }
 
 // setBindAttrs gives a clone its flags. Without another word it is private: what is mounted in the container later
 // stays there, and what is mounted on the host stays out.
-func setBindAttrs(source *os.File, o mountOptions) error {
-	if o.propagation == 0 {
-		o.propagation, o.propagateRecursive = unix.MS_PRIVATE, true
+func setBindAttrs(source *os.File, o mountopts.Options) error {
+	if o.Propagation == 0 {
+		o.Propagation, o.PropagateRecursive = unix.MS_PRIVATE, true
 	}
-	all := attr(o.recSet, o.recClear, 0)
-	one := attr(o.set, o.clear, 0)
-	if o.propagateRecursive {
-		all.Propagation = o.propagation
+	all := mountopts.Attr(o.RecSet, o.RecClear)
+	one := mountopts.Attr(o.Set, o.Clear)
+	if o.PropagateRecursive {
+		all.Propagation = o.Propagation
 	} else {
-		one.Propagation = o.propagation
+		one.Propagation = o.Propagation
 	}
 	fd := fdOf(source)
 	if all != (unix.MountAttr{}) {
@@ -222,7 +223,7 @@ func setBindAttrs(source *os.File, o mountOptions) error {
 }
 
 // remount changes the mount that is at a destination: its attributes, and the options of its file system.
-func (s *start) remount(m *specs.Mount, o mountOptions) error {
+func (s *start) remount(m *specs.Mount, o mountopts.Options) error {
 	const what = "remount"
 	dest := path.Clean(m.Destination)
 	at := s.Slot()
@@ -230,16 +231,16 @@ func (s *start) remount(m *specs.Mount, o mountOptions) error {
 	stx := new(unix.Statx_t)
 	s.Add(what, dest, unix.SYS_STATX, spawn.From(at), s.empty(), spawn.Int(unix.AT_EMPTY_PATH), spawn.Int(unix.STATX_TYPE), spawn.Pointer(s.List, stx))
 	s.Check(what, dest, field(s.List, stx, &stx.Attributes), unix.STATX_ATTR_MOUNT_ROOT, unix.STATX_ATTR_MOUNT_ROOT, unix.EINVAL)
-	if all := attr(o.recSet, o.recClear, 0); all != (unix.MountAttr{}) {
+	if all := mountopts.Attr(o.RecSet, o.RecClear); all != (unix.MountAttr{}) {
 		s.setAttr(what, dest, spawn.From(at), true, all)
 	}
-	if one := attr(o.set, o.clear, 0); one != (unix.MountAttr{}) {
+	if one := mountopts.Attr(o.Set, o.Clear); one != (unix.MountAttr{}) {
 		s.setAttr(what, dest, spawn.From(at), false, one)
 	}
-	if o.propagation != 0 {
-		s.setAttr(what, dest, spawn.From(at), o.propagateRecursive, attr(0, 0, o.propagation))
+	if o.Propagation != 0 {
+		s.setAttr(what, dest, spawn.From(at), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
 	}
-	if options := append(o.flags, o.data...); len(options) > 0 && !o.bind {
+	if options := append(o.Flags, o.Data...); len(options) > 0 && !o.Bind {
 		ctx := s.Slot()
 		s.Add(what, dest, unix.SYS_FSPICK, spawn.From(at), s.empty(), spawn.Int(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)).Into(ctx)
 		s.setOptions(what, dest, ctx, options)
@@ -253,23 +254,23 @@ func (s *start) remount(m *specs.Mount, o mountOptions) error {
 var labeled = map[string]bool{"tmpfs": true, "mqueue": true, "devpts": true, "ramfs": true}
 
 // mountFilesystem makes a new file system in the child and moves it into place.
-func (s *start) mountFilesystem(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+func (s *start) mountFilesystem(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	what := "mount " + m.Type
 	if m.Type == "" || m.Type == "none" {
 		return errkind.New(errkind.Invalid, "a mount needs a type or the option bind")
 	}
-	options := append(o.flags, o.data...)
+	options := append(o.Flags, o.Data...)
 	if s.linux.MountLabel != "" && labeled[m.Type] {
 		options = append(options, "context="+s.linux.MountLabel)
 	}
 	if m.Source != "" && m.Source != "none" {
 		options = append([]string{"source=" + m.Source}, options...)
 	}
-	fsMount := s.filesystem(what, m.Destination, m.Type, options, o.set|o.recSet)
+	fsMount := s.filesystem(what, m.Destination, m.Type, options, o.Set|o.RecSet)
 	at := s.place(what, m, aFolder, before)
 	s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
-	if o.propagation != 0 {
-		s.setAttr(what, m.Destination, spawn.From(fsMount), o.propagateRecursive, attr(0, 0, o.propagation))
+	if o.Propagation != 0 {
+		s.setAttr(what, m.Destination, spawn.From(fsMount), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
 	}
 	if m.Type == "proc" && path.Clean(m.Destination) == "/proc" {
 		s.procfs, s.haveProc = fsMount, true
@@ -292,9 +293,9 @@ func delegated(m specs.Mount) bool {
 
 // mountCgroup shows the container its control groups: on v2 the file system itself, seen from the container's cgroup
 // namespace; on v1 a small tmpfs with a bind of the container's own group in each hierarchy.
-func (s *start) mountCgroup(m *specs.Mount, o mountOptions, before []specs.Mount) error {
+func (s *start) mountCgroup(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	what := "mount cgroup"
-	attrs := o.set | o.recSet
+	attrs := o.Set | o.RecSet
 	free := attrs // for what may be written to
 	v1 := len(s.join.Tasks) > 0
 	if delegated(*m) && (v1 || s.owns(unix.CLONE_NEWCGROUP)) { // v2 shows all that the cgroup namespace has
@@ -310,7 +311,7 @@ func (s *start) mountCgroup(m *specs.Mount, o mountOptions, before []specs.Mount
 	for _, tasks := range s.join.Tasks {
 		dirs = append(dirs, filepath.Dir(tasks.Name()))
 	}
-	top, err := mount.Filesystem("tmpfs", map[string]string{"mode": "755", "source": "tmpfs"}, mount.Attr(o.set&^unix.MOUNT_ATTR_RDONLY))
+	top, err := mount.Filesystem("tmpfs", map[string]string{"mode": "755", "source": "tmpfs"}, mount.Attr(o.Set&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {
 		return err
 	}
@@ -330,7 +331,7 @@ func (s *start) mountCgroup(m *specs.Mount, o mountOptions, before []specs.Mount
 		if bare, err := cgroup.Bare(dir); err == nil && bare {
 			set = free
 		}
-		if err := setBindAttrs(bind, mountOptions{set: set}); err != nil {
+		if err := setBindAttrs(bind, mountopts.Options{Set: set}); err != nil {
 			return err
 		}
 		if err := unix.Mkdirat(fdOf(top), name, 0o755); err != nil {
@@ -351,8 +352,11 @@ func (s *start) mountCgroup(m *specs.Mount, o mountOptions, before []specs.Mount
 			}
 		}
 	}
-	if o.set&unix.MOUNT_ATTR_RDONLY != 0 {
-		s.setAttr(what, dest, s.File(top), false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+	if o.Set&unix.MOUNT_ATTR_RDONLY != 0 {
+		s.setAttr(what, dest, s.File(top), false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
 	return nil
 }
+
+// MountOptions lists the mount options that are known, sorted; any other is handed to the file system.
+func MountOptions() []string { return mountopts.Names() }

@@ -11,6 +11,7 @@ import (
 
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/idmap"
 )
 
 var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
@@ -20,11 +21,9 @@ var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
 }
 
 // Namespaces lists the kinds of namespace that a container can have, sorted.
-func Namespaces() []string { return sortedNames(namespaceFlags) }
-
-func sortedNames[K ~string, V any](m map[K]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
+func Namespaces() []string {
+	names := make([]string, 0, len(namespaceFlags))
+	for name := range namespaceFlags {
 		names = append(names, string(name))
 	}
 	sort.Strings(names)
@@ -219,15 +218,10 @@ func (s *start) hostRoot() (uid, gid int) {
 	return s.hostID(0, s.uids), s.hostID(0, s.gids)
 }
 
-// hostID maps a number of the container to the host's. Without a user namespace, or outside the maps, it is the number
-// itself.
+// hostID maps a number of the container to the host's. Without a user namespace it is the number itself.
 func (s *start) hostID(id uint32, maps []specs.LinuxIDMapping) int {
 	if s.newUsers {
-		for _, m := range maps {
-			if id >= m.ContainerID && id-m.ContainerID < m.Size {
-				return int(m.HostID + id - m.ContainerID)
-			}
-		}
+		id = idmap.Host(id, maps)
 	}
 	return int(id)
 }

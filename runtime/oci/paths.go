@@ -61,7 +61,7 @@ func (s *start) readonlyPaths() {
 		at, clone := s.Slot(), s.Slot()
 		open := s.openAt(what, s.root, p, unix.O_PATH, inRoot).Into(at).Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ELOOP)
 		s.cloneMount(what, p, spawn.From(at), unix.AT_RECURSIVE, clone)
-		s.setAttr(what, p, spawn.From(clone), true, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+		s.setAttr(what, p, spawn.From(clone), true, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 		s.moveMount(what, p, spawn.From(clone), spawn.From(at))
 		open.OnError(s.Here())
 	}

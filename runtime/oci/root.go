@@ -8,6 +8,7 @@ import (
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/mountopts"
 )
 
 // openRoot finds the root as a detached mount: the one given, or a clone of Spec.Root.Path.
@@ -29,10 +30,10 @@ func (s *start) openRoot() error {
 			return s.fail("open root", name, err)
 		}
 		s.rootfs = s.own(clone)
-		var o mountOptions
+		var o mountopts.Options
 		// A slave goes on to get what the host mounts below the root. Anything else gets and gives nothing.
 		if p := rootPropagations[s.linux.RootfsPropagation]; p == unix.MS_SLAVE {
-			o.propagation, o.propagateRecursive = p, true
+			o.Propagation, o.PropagateRecursive = p, true
 		}
 		if err := setBindAttrs(clone, o); err != nil {
 			return s.fail("open root", name, err)
@@ -119,10 +120,10 @@ func (s *start) changeRoot() {
 		return
 	}
 	if s.devReadOnly {
-		s.setAttr("make read-only", "/dev", s.File(s.dev), false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+		s.setAttr("make read-only", "/dev", s.File(s.dev), false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
 	if s.spec.Root != nil && s.spec.Root.Readonly {
-		s.setAttr("make read-only", "/", s.root, false, attr(unix.MOUNT_ATTR_RDONLY, 0, 0))
+		s.setAttr("make read-only", "/", s.root, false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
 	s.Add("fchdir", "/", unix.SYS_FCHDIR, s.root)
 	dot := s.String(".")
@@ -136,7 +137,7 @@ func (s *start) changeRoot() {
 		s.Add("unmount old root", "/", unix.SYS_UMOUNT2, dot, spawn.Int(unix.MNT_DETACH))
 	}
 	if p := rootPropagations[s.linux.RootfsPropagation]; p != 0 {
-		s.setAttr("set propagation", "/", s.root, s.linux.RootfsPropagation[0] == 'r', attr(0, 0, p))
+		s.setAttr("set propagation", "/", s.root, s.linux.RootfsPropagation[0] == 'r', unix.MountAttr{Propagation: p})
 	}
 	s.Add("chdir", "/", unix.SYS_CHDIR, s.String("/"))
 }

@@ -194,7 +194,7 @@ func (t *task) close() {
 		m.close()
 	}
 	if t.listener != nil {
-		t.listener.conn.Close()
+		t.listener.agent.Close()
 	}
 	if t.terminal != nil {
 		t.terminal.Close()

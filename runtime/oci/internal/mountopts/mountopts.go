@@ -1,4 +1,7 @@
-package oci
+// Package mountopts reads the options of the mounts of a runtime configuration (runtime-spec config.md "Mounts").
+//
+// Start reading at Parse.
+package mountopts
 
 import (
 	"sort"
@@ -10,21 +13,24 @@ import (
 	"pier/lib/errkind"
 )
 
-// mountOptions is what the options of one specs.Mount ask for (runtime-spec config.md "Mounts").
-type mountOptions struct {
-	bind, recursive    bool
-	set, clear         uint64 // MOUNT_ATTR_* of the mount itself
-	recSet, recClear   uint64 // the same for it and all mounts below ("rro", ...)
-	propagation        uint64 // MS_PRIVATE, ... without MS_REC; 0: none asked for
-	propagateRecursive bool
-	remount            bool
-	copyUp             bool
-	idmap              bool
-	idmapRecursive     bool
-	subpath            string   // of a bind: the part of the source to show, resolved inside it
-	flags              []string // options that every file system has ("sync"); on a bind they mean nothing, as with mount(8)
-	data               []string // what is left: options of the file system
+// Options is what the options of one mount ask for.
+type Options struct {
+	Bind, Recursive    bool
+	Set, Clear         uint64 // MOUNT_ATTR_* of the mount itself
+	RecSet, RecClear   uint64 // the same for it and all mounts below ("rro", ...)
+	Propagation        uint64 // MS_PRIVATE, ... without MS_REC; 0: none asked for
+	PropagateRecursive bool
+	Remount            bool
+	CopyUp             bool
+	Idmap              bool
+	IdmapRecursive     bool
+	Subpath            string   // of a bind: the part of the source to show, resolved inside it
+	Flags              []string // options that every file system has ("sync"); on a bind they mean nothing, as with mount(8)
+	Data               []string // what is left: options of the file system
 }
+
+// ReadOnly reports whether the mount is to be read-only, by whichever form.
+func (o *Options) ReadOnly() bool { return (o.Set|o.RecSet)&unix.MOUNT_ATTR_RDONLY != 0 }
 
 type attrOption struct {
 	attr  uint64
@@ -58,9 +64,9 @@ var propagations = map[string]uint64{
 	"private": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "shared": unix.MS_SHARED, "unbindable": unix.MS_UNBINDABLE,
 }
 
-// parseMountOptions sorts the options of a mount. "defaults" and the forms that name the kernel's default mean nothing.
-func parseMountOptions(options []string) (mountOptions, error) {
-	var o mountOptions
+// Parse sorts the options of a mount. "defaults" and the forms that name the kernel's default mean nothing.
+func Parse(options []string) (Options, error) {
+	var o Options
 	for _, option := range options {
 		if strings.ContainsRune(option, 0) {
 			return o, errkind.New(errkind.Invalid, "mount option %q holds a zero byte", option)
@@ -69,52 +75,52 @@ func parseMountOptions(options []string) (mountOptions, error) {
 			continue
 		}
 		if superblockFlags[option] {
-			o.flags = append(o.flags, option)
+			o.Flags = append(o.Flags, option)
 			continue
 		}
 		switch option {
 		case "remount":
-			o.remount = true
+			o.Remount = true
 			continue
 		case "bind":
-			o.bind = true
+			o.Bind = true
 			continue
 		case "rbind":
-			o.bind, o.recursive = true, true
+			o.Bind, o.Recursive = true, true
 			continue
 		case "tmpcopyup":
-			o.copyUp = true
+			o.CopyUp = true
 			continue
 		case "idmap", "ridmap":
-			o.idmap, o.idmapRecursive = true, option == "ridmap"
+			o.Idmap, o.IdmapRecursive = true, option == "ridmap"
 			continue
 		}
 		if a, ok := attrOptions[option]; ok {
-			apply(&o.set, &o.clear, a)
+			apply(&o.Set, &o.Clear, a)
 			continue
 		}
 		if p, ok := propagations[option]; ok {
-			o.propagation, o.propagateRecursive = p, false
+			o.Propagation, o.PropagateRecursive = p, false
 			continue
 		}
 		if base, ok := strings.CutPrefix(option, "r"); ok {
 			if a, ok := attrOptions[base]; ok {
-				apply(&o.recSet, &o.recClear, a)
+				apply(&o.RecSet, &o.RecClear, a)
 				continue
 			}
 			if p, ok := propagations[base]; ok {
-				o.propagation, o.propagateRecursive = p, true
+				o.Propagation, o.PropagateRecursive = p, true
 				continue
 			}
 		}
 		if sub, ok := strings.CutPrefix(option, shim.SubpathOption); ok {
-			o.subpath = sub
+			o.Subpath = sub
 			continue
 		}
-		o.data = append(o.data, option)
+		o.Data = append(o.Data, option)
 	}
-	if o.subpath != "" && !o.bind {
-		return o, errkind.New(errkind.Invalid, "mount option %s%s: only a bind has a subpath", shim.SubpathOption, o.subpath)
+	if o.Subpath != "" && !o.Bind {
+		return o, errkind.New(errkind.Invalid, "mount option %s%s: only a bind has a subpath", shim.SubpathOption, o.Subpath)
 	}
 	return o, nil
 }
@@ -137,16 +143,16 @@ func apply(set, clear *uint64, a attrOption) {
 	}
 }
 
-// attr is the kernel's form of a set and a clear mask.
-func attr(set, clear, propagation uint64) unix.MountAttr {
+// Attr is the kernel's form of a set and a clear mask.
+func Attr(set, clear uint64) unix.MountAttr {
 	if (set|clear)&unix.MOUNT_ATTR__ATIME != 0 {
 		clear |= unix.MOUNT_ATTR__ATIME
 	}
-	return unix.MountAttr{Attr_set: set, Attr_clr: clear, Propagation: propagation}
+	return unix.MountAttr{Attr_set: set, Attr_clr: clear}
 }
 
-// MountOptions lists the mount options that are known, sorted; any other is handed to the file system.
-func MountOptions() []string {
+// Names lists the options that are known, sorted; any other is handed to the file system.
+func Names() []string {
 	all := []string{"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
 	for _, plain := range []map[string]bool{nothing, superblockFlags} {
 		for name := range plain {
