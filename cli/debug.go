@@ -16,12 +16,8 @@ import (
 	"pier/client"
 )
 
-const (
-	// debugImage has a shell and the usual commands in 2 MB.
-	debugImage = "busybox"
-	// debugLabel marks a toolbox; its value is the container that it looks into.
-	debugLabel = "pier.debug"
-)
+// debugImage has a shell and the usual commands in 2 MB.
+const debugImage = "busybox"
 
 func newDebug(a *app) *cobra.Command {
 	var o debugOptions
@@ -48,7 +44,7 @@ func newDebug(a *app) *cobra.Command {
 	f.StringVarP(&o.workdir, "workdir", "w", "", "Working directory in the toolbox")
 	f.VarP(request.List(&o.env), "env", "e", "Set environment variables")
 	f.BoolVar(&o.privileged, "privileged", false, "Give extended privileges to the toolbox")
-	f.BoolVar(&o.trust, "trust", false, "Enter a container that may trace other processes (SYS_PTRACE)")
+	f.BoolVar(&o.trust, "trust", false, "Enter where processes may trace others (SYS_PTRACE)")
 	f.BoolVarP(&o.plain, "no-tty", "T", false, "No pseudo-TTY; by default there is one where standard input and output are terminals")
 	f.StringVar(&o.keys, "detach-keys", "", "Override the key sequence for detaching a container")
 	return cmd
@@ -85,7 +81,7 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 	tty := in && out && !o.plain
 	r := container.CreateRequest{
 		Config: &container.Config{
-			Image: o.image, Entrypoint: []string{}, Cmd: command, User: o.user, WorkingDir: o.workdir, Labels: map[string]string{debugLabel: target.ID},
+			Image: o.image, Entrypoint: []string{}, Cmd: command, User: o.user, WorkingDir: o.workdir, Labels: map[string]string{toolbox.Label: target.ID},
 			Env: append([]string{"PIER_DEBUG=" + name, "PS1=[debug " + name + "] \\w \\$ "}, env...),
 			Tty: tty, OpenStdin: true, StdinOnce: true, AttachStdin: true, AttachStdout: true, AttachStderr: true,
 		},
@@ -97,8 +93,10 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 		r.HostConfig.ConsoleSize = terminal.Size(a.Out)
 	}
 	if target.State.Running {
-		if err := toolbox.MayEnter(ctx, c, &target, o.trust); err != nil {
-			return fail(err)
+		if !o.trust {
+			if err := toolbox.MayEnter(ctx, c, &target, o.image); err != nil {
+				return fail(err)
+			}
 		}
 		toolbox.Join(r.HostConfig, &target)
 	} else {

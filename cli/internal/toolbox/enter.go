@@ -17,21 +17,34 @@ import (
 // imageMounts is the API version 1.x since which an image can be mounted.
 const imageMounts = 48
 
-// MayEnter refuses a container whose processes may trace others, unless the user trusts it: the runtime makes the first
-// process of the toolbox in the namespace that they see, and could be taken over at that moment. One that is privileged
-// needs no such detour.
-func MayEnter(ctx context.Context, c *client.Client, target *container.InspectResponse, trusted bool) error {
-	owner := *target
+// MayEnter refuses to enter where processes may trace others: the runtime makes the first process of the toolbox in the
+// namespace that they see, and could be taken over at that moment. A container that is privileged needs no such detour,
+// and another toolbox is as trusted as the image that both are made from.
+func MayEnter(ctx context.Context, c *client.Client, target *container.InspectResponse, image string) error {
+	owner := target.ID
 	if target.HostConfig.PidMode.IsContainer() {
-		var err error
-		if owner, err = c.Containers().Inspect(ctx, target.HostConfig.PidMode.Container()); err != nil {
+		owner = target.HostConfig.PidMode.Container()
+	}
+	running, err := c.Containers().List(ctx, client.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for i := range running {
+		if running[i].Labels[Label] != "" && running[i].Image == image {
+			continue
+		}
+		t, err := c.Containers().Inspect(ctx, running[i].ID)
+		if errkind.Is(err, errkind.NotFound) {
+			continue // it went meanwhile
+		}
+		if err != nil {
 			return err
 		}
-	}
-	for _, t := range []*container.InspectResponse{target, &owner} {
-		if !trusted && !t.HostConfig.Privileged && Traces(t.HostConfig) {
-			return errkind.New(errkind.Invalid, "container %s may trace other processes (SYS_PTRACE) and could take over what enters it: use --trust if you trust it, or pier exec", strings.TrimPrefix(t.Name, "/"))
+		if t.ID != owner && t.HostConfig.PidMode.Container() != owner || t.HostConfig.Privileged || !Traces(t.HostConfig) {
+			continue
 		}
+		return errkind.New(errkind.Invalid, "container %s may trace other processes (SYS_PTRACE) and could take over what enters %s: use --trust if you trust it, or pier exec",
+			strings.TrimPrefix(t.Name, "/"), strings.TrimPrefix(target.Name, "/"))
 	}
 	return nil
 }

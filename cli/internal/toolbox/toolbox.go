@@ -19,6 +19,8 @@ const (
 	Files = "/container"
 	// VolumesDir is where the volumes of one that does not run are.
 	VolumesDir = "/volumes"
+	// Label marks a toolbox; its value is the container that it looks into.
+	Label = "pier.debug"
 )
 
 // Join puts a toolbox into the namespaces of a container. SYS_PTRACE is what it takes to look at processes of other
