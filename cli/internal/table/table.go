@@ -83,11 +83,15 @@ func Parse(text string) (*template.Template, error) {
 			return strings.Repeat(" ", before) + s + strings.Repeat(" ", after)
 		},
 		"truncate": func(s string, n int) string { return s[:min(n, len(s))] },
-		"println":  fmt.Sprintln,
+		"print":    func(list ...any) string { return fmt.Sprint(plainAll(list)...) },
+		"printf":   func(format string, list ...any) string { return fmt.Sprintf(format, plainAll(list)...) },
+		"println":  func(list ...any) string { return fmt.Sprintln(plainAll(list)...) },
+		"plain":    plain,
 	}).Parse(text)
 	if err != nil {
 		return nil, invalid("template parsing error: %w", err)
 	}
+	plainAddresses(t)
 	return t, nil
 }
 
