@@ -10,12 +10,14 @@ import (
 // was asked for, nor the supervisor. The answer of one that was cut short so is lost, or of kind unavailable.
 type Probe struct {
 	ID string `json:"id"` // the container's
-	// Key, where not empty, names Process and Seccomp. Both may be left out when the last Probe of the container had the
+	// Key, where not empty, names Process and the filter. Both may be left out when the last Probe of the container had the
 	// same key; a supervisor that does not know it answers with Missing.
 	Key string `json:"key,omitempty"`
 	// Process is a specs.Process, without a terminal. Its standard input is empty, its output and errors are one pipe.
 	Process json.RawMessage `json:"process,omitempty"`
-	Seccomp []byte          `json:"seccomp,omitempty"`
+	// Seccomp and SeccompFlags are as in Start.
+	Seccomp      []byte `json:"seccomp,omitempty"`
+	SeccompFlags uint   `json:"seccompFlags,omitempty"`
 	// Timeout is the time it may take until it is killed, above 0.
 	Timeout time.Duration `json:"timeout"`
 	// Limit is how many bytes of the output are kept, at most MaxProbeOutput. The rest is read and forgotten.

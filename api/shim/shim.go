@@ -133,9 +133,11 @@ type Start struct {
 	// Spec is an OCI runtime configuration (specs.Spec). Linux.Seccomp is empty: the filter comes compiled.
 	Spec json.RawMessage `json:"spec"`
 	// Seccomp is the filter as the kernel takes it (struct sock_filter, native order); empty: none.
-	Seccomp   []byte `json:"seccomp,omitempty"`
-	HasRootfs bool   `json:"hasRootfs,omitempty"`
-	HasNetns  bool   `json:"hasNetns,omitempty"`
+	Seccomp []byte `json:"seccomp,omitempty"`
+	// SeccompFlags are what to load it with (SECCOMP_FILTER_FLAG_*).
+	SeccompFlags uint `json:"seccompFlags,omitempty"`
+	HasRootfs    bool `json:"hasRootfs,omitempty"`
+	HasNetns     bool `json:"hasNetns,omitempty"`
 	// Init runs the process as the child of a small init, which is the first process then.
 	Init bool `json:"init,omitempty"`
 	// Runtime, where not nil, is another OCI runtime that starts the container. Seccomp is empty then, Linux.Seccomp set.
@@ -172,12 +174,14 @@ type Stdio struct {
 type Exec struct {
 	TaskRef
 	// Process is a specs.Process.
-	Process  json.RawMessage `json:"process"`
-	Seccomp  []byte          `json:"seccomp,omitempty"`
-	Stdio    Stdio           `json:"stdio"`
-	Width    uint16          `json:"width,omitempty"`
-	Height   uint16          `json:"height,omitempty"`
-	Expected int             `json:"expected,omitempty"` // as in Start
+	Process json.RawMessage `json:"process"`
+	// Seccomp and SeccompFlags are as in Start.
+	Seccomp      []byte `json:"seccomp,omitempty"`
+	SeccompFlags uint   `json:"seccompFlags,omitempty"`
+	Stdio        Stdio  `json:"stdio"`
+	Width        uint16 `json:"width,omitempty"`
+	Height       uint16 `json:"height,omitempty"`
+	Expected     int    `json:"expected,omitempty"` // as in Start
 }
 
 // Started answers Start, Exec and Custody. With it come the descriptors that Files counts, as the supervisor holds them.

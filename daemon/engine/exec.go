@@ -277,7 +277,8 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) 
 	x.running = true
 	x.mu.Unlock()
 	task, err := e.o.Custody.Exec(ctx, &shim.Exec{
-		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.id}, Process: p.JSON, Seccomp: p.Filter, Width: width, Height: height,
+		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.id}, Process: p.JSON, Seccomp: p.Filter.Program, SeccompFlags: p.Filter.Flags,
+		Width: width, Height: height,
 		Stdio: shim.Stdio{Terminal: x.want.Tty, OpenStdin: x.want.AttachStdin, StdinOnce: true},
 	})
 	if err != nil {

@@ -101,21 +101,21 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		return nil, err
 	}
 	return e.o.Custody.Start(ctx, &shim.Start{
-		ID: r.ID, Spec: body, Seccomp: filter, HasRootfs: true, HasNetns: box.Netns != nil, Log: log, Init: r.Host.Init != nil && *r.Host.Init,
-		Bundle: bundle, Runtime: other,
+		ID: r.ID, Spec: body, Seccomp: filter.Program, SeccompFlags: filter.Flags, HasRootfs: true, HasNetns: box.Netns != nil, Log: log,
+		Init: r.Host.Init != nil && *r.Host.Init, Bundle: bundle, Runtime: other,
 		Stdio:  shim.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce},
 		Height: uint16(min(r.Host.ConsoleSize[0], 1<<16-1)), Width: uint16(min(r.Host.ConsoleSize[1], 1<<16-1)),
 	}, m.root, box.Netns)
 }
 
 // guard adds the system call filter: compiled for our own runtime, as the profile for another.
-func (e *Engine) guard(r *row, s *specs.Spec) (other *shim.Runtime, filter []byte, err error) {
+func (e *Engine) guard(r *row, s *specs.Spec) (other *shim.Runtime, filter process.Seccomp, err error) {
 	if found, ok := e.o.Runtimes[r.Host.Runtime]; ok {
 		s.Linux.Seccomp, err = process.Profile(r.Host, s.Process.Capabilities.Bounding)
-		return &found, nil, err
+		return &found, filter, err
 	}
 	if !settings.OwnRuntime(r.Host.Runtime) { // it may have been chosen for what keeps the container in
-		return nil, nil, errkind.New(errkind.Invalid, "unknown or invalid runtime name: %s: it was registered when the container was made; "+
+		return nil, filter, errkind.New(errkind.Invalid, "unknown or invalid runtime name: %s: it was registered when the container was made; "+
 			"register it again (pierd --add-runtime), or create the container anew", r.Host.Runtime)
 	}
 	filter, err = process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)

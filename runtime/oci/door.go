@@ -31,6 +31,8 @@ type Container struct {
 	Netns *os.File
 	// Seccomp is the compiled filter (kernel/seccomp). nil: Spec.Linux.Seccomp is compiled, if set.
 	Seccomp []byte
+	// SeccompFlags are what Seccomp is loaded with (SECCOMP_FILTER_FLAG_*), besides those of Spec.Linux.Seccomp.
+	SeccompFlags uint
 	// Cgroup is joined before anything else happens. nil: the parent's own.
 	Cgroup *cgroup.Cgroup
 	// Stdio holds the streams where Spec.Process.Terminal is not set.
@@ -101,8 +103,9 @@ type ExecConfig struct {
 	Bundle string
 	// Process is what to run.
 	Process *specs.Process
-	// Seccomp is the compiled filter. nil: Spec.Linux.Seccomp is compiled, if set.
-	Seccomp []byte
+	// Seccomp is the compiled filter, SeccompFlags as in Container. nil: Spec.Linux.Seccomp is compiled, if set.
+	Seccomp      []byte
+	SeccompFlags uint
 	// Cgroup is the container's; it is joined first.
 	Cgroup      *cgroup.Cgroup
 	Stdio       Stdio

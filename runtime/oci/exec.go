@@ -47,7 +47,7 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 	if c.Spec != nil {
 		state.Annotations = c.Spec.Annotations
 	}
-	if err := e.compile(c.Seccomp, profile, state); err != nil {
+	if err := e.compile(c.Seccomp, c.SeccompFlags, profile, state); err != nil {
 		return nil, err
 	}
 	kinds, err := foreignNamespaces(c)

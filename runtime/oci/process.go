@@ -53,8 +53,8 @@ func (t *task) fail(call, name string, err error) error {
 }
 
 // compile fills filter from a profile, if it did not come compiled. The state is what a listener is told.
-func (t *task) compile(given []byte, profile *specs.LinuxSeccomp, state specs.State) error {
-	t.filter = given
+func (t *task) compile(given []byte, by uint, profile *specs.LinuxSeccomp, state specs.State) error {
+	t.filter, t.filterBy = given, by
 	if profile == nil {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (t *task) compile(given []byte, profile *specs.LinuxSeccomp, state specs.St
 	if err != nil {
 		return t.fail("compile", "seccomp profile", err)
 	}
-	if t.filterBy = flags; seccomp.NeedsListener(profile) {
+	if t.filterBy |= flags; seccomp.NeedsListener(profile) {
 		t.filterBy |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 		return t.openListener(profile, state)
 	}

@@ -60,7 +60,7 @@ func prepare(c *Container) (*start, error) {
 		return s, s.fail("check", "configuration", err)
 	}
 	state := specs.State{Version: specs.Version, ID: c.ID, Status: specs.StateCreating, Bundle: c.Bundle, Annotations: c.Spec.Annotations}
-	if err := s.compile(c.Seccomp, s.linux.Seccomp, state); err != nil {
+	if err := s.compile(c.Seccomp, c.SeccompFlags, s.linux.Seccomp, state); err != nil {
 		return s, err
 	}
 	if err := s.openNamespaces(); err != nil {

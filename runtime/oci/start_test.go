@@ -317,7 +317,7 @@ func BenchmarkStart(b *testing.B) {
 	c := testContainer(b, "true")
 	profile := c.Spec.Linux.Seccomp
 	t := &task{}
-	if err := t.compile(nil, profile, specs.State{}); err != nil {
+	if err := t.compile(nil, 0, profile, specs.State{}); err != nil {
 		b.Fatal(err)
 	}
 	c.Seccomp = t.filter
@@ -334,7 +334,7 @@ func BenchmarkExec(b *testing.B) {
 	c := testContainer(b, "sleep", "1000")
 	p := running(b, c)
 	t := &task{}
-	if err := t.compile(nil, c.Spec.Linux.Seccomp, specs.State{}); err != nil {
+	if err := t.compile(nil, 0, c.Spec.Linux.Seccomp, specs.State{}); err != nil {
 		b.Fatal(err)
 	}
 	e := execConfig(c, p, "true")

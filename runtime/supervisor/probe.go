@@ -36,6 +36,7 @@ type probeSpec struct {
 	key     string
 	process *specs.Process
 	filter  []byte
+	flags   uint // to load it with
 }
 
 // probing is the process of a probe under way.
@@ -82,7 +83,7 @@ func (s *Supervisor) probeSpec(init *task, r *shim.Probe) (*probeSpec, error) {
 		}
 		return known, nil
 	}
-	spec := &probeSpec{key: r.Key, process: &specs.Process{}, filter: r.Seccomp}
+	spec := &probeSpec{key: r.Key, process: &specs.Process{}, filter: r.Seccomp, flags: r.SeccompFlags}
 	if err := json.Unmarshal(r.Process, spec.process); err != nil {
 		return nil, errkind.New(errkind.Invalid, "probe of %s: the process: %w", r.ID, err)
 	}
@@ -110,7 +111,8 @@ func (s *Supervisor) beginProbe(ctx context.Context, init *task, spec *probeSpec
 	if init.view().Exit != nil {
 		err = errkind.New(errkind.Conflict, "container %s is not running", init.ref.ID)
 	} else {
-		p, err = s.execIn(ctx, init, &oci.ExecConfig{Process: spec.process, Seccomp: spec.filter, Stdio: oci.Stdio{Stdout: in, Stderr: in}, Bound: true})
+		p, err = s.execIn(ctx, init, &oci.ExecConfig{Process: spec.process, Seccomp: spec.filter, SeccompFlags: spec.flags,
+			Stdio: oci.Stdio{Stdout: in, Stderr: in}, Bound: true})
 	}
 	if err != nil {
 		out.Close()

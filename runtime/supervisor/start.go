@@ -40,7 +40,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		spec.Linux.CgroupsPath = "/pier/" + r.ID
 	}
 	spec.Process.Terminal = r.Stdio.Terminal
-	c := &oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, Width: r.Width, Height: r.Height, Bundle: r.Bundle}
+	c := &oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Width: r.Width, Height: r.Height, Bundle: r.Bundle}
 	if r.HasRootfs {
 		c.Rootfs, files = files[0], files[1:]
 	}
@@ -125,7 +125,7 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 	}
 	t.cgroup = init.cgroup
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
-		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, Stdio: stdio, Width: r.Width, Height: r.Height,
+		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Stdio: stdio, Width: r.Width, Height: r.Height,
 			PidTo: t.journal.pidWord()})
 	})
 	if err != nil {

@@ -73,7 +73,7 @@ func Exec(in ExecInput) (*specs.Process, error) {
 type Prepared struct {
 	Process *specs.Process // nil where it could not be made
 	JSON    []byte         // of Process
-	Filter  []byte         // compiled, nil for none
+	Filter  Seccomp
 }
 
 // Prepare makes the process and its filter. Where it fails the result holds what there is.
@@ -107,7 +107,7 @@ func (p *Probe) Ask(cache *Filters, in ExecInput) (shim.Probe, error) {
 	if p.process = made.Process; err != nil {
 		return shim.Probe{}, p.Explain(in.Pid, err)
 	}
-	p.ask = shim.Probe{Key: id.New(), Process: made.JSON, Seccomp: made.Filter}
+	p.ask = shim.Probe{Key: id.New(), Process: made.JSON, Seccomp: made.Filter.Program, SeccompFlags: made.Filter.Flags}
 	return p.ask, nil
 }
 

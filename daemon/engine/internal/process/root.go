@@ -68,16 +68,25 @@ func makeDir(root *os.File, dir string) error {
 // Filters is a cache of compiled filters. The zero value is ready; safe for concurrent use.
 type Filters = seccomp.Cache
 
-// Filter compiles the seccomp filter that goes with these settings and capabilities; nil for none.
-func Filter(cache *Filters, h *container.HostConfig, caps []string) ([]byte, error) {
+// Seccomp is a filter as the supervisor takes it; the zero value is none.
+type Seccomp struct {
+	Program []byte
+	Flags   uint // to load it with
+}
+
+// Filter compiles the filter that goes with these settings and capabilities. A flag that is not known is Invalid.
+func Filter(cache *Filters, h *container.HostConfig, caps []string) (s Seccomp, err error) {
 	profile, err := Profile(h, caps)
 	if profile == nil || err != nil {
-		return nil, err
+		return s, err
 	}
 	if len(h.StorageOpt) > 0 {
 		profile = seccomp.KeepProject(profile)
 	}
-	return cache.Compile(profile)
+	if s.Flags, err = seccomp.Flags(profile); err == nil {
+		s.Program, err = cache.Compile(profile)
+	}
+	return s, err
 }
 
 // Profile is what Filter compiles; nil for none.
