@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,6 +204,58 @@ func TestKillTakesAllAlsoFrozen(t *testing.T) {
 	}
 	if _, err := Open(c.Path()); !errkind.Is(err, errkind.NotFound) {
 		t.Errorf("opening a deleted cgroup: %v", err)
+	}
+}
+
+// TestKillAfterKiller plays a killer that dies between its freeze and its thaw: whoever comes next ends what stands there.
+func TestKillAfterKiller(t *testing.T) {
+	for name, next := range map[string]func(*Cgroup) error{"Kill": (*Cgroup).Kill, "Release": (*Cgroup).Release} {
+		t.Run(name, func(t *testing.T) {
+			c := group(t, nil)
+			below, err := Create(c.Path()+"/below", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []*os.Process
+			for _, g := range []*Cgroup{c, below} {
+				p := run(t, g, "exec sleep 1000")
+				all = append(all, p)
+				waitFor(t, "a process in the cgroup", func() bool { pids, _ := g.Procs(); return slices.Contains(pids, p.Pid) })
+				if err := g.Freeze(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, p := range all {
+				if err := p.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !Unified() { // else they are gone already
+				for _, p := range all {
+					if err := p.Signal(syscall.Signal(0)); err != nil {
+						t.Fatalf("a frozen process is gone: %v", err)
+					}
+				}
+			}
+			if err := next(c); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range all {
+				if _, err := p.Wait(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// One that came in while nobody was there must not stand still for ever.
+			if err := c.Freeze(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if !Unified() && c.Frozen() {
+				t.Error("an empty cgroup is still frozen after Kill")
+			}
+		})
 	}
 }
 

@@ -72,6 +72,15 @@ func (c *Cgroup) Freeze() error {
 // Thaw lets the processes of c go on.
 func (c *Cgroup) Thaw() error { return c.manager.Freeze(cgroups.Thawed) }
 
+// Release lets everything in c and below it go on, whoever holds it still: so that it can die. On v2 it does nothing, for
+// there SIGKILL reaches what is frozen. A missing cgroup is no error.
+func (c *Cgroup) Release() error {
+	if c.unified || c.byName["freezer"] == "" {
+		return nil
+	}
+	return c.thawAll(c.killDir())
+}
+
 // Frozen reports whether c's processes are held by Freeze, or are about to be.
 func (c *Cgroup) Frozen() bool {
 	file, on := filepath.Join(c.dirs[0], "cgroup.freeze"), "1"
@@ -101,12 +110,16 @@ func (c *Cgroup) Kill() error {
 	return c.killHeld()
 }
 
-// killHeld freezes, signals and thaws, so that no process can fork away from its signal.
+// killHeld freezes, signals and thaws, so that no process can fork away from its signal. A caller that dies in between
+// leaves dead men standing: the next call, or Release, lets them fall.
 func (c *Cgroup) killHeld() error {
 	dir := c.killDir()
 	pids, err := procs(dir)
-	if err != nil || len(pids) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(pids) == 0 {
+		return c.thawAll(dir) // for whoever is about to come in
 	}
 	if c.unified {
 		err = writeFile(filepath.Join(dir, "cgroup.freeze"), "1")
@@ -120,16 +133,21 @@ func (c *Cgroup) killHeld() error {
 	return errors.Join(err, c.thawAll(dir))
 }
 
+// thawAll thaws dir and all below it. What has gone meanwhile needs it no more.
 func (c *Cgroup) thawAll(dir string) error {
 	children, err := subdirs(dir)
 	for _, child := range children {
 		err = errors.Join(err, c.thawAll(child))
 	}
-	if c.unified {
-		return errors.Join(err, writeFile(filepath.Join(dir, "cgroup.freeze"), "0"))
+	file, thawed := "cgroup.freeze", "0"
+	if !c.unified {
+		file, thawed = "freezer.state", string(cgroups.Thawed)
 	}
-	if c.byName["freezer"] != "" {
-		return errors.Join(err, writeFile(filepath.Join(dir, "freezer.state"), string(cgroups.Thawed)))
+	if !c.unified && c.byName["freezer"] == "" {
+		return err
+	}
+	if writeErr := writeFile(filepath.Join(dir, file), thawed); !errors.Is(writeErr, os.ErrNotExist) && !errors.Is(writeErr, unix.ENODEV) {
+		err = errors.Join(err, writeErr)
 	}
 	return err
 }

@@ -71,6 +71,16 @@ func StartTime(pid int) (uint64, error) {
 	return strconv.ParseUint(string(fields[startTime]), 10, 64)
 }
 
+// Now returns the present moment in the unit of StartTime: no process that exists by now began later.
+func Now() (uint64, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0, os.NewSyscallError("clock_gettime", err)
+	}
+	const perSecond = 100 // USER_HZ, fixed for user space
+	return uint64(t.Sec)*perSecond + uint64(t.Nsec)/(1e9/perSecond), nil
+}
+
 // Signal sends signal number sig to the process of f; 0 only asks whether it exists. A process that has been reaped is
 // errkind.NotFound.
 func Signal(f *os.File, sig int) error {

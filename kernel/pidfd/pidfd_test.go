@@ -224,3 +224,23 @@ func TestSubreaper(t *testing.T) {
 		t.Fatalf("Reap of the orphan = %+v, %v", got, err)
 	}
 }
+
+// TestNow brackets the start of a process.
+func TestNow(t *testing.T) {
+	before, err := Now()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/busybox", "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	began, err := StartTime(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := Now(); err != nil || began < before || began > after {
+		t.Errorf("a process began at %d, between %d and %d, %v", began, before, after, err)
+	}
+}

@@ -129,6 +129,11 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	}
 	pid, startTime, at := t.journal.process()
 	if pid != 0 && startTime == 0 {
+		if t.ref.Exec == "" { // nobody freezes what has not begun, but a predecessor that was ending it
+			if err := t.cgroup.Release(); err != nil {
+				s.log.Error("thaw a start that was cut off", "task", t.ref, "err", err)
+			}
+		}
 		if startTime = s.cutOff(t, pid); startTime == 0 {
 			pid = 0
 		} else {
@@ -164,6 +169,11 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		return err
 	}
 	t.hub.expect(g.attached)
+	if t.journal.flag(flagDoomed) {
+		if err := t.cgroup.Kill(); err != nil {
+			s.log.Error("kill a task that a predecessor was killing", "task", t.ref, "err", err)
+		}
+	}
 	if t.ref.Exec == "" { // a predecessor may have died between the deed and the note
 		t.info.Frozen = t.cgroup.Frozen()
 		t.journal.setFlag(flagFrozen, t.info.Frozen)

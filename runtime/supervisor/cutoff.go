@@ -30,13 +30,15 @@ func (s *Supervisor) cutOff(t *task, pid int) (startTime uint64) {
 	if err != nil {
 		return 0
 	}
+	if startTime > s.since { // the predecessor was dead by then: the number is somebody else's
+		return 0
+	}
 	f, err := pidfd.Open(pid, startTime)
 	if err != nil {
 		return 0
 	}
 	defer f.Close()
-	// The number may be somebody else's by now. What has ended does not show whose it was; but it has not been reaped, so
-	// nobody can have got its number since.
+	// So is one that the predecessor reaped and another process got at once. What has ended does not show whose it was.
 	for end := time.Now().Add(strangerLimit); !s.ours(pid) && pidfd.Cgroup(pid) != t.info.Cgroup && !ended(pid); {
 		if time.Now().After(end) {
 			return 0

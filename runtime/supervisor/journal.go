@@ -42,6 +42,7 @@ const (
 	flagStdinClosed = 1
 	flagFrozen      = 2
 	flagTracers     = 4
+	flagDoomed      = 8 // everything in the container is to be killed
 
 	exitSet     = 1 << 63
 	exitUnknown = 1 << 33

@@ -7,8 +7,12 @@ import (
 	"pier/kernel/pidfd"
 )
 
-// orphanPause gathers the deaths of many processes into one look.
-const orphanPause = 100 * time.Millisecond
+const (
+	// orphanPause gathers the deaths of many processes into one look.
+	orphanPause = 100 * time.Millisecond
+	// orphanAgain is when the next look follows one that has left somebody.
+	orphanAgain = 2 * time.Second
+)
 
 // reapOrphans reaps processes that fell to this subreaper: grandchildren whose parents have died. A task's own process is
 // never touched; task.wait takes its status.
@@ -27,10 +31,17 @@ func (s *Supervisor) reapOrphans(ctx context.Context) {
 		}
 		s.reapUnknown()
 		s.starting.Unlock()
+		var again <-chan time.Time
+		// The list of children may lack one: where another is reaped, or a thread ends, while it is read. Its end is not told
+		// again. Mostly it is a task's, which is about to be reaped.
+		if more, err := pidfd.AnyEnded(); more || err != nil {
+			again = time.After(orphanAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-exits:
+		case <-again:
 		}
 	}
 }

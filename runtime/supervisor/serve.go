@@ -190,16 +190,34 @@ func (s *Supervisor) signal(r *shim.Signal) error {
 	}
 	switch {
 	case r.All && r.Signal == sigkill:
+		s.mu.Lock()
+		t.journal.setFlag(flagDoomed, true) // should this one die over it, the next goes on
+		s.mu.Unlock()
 		err = t.cgroup.Kill()
 	case r.All:
 		err = signalAll(t, r.Signal)
 	default:
 		err = pidfd.Signal(t.pidfd, r.Signal)
 	}
-	if err == nil && r.Signal == sigkill && t.journal.flag(flagFrozen) {
-		err = s.freeze(&shim.Freeze{ID: r.ID}) // what is frozen cannot die
+	if err == nil && r.Signal == sigkill && r.Exec == "" {
+		err = s.letDie(t)
 	}
 	return err
+}
+
+// letDie thaws a container whose first process was killed: on cgroup v1 nothing frozen can die, and that process waits for
+// all others. Who has frozen it, or a part of it, is all the same: pierd, a supervisor that died over it, or the container
+// itself, where it has cgroups of its own.
+func (s *Supervisor) letDie(t *task) error {
+	if t.cgroup == nil {
+		return nil
+	}
+	if t.journal.flag(flagFrozen) {
+		if err := s.freeze(&shim.Freeze{ID: t.ref.ID}); err != nil {
+			return err
+		}
+	}
+	return t.cgroup.Release()
 }
 
 func signalAll(t *task, signal int) error {

@@ -50,6 +50,7 @@ type Supervisor struct {
 	generation   int
 	listener     *net.UnixListener
 	duty         *os.File // the lock that makes this the only supervisor of root; held until the process ends
+	since        uint64   // when duty was taken, as a process's start time: what a predecessor has made is not younger
 
 	// starting is held for reading while a process is made and entered in tasks, for writing where no process may be
 	// in between.
@@ -162,6 +163,9 @@ const dutyLimit = 2 * time.Second
 func (s *Supervisor) takeDuty(inherited bool) (err error) {
 	for deadline := time.Now().Add(dutyLimit); ; time.Sleep(time.Millisecond) {
 		s.duty, err = filelock.Take(filepath.Join(s.root, "supervisor.lock"))
+		if err == nil {
+			s.since, err = pidfd.Now()
+		}
 		if !errkind.Is(err, errkind.Conflict) {
 			return err
 		}

@@ -110,6 +110,45 @@ func processes(daemon, id string) (all []int) {
 	return all
 }
 
+// scene describes what the kernel has of a daemon's containers, for a cell that failed: who holds whom shows nowhere else.
+func scene(daemon string) string {
+	var b strings.Builder
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(groups(daemon)))) {
+		frozen := ""
+		for _, pattern := range []string{"/sys/fs/cgroup/freezer/pier-test-%s/%s/freezer.state", "/sys/fs/cgroup/pier-test-%s/%s/cgroup.events"} {
+			text, _ := os.ReadFile(fmt.Sprintf(pattern, daemon, id))
+			frozen += strings.Join(strings.Fields(string(text)), " ")
+		}
+		fmt.Fprintf(&b, "cgroup %s: %s\n", id, frozen)
+		for _, pid := range processes(daemon, id) {
+			fmt.Fprintf(&b, "\t%s\n", condition(pid))
+		}
+	}
+	commands, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range commands {
+		text, _ := os.ReadFile(path)
+		if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))); strings.Contains(string(text), ") Z ") {
+			fmt.Fprintf(&b, "ended: %s\n", condition(pid))
+		}
+	}
+	return b.String()
+}
+
+// condition is a process's state, family, pending signals and place in the kernel.
+func condition(pid int) string {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	status, _ := os.ReadFile(dir + "status")
+	words := []string{strconv.Itoa(pid)}
+	for line := range strings.Lines(string(status)) {
+		switch name, _, _ := strings.Cut(line, ":"); name {
+		case "Name", "State", "PPid", "TracerPid", "NSpid", "SigPnd", "ShdPnd":
+			words = append(words, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	stack, _ := os.ReadFile(dir + "stack")
+	return strings.Join(append(words, strings.Fields(string(stack))...), " ")
+}
+
 // peer is the process that listens on the supervisor's socket, 0 where none does.
 func peer(d *lab.Daemon) int {
 	conn, err := net.Dial("unix", filepath.Join(d.Dir, "run", "supervisor.sock"))

@@ -194,7 +194,7 @@ func (m *matrix) cell(x death) {
 // settle judges what there is after a crash, uses it, removes it, and wants nothing to be left.
 func (m *matrix) settle(c *cell, told error, what string) {
 	if err := soon(func() error { return m.op.right(c, told) }); err != nil {
-		m.t.Errorf("%s: told %v: %v", what, told, err)
+		m.t.Errorf("%s: told %v: %v\n%s", what, told, err, scene(c.Name))
 		m.unclean = true
 	}
 	if err := soon(c.agree); err != nil {
@@ -208,7 +208,7 @@ func (m *matrix) settle(c *cell, told error, what string) {
 	}
 	for _, s := range list {
 		if err := c.api.Containers().Remove(ctx, s.ID, true, true); err != nil && !errkind.Is(err, errkind.NotFound) {
-			m.t.Errorf("%s: remove: %v", what, err)
+			m.t.Errorf("%s: remove: %v\n%s", what, err, scene(c.Name))
 		}
 	}
 	if err := soon(c.agree); err != nil {

@@ -6,12 +6,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/api/shim"
+	"pier/kernel/cgroup"
 	"pier/lib/errkind"
 )
 
@@ -143,6 +146,60 @@ func TestFreezeAndKill(t *testing.T) {
 	if e := b.exit(ref); e.Code != 137 {
 		t.Errorf("exit %+v", e)
 	}
+}
+
+// Somebody who is gone has frozen the container, and a part of it: the supervisor has no note of that. On cgroup v1 what is
+// frozen does not die of its signal, and the first process waits for all in its pid namespace.
+func TestKillWhatStandsStill(t *testing.T) {
+	b := newBench(t)
+	ref := shim.TaskRef{ID: "c"}
+	task := b.run("c", shim.Stdio{}, "sh", "-c", "sleep 1000 & wait")
+	group, err := cgroup.Open(task.Cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := cgroup.Create(task.Cgroup+"/part", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids, err := group.Procs()
+	for soon := ctx(t); len(pids) < 2 && err == nil && soon.Err() == nil; pids, err = group.Procs() {
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		if pid != task.Pid {
+			join(t, part, pid)
+		}
+	}
+	for _, g := range []*cgroup.Cgroup{part, group} {
+		if err := g.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Signal(ctx(t), shim.Signal{TaskRef: ref, Signal: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.exit(ref); e.Code != 137 {
+		t.Errorf("exit %+v", e)
+	}
+}
+
+// join moves a process into a cgroup, on the hierarchy where it can be frozen.
+func join(t *testing.T, c *cgroup.Cgroup, pid int) {
+	t.Helper()
+	for _, root := range []string{"/sys/fs/cgroup/freezer", "/sys/fs/cgroup"} {
+		err := os.WriteFile(filepath.Join(root, c.Path(), "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+		if err == nil {
+			return
+		}
+		if !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no hierarchy has a freezer")
 }
 
 // A container in the host's pid namespace: what its first process leaves behind ends with it, and orphans are reaped.

@@ -61,6 +61,10 @@ func (c *Custodian) reapOrphans() {
 				unknown[pid], again = since, time.After(orphanPatience)
 			}
 		}
+		// The list may lack one: where another child is reaped, or a thread ends, while it is read. Its end is not told again.
+		if more, err := pidfd.AnyEnded(); again == nil && (more || err != nil) {
+			again = time.After(orphanPatience)
+		}
 	}
 }
 
