@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 		tracerMain()
 		return
 	}
+	if err := reapOrphans(); err != nil {
+		fmt.Fprintln(os.Stderr, "reap orphans:", err)
+		os.Exit(1)
+	}
 	lab.Main(m, &bin)
 }
 

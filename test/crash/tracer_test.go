@@ -208,7 +208,6 @@ const (
 	ptraceOptions        = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACEEXEC
 	syscallInfoEntry     = 1
 	syscallStop          = unix.SIGTRAP | 0x80
-	waitAll              = 0x40000000 // __WALL
 	sizeofSyscallInfo    = 88
 	offsetNr, offsetArgs = 24, 32
 )
