@@ -209,7 +209,7 @@ func TestKillTakesAllAlsoFrozen(t *testing.T) {
 
 // TestKillAfterKiller plays a killer that dies between its freeze and its thaw: whoever comes next ends what stands there.
 func TestKillAfterKiller(t *testing.T) {
-	for name, next := range map[string]func(*Cgroup) error{"Kill": (*Cgroup).Kill, "Release": (*Cgroup).Release} {
+	for name, next := range map[string]func(*Cgroup) error{"Kill": (*Cgroup).Kill, "Release": Release} {
 		t.Run(name, func(t *testing.T) {
 			c := group(t, nil)
 			below, err := Create(c.Path()+"/below", nil)

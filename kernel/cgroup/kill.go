@@ -74,7 +74,7 @@ func (c *Cgroup) Thaw() error { return c.manager.Freeze(cgroups.Thawed) }
 
 // Release lets everything in c and below it go on, whoever holds it still: so that it can die. On v2 it does nothing, for
 // there SIGKILL reaches what is frozen. A missing cgroup is no error.
-func (c *Cgroup) Release() error {
+func Release(c *Cgroup) error {
 	if c.unified || c.byName["freezer"] == "" {
 		return nil
 	}

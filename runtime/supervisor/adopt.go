@@ -130,7 +130,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	pid, startTime, at := t.journal.process()
 	if pid != 0 && startTime == 0 {
 		if t.ref.Exec == "" { // nobody freezes what has not begun, but a predecessor that was ending it
-			if err := t.cgroup.Release(); err != nil {
+			if err := cgroup.Release(t.cgroup); err != nil {
 				s.log.Error("thaw a start that was cut off", "task", t.ref, "err", err)
 			}
 		}

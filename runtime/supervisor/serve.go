@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/api/shim"
+	"pier/kernel/cgroup"
 	"pier/kernel/fdsock"
 	"pier/kernel/pidfd"
 	"pier/kernel/tty"
@@ -217,7 +218,7 @@ func (s *Supervisor) letDie(t *task) error {
 			return err
 		}
 	}
-	return t.cgroup.Release()
+	return cgroup.Release(t.cgroup)
 }
 
 func signalAll(t *task, signal int) error {
