@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pier/kernel/mount"
 	"pier/kernel/spawn"
 )
 
@@ -18,6 +19,7 @@ type builder struct {
 	opts  spawn.Options
 
 	root     spawn.Arg  // the root's descriptor: every path of the container starts here
+	pids     *os.File   // the pid namespace that a procfs shows, nil for the child's own
 	procfs   spawn.Slot // the child's own procfs, once mounted
 	haveProc bool
 	null     spawn.Slot // the host's real /dev/null, once opened
@@ -108,6 +110,9 @@ func (b *builder) filesystem(what, name, fstype string, options []string, attrs 
 	ctx, m := b.Slot(), b.Slot()
 	b.Add(what, name, unix.SYS_FSOPEN, b.String(fstype), spawn.Int(unix.FSOPEN_CLOEXEC)).Into(ctx)
 	b.setOptions(what, name, ctx, options)
+	if fstype == "proc" && b.pids != nil {
+		b.Add(what, name, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_SET_FD), b.String(mount.PidsOption), spawn.Int(0), b.File(b.pids))
+	}
 	b.Add(what, name, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_CMD_CREATE), spawn.Int(0), spawn.Int(0), spawn.Int(0))
 	b.Add(what, name, unix.SYS_FSMOUNT, spawn.From(ctx), spawn.Int(unix.FSMOUNT_CLOEXEC), spawn.Int(attrs)).Into(m)
 	b.closeFD(ctx)

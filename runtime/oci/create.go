@@ -71,12 +71,17 @@ func (g *gate) remove() {
 	_ = os.Remove(g.report.Name())
 }
 
+// closeOthers closes what the child has of the parent's descriptors but those of the gate.
+func (g *gate) closeOthers(t *task) {
+	t.closeBut(0, fdOf(g.goAhead), g.result, fdOf(g.ready))
+}
+
 // wait adds the child's stay at the gate. It closes whatever it has of the parent's descriptors first (close-on-exec
 // alone would hold pipes and locks of the parent open until the start).
 func (g *gate) wait(t *task) {
 	const what = "wait for start"
 	ready := fdOf(g.ready)
-	t.closeBut(0, fdOf(g.goAhead), g.result, ready)
+	g.closeOthers(t)
 	t.write(what, "", spawn.Int(ready), "1")
 	t.Add("close", "", unix.SYS_CLOSE, spawn.Int(ready))
 	answer := new(uint64)

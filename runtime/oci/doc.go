@@ -22,7 +22,7 @@
 //	pid, pidfd, start time  <-----------     execve
 //
 // Where the child needs the parent on the way (user namespace maps, hooks, a seccomp listener) the two meet: meeting.go.
-// An exec into a container whose processes might trace it, and a start in namespaces that hold for children only, go
+// An exec or a start among processes that might trace it, and a start in namespaces that hold for children only, go
 // through two children: spawn.List.Split.
 //
 // Rules that hold on every path: a mount is only made on a descriptor that was resolved inside the root

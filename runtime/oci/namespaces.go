@@ -3,12 +3,14 @@ package oci
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"pier/kernel/mount"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
 	"pier/runtime/oci/internal/idmap"
@@ -42,6 +44,9 @@ type namespaces struct {
 	// makes all of its namespaces itself; above are those that wait for its second half.
 	split    bool
 	children uintptr // new ones, of pids and times, made for the second half
+	// pids is the pid namespace of others in which only the second half will live: it is divided off at the end, when it has
+	// no right, descriptor or memory any more that its program will not have, for they may trace what appears among them.
+	pids *os.File
 }
 
 // openNamespaces sorts Spec.Linux.Namespaces and opens those to be joined.
@@ -95,6 +100,7 @@ func (s *start) openNamespaces() error {
 		}
 	}
 	n.arrange()
+	s.pids = n.hideFromPids()
 	if (s.spec.Hostname != "" || s.spec.Domainname != "") && !s.owns(unix.CLONE_NEWUTS) {
 		return s.fail("sethostname", s.spec.Hostname, errkind.New(errkind.Invalid, "a host name needs a uts namespace of its own"))
 	}
@@ -147,11 +153,22 @@ func (n *namespaces) arrange() {
 	}
 }
 
+// hideFromPids sets pids, and returns it, where a pid namespace is joined and the kernel can mount its procfs from outside
+// (Linux >= 6.18). Not with what has the child divided early for another reason, nor in a user namespace: who has rights
+// there has none over our memory.
+func (n *namespaces) hideFromPids() *os.File {
+	i := slices.IndexFunc(n.join, func(ns spawn.Namespace) bool { return ns.Kind == unix.CLONE_NEWPID })
+	if i >= 0 && !n.split && n.own&unix.CLONE_NEWUSER == 0 && mount.ShowsPids(n.join[i].File) {
+		n.pids = n.join[i].File
+	}
+	return n.pids
+}
+
 // owns reports whether the container has a namespace of this kind that is not the host's.
 func (s *start) owns(kind uintptr) bool { return s.namespaces.own&kind != 0 }
 
 // enterNamespaces adds the joins and those new namespaces that the clone does not make. A pid namespace is entered by the
-// thread before the clone, as it holds for children only; so are all if the child is born in a user namespace of its own,
+// thread before the clone, as it holds for children only, unless they are a second half; so are all if the child is born in a user namespace of its own,
 // which would forbid it to join them.
 func (s *start) enterNamespaces() error {
 	n := &s.namespaces
@@ -164,6 +181,10 @@ func (s *start) enterNamespaces() error {
 		s.Add("join namespace", f.Name(), unix.SYS_SETNS, s.File(f), spawn.Int(kind))
 	}
 	for _, ns := range n.join {
+		if ns.File == n.pids {
+			join(ns.File, ns.Kind) // for children, of which the second half is the first
+			continue
+		}
 		if ns.Kind == unix.CLONE_NEWPID || n.flags&unix.CLONE_NEWUSER != 0 {
 			s.opts.Enter = append(s.opts.Enter, ns)
 			continue

@@ -115,13 +115,23 @@ func (s *start) build(g *gate) error {
 	if err := s.streams(); err != nil {
 		return err
 	}
-	s.session()
+	late := s.namespaces.pids != nil
+	if !late {
+		s.session()
+	}
 	s.closeDescriptors(g)
 	if err := s.resources(s.linux); err != nil {
 		return err
 	}
 	if err := s.identity(); err != nil {
 		return err
+	}
+	if late {
+		if g != nil {
+			g.closeOthers(&s.task)
+		}
+		s.Split()
+		s.session()
 	}
 	if g != nil {
 		s.lookUp()

@@ -32,6 +32,7 @@ const (
 // What shim.Error.Call is where no call of the child's own failed (kernel/spawn).
 const (
 	callClone  = "clone3"
+	callSplit  = "clone"
 	callKilled = "child killed before execve"
 )
 
@@ -147,7 +148,7 @@ func tooLittle(failed *shim.Error) string {
 		return "a memory limit is too low for the process to start: raise it (--memory, or the limit of the cgroup parent)"
 	case failed.Call == callKilled:
 		return "something killed the process before its program began, most likely the kernel because a memory limit is too low for it to start: raise it (--memory)"
-	case failed.Errno == eagain && failed.Call == callClone:
+	case failed.Errno == eagain && (failed.Call == callClone || failed.Call == callSplit):
 		return "there are as many processes as a limit allows: raise it (--pids-limit, or the host's kernel.pid_max), or end some"
 	}
 	return ""
