@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,9 +95,9 @@ func TestAddArchive(t *testing.T) {
 
 func TestAddURL(t *testing.T) {
 	w := newWorld(t)
-	hits := 0
+	var hits atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		hits++
+		hits.Add(1)
 		if r.URL.Path == "/gone" {
 			http.NotFound(rw, r)
 			return
@@ -113,8 +114,8 @@ func TestAddURL(t *testing.T) {
 	}
 	w.steps.take()
 	w.mustBuild(files{"Dockerfile": df}, nil)
-	if ran := w.steps.take(); len(ran) != 0 || hits != 4 {
-		t.Errorf("ran %q, %d downloads", ran, hits)
+	if ran := w.steps.take(); len(ran) != 0 || hits.Load() != 4 {
+		t.Errorf("ran %q, %d downloads", ran, hits.Load())
 	}
 	for url, words := range map[string]string{
 		srv.URL + "/gone": "404 Not Found", "--checksum=" + sum + " " + srv.URL + "/x": "its checksum is", "http://127.0.0.1:1/x": "refused",

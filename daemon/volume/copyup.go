@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
-	"strings"
 
+	"pier/kernel/copytree"
 	"pier/kernel/fsroot"
 )
 
@@ -113,153 +110,18 @@ func (v *Volumes) rename(from, to string) error {
 	return root.Rename(from, to)
 }
 
-// fill copies what lies below from into the empty folder at dir; on an error it empties it again.
+// fill copies what lies below from into the empty folder at dir, and leaves that empty after an error. The folder may be
+// reached by a symbolic link; below it links are copied as links.
 func (v *Volumes) fill(ctx context.Context, dir string, source *fsroot.Root, from string) (err error) {
 	target, err := fsroot.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
-	// The folder may be reached by a symbolic link; below it links are copied as links.
-	from, err = source.Resolve(from)
+	folder, err := source.OpenFile(from, os.O_RDONLY|fsroot.ODirectory, 0)
 	if err != nil {
 		return err
 	}
-	c := &copier{ctx: ctx, source: source, target: target, links: map[[2]uint64]string{}}
-	if err = c.folder(from, "/"); err != nil {
-		for _, e := range c.top {
-			_ = target.RemoveAll(e)
-		}
-	}
-	return err
-}
-
-// copier copies a tree. Every step resolves names inside the two roots, so that whoever changes either tree meanwhile
-// can spoil the copy but lead it nowhere else.
-type copier struct {
-	ctx            context.Context
-	source, target *fsroot.Root
-	links          map[[2]uint64]string // by device and inode: the first name of a file with several
-	top            []string
-}
-
-func (c *copier) folder(from, to string) error {
-	dir, err := c.source.OpenFile(from, os.O_RDONLY|fsroot.ODirectory|fsroot.ONofollow, 0)
-	if err != nil {
-		return err
-	}
-	names, err := dir.Readdirnames(-1)
-	_ = dir.Close()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := c.ctx.Err(); err != nil {
-			return err
-		}
-		if to == "/" {
-			c.top = append(c.top, name)
-		}
-		if err := c.entry(path.Join(from, name), path.Join(to, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	node, err := c.source.At(from)
-	if err != nil {
-		return err
-	}
-	defer node.Close()
-	fi, err := node.Stat()
-	if err != nil {
-		return err
-	}
-	return c.finish(node, fi, to) // last: copying into a folder changes its time
-}
-
-func (c *copier) entry(from, to string) error {
-	node, err := c.source.At(from)
-	if err != nil {
-		return err
-	}
-	defer node.Close()
-	fi, err := node.Stat()
-	if err != nil {
-		return err
-	}
-	attr := fsroot.AttrOf(fi)
-	if !fi.IsDir() && attr.Links > 1 {
-		key := [2]uint64{attr.Dev, attr.Inode}
-		if first, ok := c.links[key]; ok {
-			return c.target.Link(first, to)
-		}
-		c.links[key] = to
-	}
-	switch mode := fi.Mode(); {
-	case mode.IsDir():
-		if err := c.target.Mknod(to, os.ModeDir|0o700, 0); err != nil {
-			return err
-		}
-		return c.folder(from, to)
-	case mode.IsRegular():
-		err = c.regular(node, to)
-	case mode&os.ModeSymlink != 0:
-		var text string
-		if text, err = node.Readlink(); err == nil {
-			err = c.target.Symlink(text, to)
-		}
-	case mode&os.ModeSocket != 0:
-		return nil // dead without its listener
-	default:
-		err = c.target.Mknod(to, mode&(os.ModeType|os.ModePerm), attr.Rdev)
-	}
-	if err != nil {
-		return err
-	}
-	return c.finish(node, fi, to)
-}
-
-func (c *copier) regular(node *fsroot.Node, to string) error {
-	in, err := node.Open(os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := c.target.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|fsroot.ONofollow, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
-
-// finish gives the copy at to the owner, mode, attributes and time of the original.
-func (c *copier) finish(node *fsroot.Node, fi os.FileInfo, to string) error {
-	copied, err := c.target.At(to)
-	if err != nil {
-		return err
-	}
-	defer copied.Close()
-	attr := fsroot.AttrOf(fi)
-	if err := copied.Chown(attr.UID, attr.GID); err != nil {
-		return err
-	}
-	if fi.Mode()&os.ModeSymlink == 0 {
-		if err := copied.Chmod(fi.Mode()); err != nil {
-			return err
-		}
-		attrs, err := node.Xattrs()
-		if err != nil {
-			return err
-		}
-		for _, name := range slices.Sorted(maps.Keys(attrs)) {
-			if strings.HasPrefix(name, "trusted.overlay.") || name == "security.selinux" {
-				continue // about where the original lies
-			}
-			if err := copied.SetXattr(name, attrs[name]); err != nil {
-				return err
-			}
-		}
-	}
-	mtime := fi.ModTime().UnixNano()
-	return copied.Chtimes(mtime, mtime)
+	defer folder.Close()
+	return copytree.Copy(ctx, target, folder, copytree.Options{Itself: true})
 }

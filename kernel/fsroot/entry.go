@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -258,6 +259,26 @@ func (n *Node) Chtimes(atime, mtime int64) error {
 // SetXattr sets one extended attribute. A symbolic link can have only trusted and security ones.
 func (n *Node) SetXattr(attr string, value []byte) error {
 	return n.do("setxattr "+attr, func(num int) error { return unix.Setxattr(procPath(num), attr, value, 0) })
+}
+
+// Finish gives the entry its owner, mode (but to a symbolic link), extended attributes and modification time, in the order
+// in which none undoes another.
+func (n *Node) Finish(uid, gid int, mode os.FileMode, attrs map[string][]byte, mtime time.Time) error {
+	if err := n.Chown(uid, gid); err != nil {
+		return err
+	}
+	if mode&os.ModeSymlink == 0 {
+		if err := n.Chmod(mode); err != nil {
+			return err
+		}
+	}
+	for name, value := range attrs {
+		if err := n.SetXattr(name, value); err != nil {
+			return err
+		}
+	}
+	at := mtime.UnixNano()
+	return n.Chtimes(at, at)
 }
 
 // maxXattr is the kernel's own bound on the size of one attribute and of the list of names.

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,11 +11,11 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"pier/kernel/copytree"
 	"pier/kernel/fsroot"
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
-	"pier/runtime/oci/internal/copytree"
 	"pier/runtime/oci/internal/mountopts"
 )
 
@@ -47,7 +48,7 @@ func (s *start) mountCopy(m *specs.Mount, o mountopts.Options, before []specs.Mo
 	from, err := fsroot.FromFile(s.rootfs).OpenFile(dest, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err == nil {
 		_, hasMode := options["mode"]
-		err = copytree.Copy(fsroot.FromFile(tmp), from, !hasMode)
+		err = copytree.Copy(context.Background(), fsroot.FromFile(tmp), from, copytree.Options{Itself: !hasMode, Lossy: true})
 		from.Close()
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

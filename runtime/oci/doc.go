@@ -32,7 +32,7 @@
 // that calls Start calls spawn.HideMemory first.
 //
 // What the specification says in words is read in internal: mountopts, schedule, idmap. internal/agent hands seccomp
-// listeners on, internal/copytree fills a tmpfs.
+// listeners on.
 //
 // Needs Linux 5.12 (mount_setattr), on amd64 or arm64.
 //

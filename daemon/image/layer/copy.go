@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"pier/kernel/copyfile"
+	"pier/kernel/copytree"
 	"pier/kernel/fsroot"
 	"pier/lib/errkind"
 	"pier/lib/id"
@@ -153,7 +153,7 @@ func (u *upperCopier) entry(dir *fsroot.Root, name, place string, depth int) err
 		u.copied++
 		return u.to.Link(u.links[inode{attr.Dev, attr.Inode}], place)
 	case mode.IsRegular():
-		err = u.regular(n, place)
+		err = copytree.Regular(u.to, place, n)
 	case mode&fs.ModeSymlink != 0:
 		var target string
 		if target, err = n.Readlink(); err == nil {
@@ -172,43 +172,18 @@ func (u *upperCopier) entry(dir *fsroot.Root, name, place string, depth int) err
 	return u.finish(n, info, place)
 }
 
-func (u *upperCopier) regular(n *fsroot.Node, place string) error {
-	in, err := n.Open(os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := u.to.OpenFile(place, os.O_WRONLY|os.O_CREATE|os.O_EXCL|fsroot.ONofollow, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(copyfile.Content(out, in), out.Close())
-}
-
 func (u *upperCopier) finish(n *fsroot.Node, info fs.FileInfo, place string) error {
 	to, err := u.to.At(place)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	attr := fsroot.AttrOf(info)
-	if err := to.Chown(attr.UID, attr.GID); err != nil {
-		return err
-	}
+	var attrs map[string][]byte
 	if info.Mode()&fs.ModeSymlink == 0 {
-		if err := to.Chmod(info.Mode()); err != nil {
+		if attrs, err = n.Xattrs(); err != nil {
 			return err
-		}
-		attrs, err := n.Xattrs()
-		if err != nil {
-			return err
-		}
-		for name, value := range attrs {
-			if err := to.SetXattr(name, value); err != nil {
-				return err
-			}
 		}
 	}
-	mtime := info.ModTime().UnixNano()
-	return to.Chtimes(mtime, mtime)
+	attr := fsroot.AttrOf(info)
+	return to.Finish(attr.UID, attr.GID, info.Mode(), attrs, info.ModTime())
 }

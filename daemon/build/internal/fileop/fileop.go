@@ -369,25 +369,13 @@ func (c *copier) attributes(e tree.Entry, name string, uid, gid int) error {
 		return err
 	}
 	defer n.Close()
-	if err := n.Chown(uid, gid); err != nil {
-		return err
-	}
+	var attrs map[string][]byte
 	if e.Mode&os.ModeSymlink == 0 {
-		if err := n.Chmod(c.perm(e.Mode)); err != nil {
+		if attrs, err = c.src.Xattrs(e.Name); err != nil {
 			return err
-		}
-		attrs, err := c.src.Xattrs(e.Name)
-		if err != nil {
-			return err
-		}
-		for k, v := range attrs {
-			if err := n.SetXattr(k, v); err != nil {
-				return err
-			}
 		}
 	}
-	t := c.time(e).UnixNano()
-	return n.Chtimes(t, t)
+	return n.Finish(uid, gid, c.perm(e.Mode)|e.Mode&os.ModeSymlink, attrs, c.time(e))
 }
 
 func (c *copier) owner(e tree.Entry) (uid, gid int) {

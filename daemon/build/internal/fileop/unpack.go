@@ -180,21 +180,10 @@ func (c *copier) extracted(h *tar.Header, e tree.Entry, name string, uid, gid in
 		return err
 	}
 	defer n.Close()
-	if err := n.Chown(uid, gid); err != nil {
-		return err
+	if h.Typeflag == tar.TypeSymlink {
+		return n.Finish(uid, gid, os.ModeSymlink, nil, c.time(e))
 	}
-	if h.Typeflag != tar.TypeSymlink {
-		if err := n.Chmod(e.Mode & permBits); err != nil {
-			return err
-		}
-		for k, v := range headerXattrs(h) {
-			if err := n.SetXattr(k, v); err != nil {
-				return err
-			}
-		}
-	}
-	t := c.time(e).UnixNano()
-	return n.Chtimes(t, t)
+	return n.Finish(uid, gid, e.Mode&permBits, headerXattrs(h), c.time(e))
 }
 
 func headerXattrs(h *tar.Header) map[string][]byte {
