@@ -30,7 +30,7 @@ func newPs(a *app) *cobra.Command {
 			}
 			// A list of thousands is read, printed and forgotten: collecting garbage in between costs a tenth and more.
 			debug.SetGCPercent(800)
-			list, err := c.Containers().List(ctx, client.ListOptions{All: all, Size: size || strings.Contains(format, ".Size"), Limit: max(last, 0), Filters: conditions})
+			list, err := c.Containers().List(ctx, client.ListOptions{All: all, Size: size || strings.Contains(format, ".Size") || strings.Contains(format, "{{json .}}"), Limit: max(last, 0), Filters: conditions})
 			if err != nil {
 				return err
 			}

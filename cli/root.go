@@ -258,7 +258,7 @@ func newImageGroup(a *app) *cobra.Command {
 	ls := as("ls", newImages(a))
 	ls.Aliases = []string{"list"}
 	rm := as("rm", newRmi(a))
-	rm.Aliases = []string{"remove"}
+	rm.Aliases = []string{"rmi", "remove"}
 	prune := a.pruning("image prune", "Remove unused images", "all dangling images", pruning.Images)
 	prune.Flags().BoolP("all", "a", false, "Remove all unused images, not just dangling ones")
 	return group("image", "Manage images", newBuild(a), newHistory(a), newImport(a), newInspectOf(a, "image"), newLoad(a), ls, prune, newPull(a), rm, newSave(a), newTag(a))

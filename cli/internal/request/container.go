@@ -100,6 +100,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	list(&f.addHosts, "add-host", "", "Add a custom host-to-IP mapping (host:ip)")
 	list(&f.dns, "dns", "", "Set custom DNS servers")
 	list(&f.dnsOptions, "dns-option", "", "Set DNS options")
+	list(&f.dnsOptions, "dns-opt", "", "Set DNS options")
 	list(&f.dnsSearch, "dns-search", "", "Set custom DNS search domains")
 	word(&f.ip, "ip", "", "", "IPv4 address (e.g., 172.30.100.104)")
 	word(&f.ip6, "ip6", "", "", "IPv6 address (e.g., 2001:db8::33)")
@@ -110,7 +111,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	s.VarP(ListOf("mount", &f.mounts), "mount", "", "Attach a filesystem mount to the container")
 	list(&f.tmpfs, "tmpfs", "", "Mount a tmpfs directory")
 	list(&f.devices, "device", "", "Add a host device to the container")
-	word(&f.gpus, "gpus", "", "", "GPU devices to add to the container ('all' to pass all GPUs)")
+	s.VarP(&text{&f.gpus, "gpu-request"}, "gpus", "", "GPU devices to add to the container ('all' to pass all GPUs)")
 	list(&f.deviceRules, "device-cgroup-rule", "", "Add a rule to the cgroup allowed devices list")
 	word(&f.volumeDriver, "volume-driver", "", "", "Optional volume driver for the container")
 
@@ -145,7 +146,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	word(&f.cgroupParent, "cgroup-parent", "", "", "Optional parent cgroup for the container")
 	word(&f.runtime, "runtime", "", "", "Runtime to use for this container")
 	s.SortFlags = true
-	for _, hidden := range []string{"net", "net-alias"} {
+	for _, hidden := range []string{"net", "net-alias", "dns-opt"} {
 		s.Lookup(hidden).Hidden = true
 	}
 }

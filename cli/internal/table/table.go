@@ -40,7 +40,11 @@ func Render[T any](w io.Writer, format, columns string, head T, rows []T) error 
 		tw := tabwriter.NewWriter(whole, 10, 1, 3, ' ', 0)
 		defer tw.Flush()
 		out = tw
-		if err := Execute(out, t, head); err != nil {
+		titles, err := t.Clone()
+		if err != nil {
+			return err
+		}
+		if err := Execute(out, titles.Funcs(ofTitles), head); err != nil {
 			return err
 		}
 	}
@@ -51,6 +55,16 @@ func Render[T any](w io.Writer, format, columns string, head T, rows []T) error 
 	}
 	return nil
 }
+
+// ofTitles leaves column titles as they are, as docker does.
+var ofTitles = template.FuncMap{
+	"json": func(title any) any { return title }, "title": same, "lower": same, "upper": same,
+	"split":    func(title, _ string) string { return title },
+	"join":     func(title, _ string) string { return title },
+	"truncate": func(title string, _ int) string { return title },
+}
+
+func same(title string) string { return title }
 
 // Execute prints one value and a line end.
 func Execute(w io.Writer, t *template.Template, value any) error {

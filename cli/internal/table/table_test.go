@@ -11,10 +11,11 @@ type row struct{ ID, Name string }
 func TestRender(t *testing.T) {
 	rows := []row{{"1", "a-long-name"}, {"22", "b"}}
 	for format, want := range map[string]string{
-		"":                               "ID        NAME\n1         a-long-name\n22        b\n",
-		"table":                          "ID        NAME\n1         a-long-name\n22        b\n",
-		`table {{.Name}}\t{{.ID}}`:       "NAME          ID\na-long-name   1\nb             22\n",
-		"{{.ID}}={{upper .Name}}":        "1=A-LONG-NAME\n22=B\n",
+		"":                         "ID        NAME\n1         a-long-name\n22        b\n",
+		"table":                    "ID        NAME\n1         a-long-name\n22        b\n",
+		`table {{.Name}}\t{{.ID}}`: "NAME          ID\na-long-name   1\nb             22\n",
+		"{{.ID}}={{upper .Name}}":  "1=A-LONG-NAME\n22=B\n",
+		`table {{lower .Name}}\t{{truncate .ID 1}} {{join (split .Name "-") "+"}}`: "NAME          ID NAME\na-long-name   1 a+long+name\nb             2 b\n",
 		"json":                           `{"ID":"1","Name":"a-long-name"}` + "\n" + `{"ID":"22","Name":"b"}` + "\n",
 		`{{join (split .Name "-") "+"}}`: "a+long+name\nb\n",
 		`{{truncate .Name 3}}|{{pad .ID 1 2}}|{{title .Name}}|{{json .ID}}`: "a-l| 1  |A-long-name|\"1\"\nb| 22  |B|\"22\"\n",
