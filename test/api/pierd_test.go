@@ -3,7 +3,6 @@ package api
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -31,11 +30,7 @@ type pierd struct {
 func startPierd(t *testing.T, flags ...string) *pierd {
 	t.Helper()
 	p := &pierd{Daemon: lab.Start(t, bin, flags...), t: t, version: "/v" + docker.MaxVersion.String()}
-	p.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", p.Socket)
-	}}}
-	t.Cleanup(p.http.CloseIdleConnections)
+	p.http = p.Client()
 	return p
 }
 

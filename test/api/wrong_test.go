@@ -1,12 +1,10 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -124,7 +122,7 @@ func TestWrongRequestsOfDocker(t *testing.T) {
 		return // the column was recorded; there is nothing to compare it with
 	}
 	p := &pierd{Daemon: &lab.Daemon{Socket: socket}, t: t, unchecked: true}
-	p.http = socketClient(socket)
+	p.http = lab.SocketClient(socket)
 	p.http.Timeout = 40 * time.Second
 	p.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	p.importBusybox()
@@ -288,11 +286,4 @@ func (p *pierd) wrongState() map[string]any {
 	p.want(200, "GET", "/info", nil, &usage)
 	state["descriptors"] = usage.NFd
 	return state
-}
-
-func socketClient(socket string) *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}}}
 }

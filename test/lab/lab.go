@@ -2,12 +2,14 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,6 +55,20 @@ type Daemon struct {
 	flags  []string
 	cmd    *exec.Cmd
 	exited chan error
+}
+
+// Client returns a client of the daemon's API: of whatever URL, it asks for the path. Its connections end with the test.
+func (d *Daemon) Client() *http.Client {
+	client := SocketClient(d.Socket)
+	d.t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// SocketClient returns a client of who serves a unix socket. The caller ends its connections.
+func SocketClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
 }
 
 // Start runs a daemon for the length of the test and then checks that nothing of it is left.

@@ -1,17 +1,11 @@
 package newcomer
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/moby/sys/signal"
 
 	"pier/test/lab"
 )
@@ -43,8 +37,12 @@ func TestBesideDocker(t *testing.T) {
 	m.do("ip link set lo up; echo 0 >/proc/sys/net/ipv4/ip_forward") // which makes dockerd forbid all forwarding but its own
 	m.do("cp -r '" + bin + "' bin")                                  // built from the same files: make finds nothing to do
 
-	group := "/pier-test-docker-" + m.name
-	docker := startDocker(t, m, group)
+	engine := lab.StartDockerd(t, m.enter)
+	t.Cleanup(func() { _ = engine.Command("rm", "-f", "theirs").Run() })
+	docker := func(line string) string {
+		t.Helper()
+		return m.do("docker -H unix://" + engine.Socket + " " + line)
+	}
 	root := lab.Busybox(t, t.TempDir())
 	docker("import " + root + " busybox")
 	docker("run -d --name theirs -p 127.0.0.1:8088:80 busybox sh -c 'echo served by docker >/tmp/index.html; exec httpd -f -p 80 -h /tmp'")
@@ -56,7 +54,7 @@ func TestBesideDocker(t *testing.T) {
 		return strings.Join([]string{
 			m.do("ip -o -4 address show docker0"), m.do("ip -o link show master docker0"),
 			m.do("iptables-save | sed -e '/^#/d' -e 's/\\[[0-9:]*\\]//'"), m.do("cat /proc/sys/net/ipv4/ip_forward"),
-			m.do("find /sys/fs/cgroup -path '*" + group + "/*' -name cgroup.procs | sort | xargs head"),
+			m.do("find /sys/fs/cgroup -path '*" + engine.Group + "/*' -name cgroup.procs | sort | xargs head"),
 			docker("inspect theirs"), docker("network ls"), docker("ps -a --format '{{.ID}} {{.Names}}'"),
 		}, "\n")
 	}
@@ -92,82 +90,5 @@ func same(t *testing.T, what, before, after string) {
 			t.Errorf("after %s Docker's things are not what they were:\nwas %q\nis  %q", what, was, is)
 			return
 		}
-	}
-}
-
-// startDocker runs Debian's dockerd in the machine for the length of the test and returns its command line.
-func startDocker(t *testing.T, m *machine, group string) func(line string) string {
-	t.Helper()
-	dir := t.TempDir()
-	short := filepath.Join(m.dir, "docker") // a socket's path has 108 bytes
-	words := append(append([]string{}, m.enter...), "dockerd", "--data-root", dir+"/data", "--exec-root", short, "-H", "unix://"+short+".sock", "-p", short+".pid",
-		"--log-level", "warn", "--cgroup-parent", group, "--config-file", dir+"/daemon.json")
-	cmd := exec.Command(words[0], words[1:]...)
-	log, err := os.Create(dir + "/log")
-	if err == nil {
-		err = os.WriteFile(dir+"/daemon.json", []byte("{}"), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	_, err = os.Stat("/etc/docker")
-	hadFolder := err == nil // dockerd writes a key there, whatever its flags
-	var shims []string
-	shimSockets(func(path string) { shims = append(shims, path) })
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	docker := "docker -H unix://" + short + ".sock "
-	t.Cleanup(func() {
-		_ = m.command(docker + "rm -f theirs").Run()
-		_ = cmd.Process.Signal(signal.SignalMap["TERM"])
-		_ = cmd.Wait()
-		removeGroups(t, group)
-		shimSockets(func(path string) {
-			if !slices.Contains(shims, path) {
-				_ = os.Remove(path)
-			}
-		})
-		if !hadFolder {
-			_ = os.RemoveAll("/etc/docker")
-		}
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			t.Logf("log of dockerd:\n%s", text)
-		}
-	})
-	lab.Eventually(t, "dockerd to answer", func() error {
-		if out, err := m.command(docker + "version").CombinedOutput(); err != nil {
-			return errors.New(string(out))
-		}
-		return nil
-	})
-	return func(line string) string { t.Helper(); return m.do(docker + line) }
-}
-
-// removeGroups removes the cgroups that dockerd leaves.
-func removeGroups(t *testing.T, group string) {
-	for _, pattern := range []string{"/sys/fs/cgroup" + group, "/sys/fs/cgroup/*" + group} {
-		dirs, _ := filepath.Glob(pattern)
-		for _, dir := range dirs {
-			if err := os.Remove(dir); err != nil {
-				t.Errorf("what dockerd left: %v", err)
-			}
-		}
-	}
-}
-
-// shimSockets calls f with each socket of Docker's shims that nobody serves: they stay after their containers.
-func shimSockets(f func(path string)) {
-	paths, _ := filepath.Glob("/run/containerd/s/*")
-	for _, path := range paths {
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			f(path)
-			continue
-		}
-		_ = conn.Close()
 	}
 }

@@ -2,16 +2,12 @@ package oci
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/moby/sys/signal"
 
 	"pier/lib/id"
 	"pier/test/lab"
@@ -118,19 +114,6 @@ func useEngine(e *engine) {
 	}
 }
 
-// removeGroups removes what the engine leaves of its cgroups: the parent, and podman's one for its monitors.
-func removeGroups(t *testing.T, group string) {
-	for _, pattern := range []string{"/sys/fs/cgroup" + group, "/sys/fs/cgroup/*" + group} {
-		dirs, _ := filepath.Glob(pattern)
-		for _, dir := range dirs {
-			_ = os.Remove(dir + "/conmon")
-			if err := os.Remove(dir); err != nil {
-				t.Errorf("what is left of the cgroups: %v", err)
-			}
-		}
-	}
-}
-
 // preparePodman makes a place of its own for podman, which needs no daemon.
 func preparePodman(t *testing.T) *engine {
 	program, err := exec.LookPath("podman")
@@ -150,7 +133,7 @@ func preparePodman(t *testing.T) *engine {
 	}
 	e.env = []string{"CONTAINERS_CONF=" + conf}
 	t.Cleanup(func() {
-		removeGroups(t, e.group)
+		lab.RemoveGroups(t, e.group)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -160,71 +143,7 @@ func preparePodman(t *testing.T) *engine {
 
 // startDocker runs Debian's dockerd for the length of the test, without networks.
 func startDocker(t *testing.T) *engine {
-	program, err := exec.LookPath("dockerd")
-	if err != nil {
-		t.Fatal("this test needs docker.io (scripts/setup.sh test installs it): ", err)
-	}
-	dir, err := os.MkdirTemp("", "pier-docker-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &engine{T: t, group: "/pier-test-docker-" + id.New()[:8], words: []string{"docker", "-H", "unix://" + dir + "/sock"}}
-	cmd := exec.Command(program, "--data-root", dir+"/data", "--exec-root", dir+"/x", "-H", "unix://"+dir+"/sock", "-p", dir+"/pid", "--config-file", dir+"/daemon.json",
-		"--log-level", "warn", "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--cgroup-parent", e.group, "--storage-driver", "vfs",
+	d := lab.StartDockerd(t, nil, "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--storage-driver", "vfs",
 		"--add-runtime", "pier="+filepath.Join(bin, "pier-runtime"), "--default-runtime", "pier")
-	log, err := os.Create(dir + "/log")
-	if err == nil {
-		err = os.WriteFile(dir+"/daemon.json", []byte("{}"), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = os.Stat("/etc/docker")
-	hadFolder := err == nil // dockerd writes a key there, whatever its flags
-	var sockets []string
-	deadSockets(func(path string) { sockets = append(sockets, path) })
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(signal.SignalMap["TERM"])
-		_ = cmd.Wait()
-		log.Close()
-		removeGroups(t, e.group)
-		deadSockets(func(path string) {
-			if !slices.Contains(sockets, path) {
-				_ = os.Remove(path)
-			}
-		})
-		if !hadFolder {
-			_ = os.RemoveAll("/etc/docker")
-		}
-		if text, _ := os.ReadFile(dir + "/log"); t.Failed() {
-			t.Logf("log of dockerd:\n%s", text)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	lab.Eventually(t, "dockerd to answer", func() error {
-		if out, code := e.try("version"); code != 0 {
-			return fmt.Errorf("docker version: %s", out)
-		}
-		return nil
-	})
-	return e
-}
-
-// deadSockets calls f with each socket of Docker's shims that nobody serves: they stay after their containers.
-func deadSockets(f func(path string)) {
-	paths, _ := filepath.Glob("/run/containerd/s/*")
-	for _, path := range paths {
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			f(path)
-			continue
-		}
-		_ = conn.Close()
-	}
+	return &engine{T: t, group: d.Group, words: d.Command().Args}
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -47,11 +46,7 @@ func start(t *testing.T, flags ...string) *world {
 	w.check(err)
 	w.base = base
 	w.Daemon = lab.Start(t, bin, flags...)
-	w.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", w.Socket)
-	}}}
-	t.Cleanup(w.client.CloseIdleConnections)
+	w.client = w.Client()
 	w.image("busybox", nil)
 	return w
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -34,10 +33,7 @@ type pierd struct {
 func start(t *testing.T) *pierd {
 	t.Helper()
 	p := &pierd{Daemon: lab.Start(t, bin), t: t}
-	p.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", p.Socket)
-	}}}
-	t.Cleanup(p.http.CloseIdleConnections)
+	p.http = p.Client()
 	p.Pier("import", lab.Busybox(t, t.TempDir()), "bb")
 	return p
 }
