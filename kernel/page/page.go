@@ -64,5 +64,8 @@ func (p *Page) Bytes(i int) []byte { return p.mem[i*8:] }
 // that containers run on are little endian.
 func (p *Page) Int32(i int) *int32 { return (*int32)(unsafe.Pointer(&p.mem[i*8])) }
 
+// Uint64 returns the address of word i in the page, for a system call to write to.
+func (p *Page) Uint64(i int) *uint64 { return p.word(i) }
+
 // Byte returns the address of the first byte of word i in the page, for a system call to write to.
 func (p *Page) Byte(i int) *byte { return &p.mem[i*8] }

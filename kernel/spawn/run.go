@@ -83,7 +83,7 @@ func (l *List) Run(o Options) (*Child, error) {
 		parentTID:  unsafe.Pointer(&l.child.pid),
 		exitSignal: uint64(syscall.SIGCHLD),
 	}
-	if o.PidTo != nil && !l.split {
+	if o.PidTo != nil {
 		l.pid.Store((*atomic.Int32)(unsafe.Pointer(o.PidTo)))
 		args.parentTID = unsafe.Pointer(o.PidTo)
 	}

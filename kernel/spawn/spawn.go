@@ -19,8 +19,9 @@ type Options struct {
 	// for children only, and others that the child's own user namespace would not be allowed to join.
 	Enter []Namespace
 	// PidTo, where not nil, gets the child's number from the kernel before the child makes its first call. In memory that
-	// outlives this process it tells a successor of a child whose making was cut off. A list with a Split leaves it
-	// alone: its first process starts another one. It stays in use until Run has returned.
+	// outlives this process it tells a successor of a child whose making was cut off. With a Split it gets the second
+	// process's number over that of the first; then it lies in a shared mapping, of which the first process keeps that one
+	// page and the second none. It stays in use until Run has returned.
 	PidTo *int32
 }
 

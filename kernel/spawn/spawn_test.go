@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -269,6 +270,48 @@ func TestSplit(t *testing.T) {
 		t.Errorf("it says %q, want %q", out, want)
 	}
 	if s := wait(t, c); s.Code != 7 || s.Signaled {
+		t.Fatalf("status %+v", s)
+	}
+}
+
+// What a successor of this process needs to know is in the memory that it gave: which process, and what it came to. The
+// process that others can see has no look at it.
+func TestSplitTellsNumber(t *testing.T) {
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(page) }()
+	pid, mask := (*int32)(unsafe.Pointer(&page[16])), (*uint64)(unsafe.Pointer(&page[64]))
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	l := spawn.New(8)
+	note := spawn.Int(uintptr(unsafe.Pointer(mask)))
+	l.Add("dup3", "", unix.SYS_DUP3, l.File(w), spawn.Int(1), spawn.Int(0))
+	l.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_BLOCK), spawn.Int(0), note, spawn.Int(8))
+	l.Split()
+	seen := l.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_BLOCK), spawn.Int(0), note, spawn.Int(8)).Tolerate(unix.EFAULT)
+	unblock(l)
+	execve(l, "/bin/busybox", "sh", "-c", "echo $$")
+	c, err := l.Run(spawn.Options{PidTo: pid})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := io.ReadAll(r)
+	if text := strconv.Itoa(int(*pid)) + "\n"; string(out) != text || c.Pid != int(*pid) {
+		t.Errorf("the process is %d and says %q, noted is %d", c.Pid, out, *pid)
+	}
+	if *mask == 0 {
+		t.Error("the first process could not write to the page")
+	}
+	if _, _, errno := seen.Result(); errno != unix.EFAULT {
+		t.Errorf("the second process has the page: %v", errno)
+	}
+	if s := wait(t, c); s.Code != 0 {
 		t.Fatalf("status %+v", s)
 	}
 }

@@ -44,7 +44,7 @@ type island struct {
 	moved  []moved
 	calls  []call
 	failed **call
-	pid    *int32 // on a page of its own, which the second process does not have
+	pid    *int32 // gets the second process's number; on a page that this one does not have
 	lead   int    // calls before those of the list
 }
 
@@ -55,7 +55,7 @@ const align = 16
 
 // runSplit is Run for a list with a Split.
 func (l *List) runSplit(o Options, args *cloneArgs) (*Child, error) {
-	w, err := l.moveOut()
+	w, err := l.moveOut(o.PidTo)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (l *List) runSplit(o Options, args *cloneArgs) (*Child, error) {
 	reap(&Child{Pid: int(r), Pidfd: os.NewFile(uintptr(l.child.pidfd.Load()), "pidfd:"+strconv.Itoa(int(r)))})
 	failed := l.moveIn(w)
 	pid := int(*w.pid)
-	if pid == 0 {
+	if pid == 0 || pid == int(r) { // the first one's
 		return nil, l.failure(failed)
 	}
 	// It is our child and nobody has reaped it: the number is its own.
@@ -101,8 +101,9 @@ func (l *List) show(pid *int32) {
 	l.second = pid
 }
 
-// moveOut copies all that the list keeps to an island, and its calls with their addresses changed.
-func (l *List) moveOut() (*island, error) {
+// moveOut copies all that the list keeps to an island, and its calls with their addresses changed. The number of the second
+// process goes to pidTo, or where that is nil to the island.
+func (l *List) moveOut(pidTo *int32) (*island, error) {
 	page := uintptr(os.Getpagesize())
 	kept := make([]reflect.Value, 0, len(l.keep))
 	size := (uintptr(len(l.calls))+maxLead)*unsafe.Sizeof(call{}) + 2*align
@@ -120,7 +121,9 @@ func (l *List) moveOut() (*island, error) {
 		return nil, &Error{Call: "mmap", Errno: err.(syscall.Errno), Index: -1}
 	}
 	w := &island{memory: memory}
-	w.pid = (*int32)(unsafe.Pointer(&memory[size-page]))
+	if w.pid = pidTo; pidTo == nil {
+		w.pid = (*int32)(unsafe.Pointer(&memory[size-page]))
+	}
 	w.failed = (**call)(w.take(unsafe.Sizeof(uintptr(0))))
 	for _, v := range kept {
 		n := sizeOf(v)
@@ -211,7 +214,7 @@ func (w *island) moveCalls(l *List, page uintptr) error {
 	if err != nil {
 		return err
 	}
-	lead = append(lead, call{nr: unix.SYS_MADVISE, args: [6]uintptr{uintptr(unsafe.Pointer(w.pid)), page, unix.MADV_DONTFORK}})
+	lead = append(lead, call{nr: unix.SYS_MADVISE, args: [6]uintptr{w.pidPage(page), page, unix.MADV_DONTFORK}})
 	w.lead = len(lead)
 	n := len(lead) + len(l.calls)
 	w.calls = unsafe.Slice((*call)(w.take(uintptr(n)*unsafe.Sizeof(call{}))), n)
@@ -237,6 +240,9 @@ func (w *island) moveCalls(l *List, page uintptr) error {
 	return nil
 }
 
+// pidPage is the page with the second process's number.
+func (w *island) pidPage(page uintptr) uintptr { return uintptr(unsafe.Pointer(w.pid)) &^ (page - 1) }
+
 // unmapOthers are the calls that unmap everything but the island, the assembly and the kernel's own pages.
 func (w *island) unmapOthers(page uintptr) ([]call, error) {
 	system, err := systemPages()
@@ -245,7 +251,8 @@ func (w *island) unmapOthers(page uintptr) ([]call, error) {
 	}
 	text := cloneAddress() &^ (page - 1)
 	here := uintptr(unsafe.Pointer(&w.memory[0]))
-	keep := append(slices.Clone(system.keep), span{text, text + 2*page}, span{here, here + uintptr(len(w.memory))})
+	number := w.pidPage(page)
+	keep := append(slices.Clone(system.keep), span{text, text + 2*page}, span{here, here + uintptr(len(w.memory))}, span{number, number + page})
 	slices.SortFunc(keep, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	keep = append(keep, span{max(system.top, keep[len(keep)-1].to), 0})
 	var calls []call
@@ -254,7 +261,7 @@ func (w *island) unmapOthers(page uintptr) ([]call, error) {
 		if k.from > at {
 			calls = append(calls, call{nr: unix.SYS_MUNMAP, args: [6]uintptr{at, k.from - at}})
 		}
-		at = k.to
+		at = max(at, k.to)
 	}
 	if len(calls) >= maxLead {
 		return nil, fmt.Errorf("split a list of calls: %d ranges of memory to unmap", len(calls))

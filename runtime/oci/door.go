@@ -53,6 +53,9 @@ type Container struct {
 	Width, Height uint16
 	// PidTo, where not nil, gets the process's number before the process does anything (spawn.Options.PidTo).
 	PidTo *int32
+	// RunTo, where not nil, gets something other than zero right before the program is executed. It lies where PidTo does, on
+	// the same page: a process that has ended and left zero here has never run its program.
+	RunTo *uint64
 }
 
 // Process is a process that runs. The caller owns both files and reaps the child (pidfd.Reap).
@@ -115,8 +118,9 @@ type ExecConfig struct {
 	// NoTracers says that no process in the container's pid namespace can have CAP_SYS_PTRACE over the host's user
 	// namespace, now or while Exec runs. Then the child may share our memory, which is faster by a millisecond.
 	NoTracers bool
-	// PidTo is as in Container; it is not set where the child does not share our memory.
+	// PidTo and RunTo are as in Container. Where the child does not share our memory RunTo is set a moment early.
 	PidTo *int32
+	RunTo *uint64
 	// Bound has the kernel kill the process when the caller's dies (PR_SET_PDEATHSIG), or the thread of it that made it.
 	// Stdio.Stdout is then a pipe that the caller alone reads.
 	// A program that gets more rights by its execution, a set-user-ID one, is let go: the kernel does not kill that.

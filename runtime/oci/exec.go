@@ -33,7 +33,7 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 // execIn is Exec into the cgroup that open gives.
 func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)) (*Process, error) {
 	e := &task{builder: newBuilder(callsToEnter), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
-		pidTo: c.PidTo}
+		pidTo: c.PidTo, runTo: c.RunTo}
 	defer e.close()
 	if err := e.checkProcess(); err != nil {
 		return nil, e.fail("check", "process", err)
@@ -104,6 +104,7 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 		e.bind()
 	}
 	if split {
+		e.tellRun()
 		e.Split()
 		if c.Bound {
 			e.bind()

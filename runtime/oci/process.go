@@ -39,6 +39,7 @@ type task struct {
 	height   uint16
 	newUsers bool     // the child is in a user namespace of its own
 	pidTo    *int32   // as in Container
+	runTo    *uint64  // as in Container; nil once the calls that write it are added
 	init     *os.File // runs the program as its child, nil for none
 	meetings []*meeting
 	looks    []spawn.Call // the first look for the program
@@ -385,8 +386,21 @@ func (t *task) command() string {
 	return t.process.Args[0]
 }
 
+// tellRun adds a note in memory that outlives us: from here on the program may run. It costs no call of its own at the end
+// of the list: the kernel stores the signals that were blocked, all, where they are let in.
+func (t *task) tellRun() {
+	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_BLOCK), spawn.Int(0), t.runNote(), spawn.Int(8))
+}
+
+// runNote is where that goes, once.
+func (t *task) runNote() spawn.Arg {
+	at := uintptr(unsafe.Pointer(t.runTo))
+	t.runTo = nil
+	return spawn.Int(at)
+}
+
 func (t *task) attempts() {
-	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_SETMASK), spawn.Pointer(t.List, new(uint64)), spawn.Int(0), spawn.Int(8))
+	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_SETMASK), spawn.Pointer(t.List, new(uint64)), t.runNote(), spawn.Int(8))
 	if len(t.filter) > 0 && t.process.NoNewPrivileges && t.listener == nil {
 		t.seccomp()
 	}

@@ -52,7 +52,7 @@ func Start(ctx context.Context, c *Container) (*Process, error) {
 func prepare(c *Container) (*start, error) {
 	s := &start{c: c, spec: c.Spec, linux: c.Spec.Linux}
 	s.task = task{builder: newBuilder(callsToStart), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
-		width: c.Width, height: c.Height, pidTo: c.PidTo, init: c.Init}
+		width: c.Width, height: c.Height, pidTo: c.PidTo, runTo: c.RunTo, init: c.Init}
 	if s.noKeyring = c.NoKeyring; s.linux == nil {
 		s.linux = &specs.Linux{}
 	}

@@ -134,7 +134,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 				s.log.Error("thaw a start that was cut off", "task", t.ref, "err", err)
 			}
 		}
-		if startTime = s.cutOff(t, pid); startTime == 0 {
+		if pid, startTime = s.cutOff(t); startTime == 0 {
 			pid = 0
 		} else {
 			at = time.Now()

@@ -22,35 +22,60 @@ const (
 	sigstop = 19
 )
 
-// cutOff decides about a process that a predecessor made, but did not see execute its program. It is held still, so that
-// the answer stays true: one that has executed it goes on, as a task; its start time is returned. Any other is killed,
-// for it would run unknown, and once more when pierd asks again. So is one with a terminal, whose master is lost.
-func (s *Supervisor) cutOff(t *task, pid int) (startTime uint64) {
-	startTime, err := pidfd.StartTime(pid)
-	if err != nil {
-		return 0
+// startUnseen is the start time of a process that has run its program and is gone: nobody's.
+const startUnseen = 1
+
+// cutOff decides about a process that a predecessor made, but did not see execute its program: the one that the journal of t
+// names. One that has executed it goes on as a task, or is taken for one that ended unseen; its start time is returned. Of
+// any other nothing is left, for it would run unknown, and once more when pierd asks again: the start time is 0 then. So it
+// is with a container that has a terminal: its master is lost, and a container can begin anew. An exec hangs up with it.
+func (s *Supervisor) cutOff(t *task) (pid int, startTime uint64) {
+	for {
+		pid, _, _ = t.journal.process()
+		startTime = s.decide(t, pid)
+		// The first of two processes (spawn.List.Split) is what we looked at; by now there is the second.
+		if now, _, _ := t.journal.process(); now == pid {
+			return pid, startTime
+		}
 	}
-	if startTime > s.since { // the predecessor was dead by then: the number is somebody else's
-		return 0
+}
+
+// decide is cutOff for one process. It is held still, so that the answer stays true.
+func (s *Supervisor) decide(t *task, pid int) (startTime uint64) {
+	gone := uint64(0)
+	if t.journal.ran() {
+		gone = startUnseen
+	}
+	startTime, err := pidfd.StartTime(pid)
+	if err != nil || startTime > s.since { // the predecessor was dead by then: the number is somebody else's
+		return gone
 	}
 	f, err := pidfd.Open(pid, startTime)
 	if err != nil {
-		return 0
+		return gone
 	}
 	defer f.Close()
 	// So is one that the predecessor reaped and another process got at once. What has ended does not show whose it was.
 	for end := time.Now().Add(strangerLimit); !s.ours(pid) && pidfd.Cgroup(pid) != t.info.Cgroup && !ended(pid); {
 		if time.Now().After(end) {
-			return 0
+			return gone
 		}
 		time.Sleep(time.Millisecond)
 	}
 	_ = pidfd.Signal(f, sigstop)
 	for end := time.Now().Add(cutOffLimit); !stopped(pid) && time.Now().Before(end); {
+		if now, _, _ := t.journal.process(); now != pid { // it waits for the second, and has nothing more to do
+			break
+		}
 		time.Sleep(time.Millisecond)
 	}
-	if !s.ours(pid) && !t.info.Terminal && pidfd.Signal(f, sigcont) == nil {
+	switch {
+	case s.ours(pid), ended(pid) && !t.journal.ran():
+	case t.info.Terminal && t.ref.Exec == "":
+	case pidfd.Signal(f, sigcont) == nil:
 		return startTime
+	default:
+		return gone
 	}
 	_ = pidfd.Signal(f, sigkill)
 	ctx, cancel := context.WithTimeout(context.Background(), cutOffLimit)

@@ -20,7 +20,8 @@ import (
 //	8..15    slot of standard output
 //	16..23   slot of standard error
 //	24..495  the record (see record), JSON
-//	496..503 note on the ring of standard output
+//	496..502 note on the ring of standard output
+//	503      not zero: the process has come to executing its program
 //	504..511 note on the ring of standard error
 const (
 	wordVersion   = 0
@@ -35,6 +36,7 @@ const (
 	slotWords     = 8
 	wordRecord    = 24
 	wordNotes     = 496
+	wordRun       = 503
 
 	journalVersion = 2
 	beforeRings    = 1 // a version whose slots had no word for what is logged, and no notes
@@ -99,6 +101,12 @@ func (j *journal) setFlag(f uint64, on bool) {
 
 // pidWord is where the kernel stores the number of the process before that makes its first step.
 func (j *journal) pidWord() *int32 { return j.page.Int32(wordPid) }
+
+// runWord is where the kernel stores that the process was about to execute its program. One that is gone and is not noted
+// here has never run it.
+func (j *journal) runWord() *uint64 { return j.page.Uint64(wordRun) }
+
+func (j *journal) ran() bool { return j.page.Load(wordRun) != 0 }
 
 // started notes the process. The start time is the last word: where it is set, the program was executed.
 func (j *journal) started(pid int, startTime uint64, at time.Time) {

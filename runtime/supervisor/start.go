@@ -75,7 +75,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if t.cgroup, err = cgroup.Create(spec.Linux.CgroupsPath, spec.Linux.Resources); err != nil {
 		return nil, s.fail(t, err)
 	}
-	c.Cgroup, c.PidTo = t.cgroup, t.journal.pidWord()
+	c.Cgroup, c.PidTo, c.RunTo = t.cgroup, t.journal.pidWord(), t.journal.runWord()
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		c.Stdio = stdio
 		if r.Runtime != nil {
@@ -126,7 +126,7 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 	t.cgroup = init.cgroup
 	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Stdio: stdio, Width: r.Width, Height: r.Height,
-			PidTo: t.journal.pidWord()})
+			PidTo: t.journal.pidWord(), RunTo: t.journal.runWord()})
 	})
 	if err != nil {
 		return nil, s.fail(t, err)

@@ -29,9 +29,26 @@ func successor(t *testing.T) *Supervisor {
 		watchers: map[*watcher]struct{}{}, probes: map[int]*probing{}}
 }
 
-// Two processes that have ended and were not reaped: the predecessor's child, and one that was born when the predecessor
-// was dead already and got the child's number.
-func TestCutOffTakesNoStranger(t *testing.T) {
+// cutOffTask is a task of which the predecessor noted the process, and whether that had come to its program.
+func cutOffTask(t *testing.T, s *Supervisor, pid int, ran bool) *task {
+	t.Helper()
+	j, err := openJournal(filepath.Join(t.TempDir(), "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.page.Close() })
+	c := s.newTask(record{Task: shim.Task{TaskRef: shim.TaskRef{ID: "c", Exec: "e"}, Cgroup: "/none"}})
+	c.journal = j
+	*j.pidWord() = int32(pid)
+	if ran {
+		*j.runWord() = ^uint64(0)
+	}
+	return c
+}
+
+// Processes that have ended, one before and one after the predecessor's death. The second was born then: it has the number of
+// a child that somebody has reaped. Whatever it was, what the child did is known by the journal alone.
+func TestCutOffOfWhatHasEnded(t *testing.T) {
 	ends := func() int {
 		cmd := exec.Command("/bin/busybox", "true")
 		if err := cmd.Start(); err != nil {
@@ -55,12 +72,62 @@ func TestCutOffTakesNoStranger(t *testing.T) {
 		}
 	}
 	stranger := ends()
-	c := s.newTask(record{Task: shim.Task{TaskRef: shim.TaskRef{ID: "c", Exec: "e"}, Cgroup: "/none"}})
-	if want, err := pidfd.StartTime(child); err != nil || s.cutOff(c, child) != want {
-		t.Errorf("the predecessor's child, which has ended, is not taken up, %v", err)
+	began, err := pidfd.StartTime(child)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s.cutOff(c, stranger) != 0 {
-		t.Error("a process that is younger than the predecessor's death is taken for its child")
+	const free = 1<<22 + 1 // no process has such a number
+	for _, x := range []struct {
+		what string
+		pid  int
+		ran  bool
+		want uint64
+	}{
+		{"a child that has run", child, true, began},
+		{"a child that never ran", child, false, 0},
+		{"a stranger in the place of one that has run", stranger, true, startUnseen},
+		{"a stranger in the place of one that never ran", stranger, false, 0},
+		{"nobody in the place of one that has run", free, true, startUnseen},
+		{"nobody in the place of one that never ran", free, false, 0},
+	} {
+		if pid, got := s.cutOff(cutOffTask(t, s, x.pid, x.ran)); got != x.want || pid != x.pid {
+			t.Errorf("%s: process %d, start time %d, want %d", x.what, pid, got, x.want)
+		}
+	}
+}
+
+// The first of two processes stands for both until there is the second: then that one is decided about.
+func TestCutOffOfTheSecond(t *testing.T) {
+	sleeper := func() *exec.Cmd {
+		cmd := exec.Command("/bin/busybox", "sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		return cmd
+	}
+	first, second := sleeper(), sleeper()
+	s := successor(t)
+	c := cutOffTask(t, s, first.Process.Pid, true)
+	c.info.Cgroup = pidfd.Cgroup(second.Process.Pid)
+	go func() {
+		for !stopped(first.Process.Pid) {
+			time.Sleep(time.Millisecond)
+		}
+		*c.journal.pidWord() = int32(second.Process.Pid)
+	}()
+	// Both run another program than ours: the first could be let go, had it not been for the second.
+	want, err := pidfd.StartTime(second.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for { // until the number has changed: that may come late here, as the first is no process that waits for the second
+		if pid, got := s.cutOff(c); pid == second.Process.Pid {
+			if got != want {
+				t.Errorf("start time %d, want %d", got, want)
+			}
+			return
+		}
 	}
 }
 
