@@ -149,6 +149,18 @@ func condition(pid int) string {
 	return strings.Join(append(words, strings.Fields(string(stack))...), " ")
 }
 
+// parent is the number of a process's parent.
+func parent(pid int) int {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[1])
+	return n
+}
+
 // peer is the process that listens on the supervisor's socket, 0 where none does.
 func peer(d *lab.Daemon) int {
 	conn, err := net.Dial("unix", filepath.Join(d.Dir, "run", "supervisor.sock"))

@@ -52,10 +52,13 @@ type cell struct {
 	id   string
 	pid  int
 	both bool // the end of a process can go unseen
+	lost bool // so can that of an exec
 }
 
-// deaths are who is killed at a point.
-var deaths = [][]string{{inPierd}, {inSupervisor}, {inPierd, inSupervisor}}
+// deaths are who is killed at a point. The supervisor is pierd's child, but for the last: then its children are nobody's
+// that knows Pier, and are reaped at once. That one is for points in a child alone.
+var deaths = []death{{who: []string{inSupervisor}}, {who: []string{inPierd}}, {who: []string{inPierd, inSupervisor}},
+	{who: []string{inSupervisor}, foreign: true}}
 
 // TestKillMatrix kills pierd, the supervisor and both before every system call with an effect that an operation makes in
 // either process, and in the child that becomes the container's. The points are found by watching the operation once.
@@ -80,24 +83,32 @@ type matrix struct {
 	n       int
 	missed  int // points that did not come again
 	killed  int
+	unheard int  // execs whose output nobody held
 	unclean bool // what a failed cell left may fail the next
 }
 
 type death struct {
 	point
-	who []string
+	who     []string
+	foreign bool // the supervisor is not this pierd's child
 }
 
 func (d death) String() string {
-	return fmt.Sprintf("kill %s, %v", strings.Join(d.who, " and "), d.point)
+	who := strings.Join(d.who, " and ")
+	if d.foreign {
+		who = "a former pierd's " + who
+	}
+	return fmt.Sprintf("kill %s, %v", who, d.point)
 }
 
 func (m *matrix) run() {
 	points := m.watch()
 	var all []death
 	for _, p := range points {
-		for _, who := range deaths {
-			all = append(all, death{p, who})
+		for _, d := range deaths {
+			if d.point = p; !d.foreign || p.Who == inChild {
+				all = append(all, d)
+			}
 		}
 	}
 	cells := all
@@ -117,7 +128,8 @@ func (m *matrix) run() {
 			break
 		}
 	}
-	m.t.Logf("%d points, %d cells of %d, %d killed, %d points did not come again, %v each", len(points), len(cells), len(all), m.killed, m.missed,
+	m.t.Logf("%d points, %d cells of %d, %d killed, %d execs unheard, %d points did not come again, %v each", len(points), len(cells), len(all),
+		m.killed, m.unheard, m.missed,
 		(time.Since(begin) / time.Duration(max(len(cells), 1))).Round(time.Millisecond))
 	// Which of several goroutines comes first decides how often a socket or the store is written to, on a busy machine most of
 	// all: such a point is no fault of anybody's. Where most of them are gone the matrix looks at another operation.
@@ -160,6 +172,8 @@ func (m *matrix) cell(x death) {
 	c := m.newCell()
 	defer c.api.Close()
 	c.both = len(x.who) == 2
+	c.lost = c.both || x.foreign
+	m.family(x)
 	m.op.prepare(c)
 	pids := map[string]int{inPierd: m.d.Pid(), inSupervisor: supervisor(m.t, m.d)}
 	o := order{Pierd: pids[inPierd], Supervisor: pids[inSupervisor], Dir: m.d.Dir, Stop: &x.point}
@@ -185,10 +199,30 @@ func (m *matrix) cell(x death) {
 		m.missed++
 	}
 	unheard := x.Who != inPierd && errors.Is(told, errUnheard)
+	if unheard {
+		m.unheard++
+	}
 	if told != nil && !slices.Contains(x.who, inPierd) && !unheard {
 		m.t.Errorf("%v: the caller was told: %v", x, told)
 	}
 	m.settle(c, told, x.String())
+}
+
+// family makes the supervisor this pierd's child, or another's.
+func (m *matrix) family(x death) {
+	if x.foreign {
+		killPierd(nil, m.d)
+		return
+	}
+	if pid := supervisor(m.t, m.d); slices.Contains(x.who, inSupervisor) && parent(pid) != m.d.Pid() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		m.d.Eventually("a supervisor of its own", func() error {
+			if now := peer(m.d); now == 0 || parent(now) != m.d.Pid() {
+				return fmt.Errorf("process %d", now)
+			}
+			return nil
+		})
+	}
 }
 
 // settle judges what there is after a crash, uses it, removes it, and wants nothing to be left.
@@ -442,8 +476,14 @@ func (c *cell) exec(script, want string, code int) error {
 		return err
 	}
 	x, err := c.api.Execs().Inspect(ctx, id)
-	if err != nil || x.ExitCode == nil || *x.ExitCode != code {
-		return fmt.Errorf("exec ended with %+v, %v, and printed %q", x.ExitCode, err, out)
+	if err != nil || x.ExitCode == nil {
+		return fmt.Errorf("exec has no exit code, %v, and printed %q", err, out)
+	}
+	if *x.ExitCode == 255 && c.lost {
+		return errUnheard
+	}
+	if *x.ExitCode != code {
+		return fmt.Errorf("exec ended with %d, want %d, and printed %q", *x.ExitCode, code, out)
 	}
 	if len(out) == 0 {
 		return errUnheard
@@ -454,8 +494,8 @@ func (c *cell) exec(script, want string, code int) error {
 	return nil
 }
 
-// errUnheard is what remains of an exec that was over before there was a supervisor again to hold its output: it ran once,
-// and its exit code is known.
+// errUnheard is what remains of an exec that was over before there was a supervisor again to hold its output: it ran once.
+// Its exit code is known where pierd got the process.
 var errUnheard = errors.New("exec printed nothing")
 
 // end has the container end by itself, and waits for that and for what comes then.

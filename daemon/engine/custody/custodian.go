@@ -210,6 +210,9 @@ func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request
 		return nil, err
 	}
 	answer, err := inc.call(ctx, r, files...)
+	if isLost(err) {
+		defer c.holdOutput(ref)()
+	}
 	for isLost(err) {
 		if inc, err = c.next(ctx, inc); err != nil {
 			return nil, err
