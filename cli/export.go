@@ -2,12 +2,10 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
 
-	"pier/cli/internal/terminal"
 	"pier/client"
 )
 
@@ -16,19 +14,7 @@ func newExport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export [OPTIONS] CONTAINER", Short: "Export a container's filesystem as a tar archive", Args: exactArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			if _, shown := terminal.Of(a.Out); output == "" && shown {
-				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-			}
-			body, err := c.Files().Export(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			defer body.Close()
-			if output == "" {
-				_, err = io.Copy(a.Out, body)
-				return err
-			}
-			return writeFile(output, body)
+			return a.output(output, func() (io.ReadCloser, error) { return c.Files().Export(ctx, args[0]) })
 		}),
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to a file, instead of STDOUT")

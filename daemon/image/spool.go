@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"pier/daemon/image/layer"
+	"pier/lib/ctxio"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -49,7 +50,7 @@ func (s *Store) sweep() error {
 func (s *Store) newSpool(ctx context.Context, r io.Reader) (_ *spool, err error) {
 	a := &spool{dir: filepath.Join(s.root, spoolDir, id.New()), files: map[string]string{}, links: map[string]string{}}
 	if err := os.Mkdir(a.dir, 0o700); err != nil {
-		return nil, diskError(err)
+		return nil, errkind.OfDisk("unpack the image archive", err)
 	}
 	defer func() {
 		if err != nil {
@@ -61,7 +62,7 @@ func (s *Store) newSpool(ctx context.Context, r io.Reader) (_ *spool, err error)
 		return nil, err
 	}
 	defer plain.Close()
-	tr := tar.NewReader(&ctxReader{ctx, plain})
+	tr := tar.NewReader(archive{ctxio.Reader(ctx, plain)})
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -95,7 +96,7 @@ func (a *spool) file(name string, n int, r io.Reader) error {
 	to := filepath.Join(a.dir, strconv.Itoa(n))
 	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return diskError(err)
+		return errkind.OfDisk("unpack the image archive", err)
 	}
 	defer f.Close()
 	w := io.Writer(f)
@@ -105,7 +106,7 @@ func (a *spool) file(name string, n int, r io.Reader) error {
 		w = io.MultiWriter(f, sum)
 	}
 	if _, err := io.Copy(w, r); err != nil {
-		return diskError(err)
+		return errkind.OfDisk("unpack the image archive", err)
 	}
 	if got := digest.NewDigest(digest.SHA256, sum); byDigest && got.Encoded() != claimed {
 		return errkind.New(errkind.Invalid, "the image archive is damaged: %s has the digest %s", name, got)
@@ -180,23 +181,11 @@ func archiveError(ctx context.Context, err error) error {
 	return err
 }
 
-func diskError(err error) error {
-	if s := err.Error(); strings.Contains(s, "no space left on device") || strings.Contains(s, "disk quota exceeded") {
-		return errkind.New(errkind.Exhausted, "the disk is full; free some space and try again: %w", err)
-	}
-	return err
-}
+// archive marks the errors of reading an archive.
+type archive struct{ r io.Reader }
 
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := c.r.Read(p)
+func (s archive) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("%w: %w", errRead, err)
 	}

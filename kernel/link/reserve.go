@@ -28,12 +28,8 @@ func (m *Manager) Reserve(kind string, at netip.AddrPort) (f *os.File, err error
 }
 
 func reserve(kind string, at netip.AddrPort) (*os.File, error) {
-	how := unix.SOCK_DGRAM
-	if kind == "tcp" {
-		how = unix.SOCK_STREAM
-	}
 	domain, addr := sockaddr(at)
-	fd, err := unix.Socket(domain, how|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := socket(kind, domain)
 	if err != nil {
 		return nil, classify(err)
 	}

@@ -38,12 +38,8 @@ func (m *Manager) Dial(kind string, to netip.AddrPort, timeout time.Duration) (n
 
 // connect makes a socket that is on its way to to.
 func connect(kind string, to netip.AddrPort) (*os.File, error) {
-	how := unix.SOCK_DGRAM
-	if kind == "tcp" {
-		how = unix.SOCK_STREAM
-	}
 	domain, addr := sockaddr(to)
-	fd, err := unix.Socket(domain, how|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := socket(kind, domain)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +72,15 @@ func connected(f *os.File, timeout time.Duration) error {
 		return true
 	})
 	return errors.Join(err, failed)
+}
+
+// socket makes a socket that does not block; kind is "tcp" or "udp".
+func socket(kind string, domain int) (fd int, err error) {
+	how := unix.SOCK_DGRAM
+	if kind == "tcp" {
+		how = unix.SOCK_STREAM
+	}
+	return unix.Socket(domain, how|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 }
 
 func sockaddr(a netip.AddrPort) (domain int, s unix.Sockaddr) {

@@ -77,8 +77,8 @@ func unpackError(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	switch {
-	case isFull(err) && errkind.Of(err) == errkind.Internal:
-		return diskError("write", err)
+	case errkind.DiskFull(err) && errkind.Of(err) == errkind.Internal:
+		return errkind.OfDisk("write", err)
 	case errkind.Of(err) != errkind.Internal:
 		return err
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errSource):

@@ -101,7 +101,7 @@ func (s *stack) look(name string) (*stack, error) {
 
 // add looks at one layer; last says that those below it do not matter.
 func (s *stack) add(dir *fsroot.Root, name string) (last bool, err error) {
-	n, err := dir.At(name)
+	n, info, err := entryOf(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -109,10 +109,6 @@ func (s *stack) add(dir *fsroot.Root, name string) (last bool, err error) {
 		return false, err
 	}
 	defer n.Close()
-	info, err := n.Stat()
-	if err != nil {
-		return false, err
-	}
 	if isWhiteout(info) || s.found && !info.IsDir() {
 		return true, nil
 	}
@@ -122,17 +118,37 @@ func (s *stack) add(dir *fsroot.Root, name string) (last bool, err error) {
 	if !info.IsDir() {
 		return true, nil
 	}
-	attrs, err := n.Xattrs()
-	if err != nil {
-		return false, err
-	}
-	f, err := n.Open(os.O_RDONLY | fsroot.ODirectory)
+	f, opaque, err := openFolder(n)
 	if err != nil {
 		return false, err
 	}
 	s.open = append(s.open, f)
 	s.dirs = append(s.dirs, fsroot.FromFile(f))
-	return string(attrs[xattrOpaque]) == "y", nil
+	return opaque, nil
+}
+
+// entryOf finds an entry of a folder and describes it. The caller closes it.
+func entryOf(dir *fsroot.Root, name string) (*fsroot.Node, fs.FileInfo, error) {
+	n, err := dir.At(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := n.Stat()
+	if err != nil {
+		_ = n.Close()
+		return nil, nil, err
+	}
+	return n, info, nil
+}
+
+// openFolder opens the folder n, which is of one layer alone. opaque: it hides what is below it.
+func openFolder(n *fsroot.Node) (f *os.File, opaque bool, err error) {
+	attrs, err := n.Xattrs()
+	if err != nil {
+		return nil, false, err
+	}
+	f, err = n.Open(os.O_RDONLY | fsroot.ODirectory)
+	return f, string(attrs[xattrOpaque]) == "y", err
 }
 
 // names lists what the folders of s show.
@@ -223,15 +239,11 @@ func (c *comparer) folder(dir *fsroot.Root, place string, below *stack, opaque b
 
 // entry compares one entry of an upper folder.
 func (c *comparer) entry(dir *fsroot.Root, name, place string, below *stack, depth int) (skipped bool, err error) {
-	n, err := dir.At(name)
+	n, info, err := entryOf(dir, name)
 	if err != nil {
 		return false, err
 	}
 	defer n.Close()
-	info, err := n.Stat()
-	if err != nil {
-		return false, err
-	}
 	lower, err := below.look(name)
 	if err != nil {
 		return false, err
@@ -254,18 +266,14 @@ func (c *comparer) entry(dir *fsroot.Root, name, place string, below *stack, dep
 		c.out = append(c.out, Change{kind, place})
 		return false, nil
 	}
-	attrs, err := n.Xattrs()
-	if err != nil {
-		return false, err
-	}
-	f, err := n.Open(os.O_RDONLY | fsroot.ODirectory)
+	f, opaque, err := openFolder(n)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
 	before := len(c.out)
 	c.out = append(c.out, Change{kind, place})
-	hollow, err := c.folder(fsroot.FromFile(f), place, lower, string(attrs[xattrOpaque]) == "y", depth+1)
+	hollow, err := c.folder(fsroot.FromFile(f), place, lower, opaque, depth+1)
 	if err != nil || len(c.out) > before+1 {
 		return false, err
 	}

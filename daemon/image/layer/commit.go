@@ -48,7 +48,7 @@ func (s *Store) Commit(ctx context.Context, parent digest.Digest, upper string) 
 	defer d.drop()
 	rec, err := d.pack(ctx, upper, lowers)
 	if err != nil {
-		return Layer{}, diskError("commit layer", err)
+		return Layer{}, errkind.OfDisk("commit layer", err)
 	}
 	if err := os.Rename(upper, filepath.Join(d.path, diffDir)); err != nil {
 		return Layer{}, fmt.Errorf("commit layer: %w", err)
@@ -132,15 +132,11 @@ func (p *packer) children(dir *fsroot.Root, place string) error {
 }
 
 func (p *packer) entry(dir *fsroot.Root, base, place string) error {
-	n, err := dir.At(base)
+	n, info, err := entryOf(dir, base)
 	if err != nil {
 		return err
 	}
 	defer n.Close()
-	info, err := n.Stat()
-	if err != nil {
-		return err
-	}
 	if isWhiteout(info) {
 		return p.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path.Join(path.Dir(place), whiteoutPrefix+base), Format: tar.FormatPAX})
 	}

@@ -45,7 +45,7 @@ func CopyUpper(ctx context.Context, s *Store, upper string, placeholders []strin
 	for _, dir := range []string{c.dir, to} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			c.Drop()
-			return nil, diskError("copy layer", err)
+			return nil, errkind.OfDisk("copy layer", err)
 		}
 	}
 	u := &upperCopier{ctx: ctx, placeholders: placeholders, links: map[inode]string{}}
@@ -56,7 +56,7 @@ func CopyUpper(ctx context.Context, s *Store, upper string, placeholders []strin
 	}
 	if err != nil {
 		c.Drop()
-		return nil, diskError("copy layer", err)
+		return nil, errkind.OfDisk("copy layer", err)
 	}
 	c.Empty = u.copied == 0
 	return c, nil
@@ -119,15 +119,11 @@ func (u *upperCopier) folder(n *fsroot.Node, dir *fsroot.Root, place string, dep
 }
 
 func (u *upperCopier) entry(dir *fsroot.Root, name, place string, depth int) error {
-	n, err := dir.At(name)
+	n, info, err := entryOf(dir, name)
 	if err != nil {
 		return err
 	}
 	defer n.Close()
-	info, err := n.Stat()
-	if err != nil {
-		return err
-	}
 	attr := fsroot.AttrOf(info)
 	placeholder := slices.Contains(u.placeholders, place)
 	switch mode := info.Mode(); {

@@ -56,10 +56,10 @@ func (s *Store) diff(chain digest.Digest) string { return filepath.Join(s.dir(ch
 // makeDir makes dir with exactly mode; one that exists gets that mode too.
 func makeDir(dir string, mode os.FileMode) error {
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return diskError("make layer store", err)
+		return errkind.OfDisk("make layer store", err)
 	}
 	if err := os.Chmod(dir, mode); err != nil {
-		return diskError("make layer store", err)
+		return errkind.OfDisk("make layer store", err)
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func (s *Store) makeBase() error {
 	}
 	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
 		if err := os.WriteFile(filepath.Join(base, "etc", name), nil, 0o644); err != nil {
-			return diskError("make layer store", err)
+			return errkind.OfDisk("make layer store", err)
 		}
 	}
 	return nil
@@ -153,12 +153,12 @@ type draft struct {
 func (s *Store) newDraft() (*draft, error) {
 	d := &draft{store: s, path: filepath.Join(s.root, tempDir, id.New())}
 	if err := os.Mkdir(d.path, 0o700); err != nil {
-		return nil, diskError("make layer", err)
+		return nil, errkind.OfDisk("make layer", err)
 	}
 	f, err := os.OpenFile(filepath.Join(d.path, recipeFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		d.drop()
-		return nil, diskError("make layer", err)
+		return nil, errkind.OfDisk("make layer", err)
 	}
 	d.file, d.recipe = f, newRecipeWriter(f)
 	return d, nil
@@ -181,10 +181,10 @@ func (d *draft) publish(rec record) (Layer, error) {
 	s := d.store
 	rec.ChainID, rec.Boot = chainID(rec.Parent, rec.DiffID), s.boot
 	if err := d.recipe.close(); err != nil {
-		return Layer{}, diskError("write layer", err)
+		return Layer{}, errkind.OfDisk("write layer", err)
 	}
 	if err := d.file.Close(); err != nil {
-		return Layer{}, diskError("write layer", err)
+		return Layer{}, errkind.OfDisk("write layer", err)
 	}
 	d.file = nil
 	raw, err := json.Marshal(rec)
@@ -195,7 +195,7 @@ func (d *draft) publish(rec record) (Layer, error) {
 		return Layer{}, errkind.New(errkind.Invalid, "layer archive replaces its own entries %d times, which is too often", len(rec.Shadows))
 	}
 	if err := os.WriteFile(filepath.Join(d.path, recordFile), raw, 0o600); err != nil {
-		return Layer{}, diskError("write layer", err)
+		return Layer{}, errkind.OfDisk("write layer", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +214,7 @@ func (d *draft) publish(rec record) (Layer, error) {
 		}
 	}
 	if err := os.Rename(d.path, s.dir(rec.ChainID)); err != nil {
-		return Layer{}, diskError("publish layer", err)
+		return Layer{}, errkind.OfDisk("publish layer", err)
 	}
 	d.path = ""
 	s.layers[rec.ChainID] = &entry{record: rec, fresh: true}
@@ -280,18 +280,4 @@ func bootID() (string, error) {
 		return "", fmt.Errorf("read the boot identifier: %w", err)
 	}
 	return strings.TrimSpace(string(raw)), nil
-}
-
-// diskError gives a full disk its kind.
-func diskError(what string, err error) error {
-	if isFull(err) {
-		return errkind.New(errkind.Exhausted, "%s: the disk is full; free some space and try again: %w", what, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
-
-// isFull recognises ENOSPC and EDQUOT.
-func isFull(err error) bool {
-	s := err.Error()
-	return strings.Contains(s, "no space left on device") || strings.Contains(s, "disk quota exceeded")
 }

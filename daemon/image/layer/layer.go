@@ -239,7 +239,7 @@ func (s *Store) Sync(ctx context.Context) error {
 		return nil
 	}
 	if err := fsinfo.Sync(s.root); err != nil {
-		return diskError("sync layers", err)
+		return errkind.OfDisk("sync layers", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -425,7 +425,7 @@ func setXattr(n *fsroot.Node, name string, value []byte) error {
 	switch {
 	case err == nil || errors.Is(err, errors.ErrUnsupported):
 		return nil
-	case len(value) > safeXattr && isFull(err):
+	case len(value) > safeXattr && errkind.DiskFull(err):
 		return errkind.New(errkind.Unsupported, "the file system has no room for the extended attribute %s of %d bytes", name, len(value))
 	}
 	return err

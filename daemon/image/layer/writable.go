@@ -46,7 +46,7 @@ func (s *Store) NewWritable(id string) (Writable, error) {
 		if errors.Is(err, fs.ErrExist) {
 			return Writable{}, errkind.New(errkind.Conflict, "writable layer %s exists already", id)
 		}
-		return Writable{}, diskError("make writable layer "+id, err)
+		return Writable{}, errkind.OfDisk("make writable layer "+id, err)
 	}
 	// The upper folder's mode is that of the container's "/".
 	for path, mode := range map[string]os.FileMode{w.Upper: 0o755, w.Work: 0o700} {

@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"pier/lib/atomicfile"
+	"pier/lib/ctxio"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -38,7 +39,7 @@ type Store struct {
 func Open(root string) (*Store, error) {
 	for _, dir := range []string{"", "blobs", blobDir, ingestDir} {
 		if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, diskError("make blob store", err)
+			return nil, errkind.OfDisk("make blob store", err)
 		}
 	}
 	if err := os.Chmod(root, 0o700); err != nil {
@@ -53,7 +54,7 @@ func Open(root string) (*Store, error) {
 			continue
 		}
 		if err := atomicfile.Write(path, []byte(content), 0o600); err != nil {
-			return nil, diskError("make blob store", err)
+			return nil, errkind.OfDisk("make blob store", err)
 		}
 	}
 	s := &Store{root: root, active: map[digest.Digest]bool{}}
@@ -144,7 +145,7 @@ func (s *Store) Put(data []byte) (digest.Digest, error) {
 		return d, nil
 	}
 	if err := atomicfile.Write(s.path(d), data, 0o600); err != nil {
-		return "", diskError("store blob "+d.String(), err)
+		return "", errkind.OfDisk("store blob "+d.String(), err)
 	}
 	return d, nil
 }
@@ -160,7 +161,7 @@ func (s *Store) Ingest(ctx context.Context, r io.Reader, want digest.Digest, lim
 	path := filepath.Join(s.root, ingestDir, "tmp-"+id.New())
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return "", 0, diskError("store blob", err)
+		return "", 0, errkind.OfDisk("store blob", err)
 	}
 	defer func() {
 		_ = f.Close()
@@ -169,12 +170,12 @@ func (s *Store) Ingest(ctx context.Context, r io.Reader, want digest.Digest, lim
 		}
 	}()
 	hash := sha256.New()
-	from := io.Reader(&ctxReader{ctx, r})
+	from := ctxio.Reader(ctx, r)
 	if limit > 0 {
 		from = io.LimitReader(from, limit+1)
 	}
 	if size, err = io.Copy(io.MultiWriter(f, hash), from); err != nil {
-		return "", 0, diskError("store blob", err)
+		return "", 0, errkind.OfDisk("store blob", err)
 	}
 	if limit > 0 && size > limit {
 		return "", 0, errkind.New(errkind.Invalid, "blob is larger than %d bytes", limit)
@@ -192,10 +193,10 @@ func (s *Store) Ingest(ctx context.Context, r io.Reader, want digest.Digest, lim
 // publish gives the finished file its name.
 func (s *Store) publish(f *os.File, path string, d digest.Digest) error {
 	if err := f.Sync(); err != nil {
-		return diskError("store blob", err)
+		return errkind.OfDisk("store blob", err)
 	}
 	if err := os.Rename(path, s.path(d)); err != nil {
-		return diskError("store blob", err)
+		return errkind.OfDisk("store blob", err)
 	}
 	return atomicfile.SyncDir(filepath.Join(s.root, blobDir))
 }
@@ -254,23 +255,4 @@ func missing(d digest.Digest, err error) error {
 		return errkind.New(errkind.NotFound, "no such blob: %s", d)
 	}
 	return fmt.Errorf("open blob %s: %w", d, err)
-}
-
-func diskError(what string, err error) error {
-	if s := err.Error(); strings.Contains(s, "no space left on device") || strings.Contains(s, "disk quota exceeded") {
-		return errkind.New(errkind.Exhausted, "%s: the disk is full; free some space and try again: %w", what, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

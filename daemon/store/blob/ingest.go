@@ -31,7 +31,7 @@ func (s *Store) Begin() (*Ingest, error) {
 	path := filepath.Join(s.root, ingestDir, "tmp-"+id.New())
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, diskError("store blob", err)
+		return nil, errkind.OfDisk("store blob", err)
 	}
 	return &Ingest{store: s, file: f, path: path, hash: sha256.New()}, nil
 }
@@ -56,7 +56,7 @@ func (s *Store) Resume(d digest.Digest) (*Ingest, error) {
 	}
 	if err != nil {
 		_ = in.Close()
-		return nil, diskError("store blob "+d.String(), err)
+		return nil, errkind.OfDisk("store blob "+d.String(), err)
 	}
 	return in, nil
 }
@@ -70,7 +70,7 @@ func (in *Ingest) Write(p []byte) (int, error) {
 	in.hash.Write(p[:n])
 	in.size += int64(n)
 	if err != nil {
-		err = diskError("store blob", err)
+		err = errkind.OfDisk("store blob", err)
 	}
 	return n, err
 }

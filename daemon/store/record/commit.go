@@ -89,7 +89,7 @@ func (db *DB) commitQueue() bool {
 		return nil
 	})
 	if err != nil {
-		err = classify("write records "+db.path, err)
+		err = errkind.OfDisk("write records "+db.path, err)
 	}
 	for _, w := range batch {
 		w.done <- err

@@ -107,7 +107,7 @@ func (db *DB) migrate(steps []Migration, fresh bool) error {
 		return (&Tx{tx}).Put(metaTable, versionKey, raw)
 	})
 	if err != nil {
-		return classify("open records "+db.path, err)
+		return errkind.OfDisk("open records "+db.path, err)
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +68,7 @@ func open(path string, o Options) (*DB, error) {
 		return nil, errkind.New(errkind.Conflict, "open records %s: another pierd has the file open; stop it or use another folder", path)
 	}
 	if err != nil {
-		return nil, classify(fmt.Sprintf("open records %s", path), err)
+		return nil, errkind.OfDisk(fmt.Sprintf("open records %s", path), err)
 	}
 	db := &DB{bolt: b, path: path}
 	if err := db.migrate(o.Migrations, errors.Is(statErr, fs.ErrNotExist)); err != nil {
@@ -120,20 +119,6 @@ func (db *DB) Check(ctx context.Context) error {
 func damaged(err error) bool {
 	return errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) ||
 		errors.Is(err, bolterrors.ErrVersionMismatch)
-}
-
-// classify gives disk-full errors their kind.
-func classify(what string, err error) error {
-	if noSpace(err) {
-		return errkind.New(errkind.Exhausted, "%s: the disk is full; nothing was changed, free some space and try again: %w", what, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
-
-// noSpace recognises ENOSPC and EDQUOT. bbolt keeps no error chain everywhere, so the words count too.
-func noSpace(err error) bool {
-	s := err.Error()
-	return strings.Contains(s, "no space left on device") || strings.Contains(s, "disk quota exceeded")
 }
 
 func syncDir(dir string) error {

@@ -2,10 +2,8 @@ package tree
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"pier/lib/errkind"
 )
@@ -91,12 +89,7 @@ func (s *Spool) create() error {
 	return nil
 }
 
-func spoolError(err error) error {
-	if strings.Contains(err.Error(), "no space left") || strings.Contains(err.Error(), "quota exceeded") {
-		return errkind.New(errkind.Exhausted, "store the build context: the disk is full; free some space and try again: %w", err)
-	}
-	return fmt.Errorf("store the build context: %w", err)
-}
+func spoolError(err error) error { return errkind.OfDisk("store the build context", err) }
 
 // ReadAt implements io.ReaderAt for offsets within one content.
 func (s *Spool) ReadAt(p []byte, off int64) (int, error) {

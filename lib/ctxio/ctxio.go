@@ -1,0 +1,25 @@
+// Package ctxio ends reading with a context.
+//
+// Start reading at Reader.
+package ctxio
+
+import (
+	"context"
+	"io"
+)
+
+// Reader returns a reader of r whose next Read fails with the error of ctx once that has ended. A Read that is under way is
+// not interrupted.
+func Reader(ctx context.Context, r io.Reader) io.Reader { return &reader{ctx, r} }
+
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *reader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
