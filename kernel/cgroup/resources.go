@@ -16,6 +16,9 @@ import (
 
 // set applies r and, where not nil, the device rules. The library's answers are turned into ours.
 func (c *Cgroup) set(r *specs.LinuxResources, rules []*devices.Rule) error {
+	if err := c.refuse(r); err != nil {
+		return err
+	}
 	out, err := convert(r)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
@@ -95,6 +96,9 @@ func (o *options) create(ctx context.Context, id string, m *makeOptions, foregro
 	}
 	if spec.Process == nil {
 		return nil, errkind.New(errkind.Invalid, "config.json has no process")
+	}
+	if major, _, ok := strings.Cut(spec.Version, "."); !ok || major != strconv.Itoa(specs.VersionMajor) {
+		return nil, errkind.New(errkind.Unsupported, "ociVersion %q in config.json is not known: this runtime reads versions 1.0.0 to %s", spec.Version, specs.Version)
 	}
 	if err := checkConsole(spec.Process.Terminal, m.consoleSocket, foreground); err != nil {
 		return nil, err
