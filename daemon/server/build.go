@@ -31,7 +31,7 @@ func (s *Server) build(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	// The answer begins while the context still arrives.
-	_ = http.NewResponseController(w).EnableFullDuplex()
+	r.answerEarly(w)
 	p := newProgress(w)
 	out := &buildOutput{progress: p, quiet: r.flag("q"), live: r.flag(docker.VertexParameter)}
 	req.Progress = out.event

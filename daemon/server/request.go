@@ -32,6 +32,23 @@ type request struct {
 	name string
 	// ignored are the fields of the body that decode found no place for.
 	ignored []string
+	// early says that the answer may begin before the body is read.
+	early bool
+}
+
+// answerEarly lets the answer begin before the body has been read, or without.
+func (r *request) answerEarly(w http.ResponseWriter) {
+	r.early = http.NewResponseController(w).EnableFullDuplex() == nil
+}
+
+// finish ends an answer that may have begun early. What is left of a body net/http reads only after it has stopped looking
+// for a client that leaves; the end of the body makes it look again, and then two read the next request at once. So what
+// is left (net/http bounds how much) is read here, once the client has its answer.
+func (r *request) finish(w http.ResponseWriter) {
+	if r.early {
+		_ = http.NewResponseController(w).Flush()
+		_ = r.Body.Close()
+	}
 }
 
 // arg returns the first value of a query argument, "" if there is none.

@@ -183,18 +183,23 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 		}
 		version, _ := r.Context().Value(versionKey{}).(docker.Version)
 		tracked := &trackedWriter{ResponseWriter: w}
-		err = h(tracked, &request{Request: r, version: version, query: query})
-		if err == nil {
-			return
+		req := &request{Request: r, version: version, query: query}
+		if err := h(tracked, req); err != nil {
+			s.fail(tracked, r, err)
 		}
-		if status := httpStatus(err); status == http.StatusInternalServerError {
-			s.o.Log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
-		} else {
-			s.o.Log.Debug("request refused", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
-		}
-		if tracked.wrote {
-			panic(http.ErrAbortHandler) // half an answer: cut the connection, so that nobody takes it for a whole one
-		}
-		writeError(w, err)
+		req.finish(w)
 	}
+}
+
+// fail answers a request with an error.
+func (s *Server) fail(w *trackedWriter, r *http.Request, err error) {
+	if status := httpStatus(err); status == http.StatusInternalServerError {
+		s.o.Log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
+	} else {
+		s.o.Log.Debug("request refused", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
+	}
+	if w.wrote {
+		panic(http.ErrAbortHandler) // half an answer: cut the connection, so that nobody takes it for a whole one
+	}
+	writeError(w, err)
 }
