@@ -16,7 +16,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: bin/pier bin/pierd bin/pier-runtime ## build the three static binaries into bin/
+build: bin/pier bin/pier-tls bin/pierd bin/pier-runtime ## build the static binaries into bin/
 
 SOURCES := go.mod go.sum $(shell find api cli client cmd daemon kernel lib runtime -name '*.go' -not -name '*_test.go' 2>/dev/null)
 

@@ -50,7 +50,7 @@ func (a *app) build(ctx context.Context, c *client.Client, f *request.Build, sou
 		defer content.Close()
 		body = content
 		if whole, ok := content.(packing.Whole); ok {
-			body = whole.Reader // the client sends it for one request
+			body = whole.Buffer // the client sends it for one request
 		}
 	} else {
 		query.Set("remote", source)

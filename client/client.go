@@ -8,44 +8,41 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
 
+	"pier/client/internal/http1"
 	"pier/lib/errkind"
 )
 
 // APIVersion is the newest Engine API version this client speaks, and the one it names in its first request.
 const APIVersion = "1.56"
 
-// maxErrorBody bounds what is read of an error answer, in bytes.
-const maxErrorBody = 1 << 20
+const (
+	// maxErrorBody bounds what is read of an error answer, in bytes.
+	maxErrorBody = 1 << 20
+	// maxAnswer bounds an answer that is one value, in bytes.
+	maxAnswer = 1 << 30
+)
 
 // Client sends requests to one server. It is safe for concurrent use. It holds idle connections until Close.
 type Client struct {
-	endpoint Endpoint
-	http     *http.Client
-	dial     func(ctx context.Context) (net.Conn, error)
-	base     string                 // "http://host" as it stands in requests
-	version  atomic.Pointer[string] // negotiated down when a server refuses APIVersion
+	endpoint  Endpoint
+	transport http1.Transport
+	host      string                 // as it stands in requests
+	version   atomic.Pointer[string] // negotiated down when a server refuses APIVersion
 }
 
 // New returns a client for endpoint. It does not connect. Errors are of kind invalid: an endpoint that cannot be used.
 func New(endpoint Endpoint) (*Client, error) {
-	c := &Client{endpoint: endpoint, base: "http://pier"}
 	dial, err := endpoint.dialer()
 	if err != nil {
 		return nil, err
 	}
-	c.dial = dial
+	c := &Client{endpoint: endpoint, transport: http1.Transport{Dial: dial}, host: "pier"}
 	if endpoint.scheme() == "tcp" {
-		c.base = "http://" + strings.TrimPrefix(endpoint.Host, "tcp://")
-	}
-	c.http = &http.Client{
-		Transport: newTransport(dial),
-		// A server that redirects is not an engine; nothing may follow it elsewhere.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		c.host = strings.TrimPrefix(endpoint.Host, "tcp://")
 	}
 	v := APIVersion
 	c.version.Store(&v)
@@ -53,7 +50,7 @@ func New(endpoint Endpoint) (*Client, error) {
 }
 
 // Close drops idle connections. Requests under way are not touched.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.transport.CloseIdle() }
 
 // Host is the address the client was made for, as a URL.
 func (c *Client) Host() string { return c.endpoint.Host }
@@ -74,21 +71,21 @@ func (e *Error) Unwrap() error { return errkind.New(kindOf(e.Status), "%s", e.Me
 
 func kindOf(status int) errkind.Kind {
 	switch status {
-	case http.StatusNotFound:
+	case http1.NotFound:
 		return errkind.NotFound
-	case http.StatusConflict:
+	case http1.Conflict:
 		return errkind.Conflict
-	case http.StatusUnauthorized:
+	case http1.Unauthorized:
 		return errkind.Unauthorized
-	case http.StatusForbidden:
+	case http1.Forbidden:
 		return errkind.Forbidden
-	case http.StatusNotImplemented:
+	case http1.NotImplemented:
 		return errkind.Unsupported
-	case http.StatusServiceUnavailable:
+	case http1.ServiceUnavailable:
 		return errkind.Unavailable
-	case http.StatusInsufficientStorage:
+	case http1.InsufficientStorage:
 		return errkind.Exhausted
-	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+	case http1.RequestTimeout, http1.GatewayTimeout:
 		return errkind.Timeout
 	}
 	if status >= 400 && status < 500 {
@@ -102,50 +99,39 @@ type request struct {
 	method string
 	path   string // without the version prefix
 	query  url.Values
-	header http.Header
-	body   any // nil, an io.Reader (a *bytes.Reader can be sent again), or a value to be sent as JSON
+	header http1.Header
+	body   any // nil, a *bytes.Buffer (which can be sent again), another io.Reader, or a value to be sent as JSON
 }
 
-func (c *Client) build(ctx context.Context, r request) (*http.Request, error) {
-	var body io.Reader
-	contentType := ""
-	switch b := r.body.(type) {
-	case nil:
-	case *bytes.Reader:
-		if _, err := b.Seek(0, io.SeekStart); err != nil {
-			return nil, err
-		}
-		body = b
-	case io.Reader:
-		body = b
-	default:
-		data, err := encode(b)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: encode request: %w", r.method, r.path, err)
-		}
-		body, contentType = bytes.NewReader(data), "application/json"
-	}
-	target := c.base + "/v" + c.Version() + r.path
+func (c *Client) build(r request) (*http1.Request, error) {
+	target := "http://" + c.host + "/v" + c.Version() + r.path
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
+	u, err := url.Parse(target)
 	if err != nil {
 		return nil, errkind.New(errkind.Invalid, "%s %s: %w", r.method, r.path, err)
 	}
-	for k, v := range r.header {
-		req.Header[k] = v
-	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
+	req := &http1.Request{Method: r.method, Target: u.RequestURI(), Host: u.Host, Header: r.header}
+	switch b := r.body.(type) {
+	case nil:
+	case *bytes.Buffer:
+		req.Body = b.Bytes()
+	case io.Reader:
+		req.Stream = b
+	default:
+		if req.Body, err = encode(b); err != nil {
+			return nil, fmt.Errorf("%s %s: encode request: %w", r.method, r.path, err)
+		}
+		req.Header = append(http1.Header{{Name: "Content-Type", Value: "application/json"}}, req.Header...)
 	}
 	return req, nil
 }
 
 // stream sends r and returns the answer's body, which the caller closes. An error status becomes *Error. A server that
 // only speaks an older API version is asked once more with that version.
-func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http.Header, error) {
-	_, again := r.body.(*bytes.Reader)
+func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http1.Header, error) {
+	_, again := r.body.(*bytes.Buffer)
 	if _, reader := r.body.(io.Reader); reader && !again {
 		// What can be sent only once must not be spent on learning which version the server speaks.
 		if err := c.System().Ping(ctx); err != nil {
@@ -153,15 +139,15 @@ func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, http.Hea
 		}
 	}
 	for {
-		req, err := c.build(ctx, r)
+		req, err := c.build(r)
 		if err != nil {
 			return nil, nil, err
 		}
-		resp, err := c.http.Do(req)
+		resp, err := c.transport.Do(ctx, req)
 		if err != nil {
 			return nil, nil, c.explain(err)
 		}
-		if resp.StatusCode < 300 || resp.StatusCode == http.StatusNotModified { // it was so already: as good as done
+		if resp.Status < 300 || resp.Status == http1.NotModified { // it was so already: as good as done
 			return resp.Body, resp.Header, nil
 		}
 		err = readError(resp)
@@ -183,13 +169,17 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		_, err = io.Copy(io.Discard, body)
 		return err
 	}
-	if err := json.NewDecoder(body).Decode(out); err != nil {
+	data, err := io.ReadAll(io.LimitReader(body, maxAnswer))
+	if err == nil {
+		err = json.Unmarshal(data, out)
+	}
+	if err != nil {
 		return fmt.Errorf("%s %s: answer of %s: %w", r.method, r.path, c.Host(), err)
 	}
 	return nil
 }
 
-func readError(resp *http.Response) error {
+func readError(resp *http1.Response) error {
 	defer resp.Body.Close()
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	var answer struct{ Message string }
@@ -198,15 +188,15 @@ func readError(resp *http.Response) error {
 		message = answer.Message
 	}
 	if message == "" {
-		message = resp.Status
+		message = resp.Reason
 	}
-	return &Error{Status: resp.StatusCode, Message: message}
+	return &Error{Status: resp.Status, Message: message}
 }
 
 // downgrade lowers the version to what a refusing server names ("... Maximum supported API version is 1.41").
 func (c *Client) downgrade(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) || e.Status != http.StatusBadRequest || !strings.Contains(e.Message, "too new") {
+	if !errors.As(err, &e) || e.Status != http1.BadRequest || !strings.Contains(e.Message, "too new") {
 		return false
 	}
 	_, version, ok := strings.Cut(e.Message, "Maximum supported API version is ")
@@ -223,9 +213,12 @@ func (c *Client) explain(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
+	if k := errkind.Of(err); k == errkind.Invalid || k == errkind.Unsupported {
+		return err // it never came to a connection
+	}
+	var own *http1.BodyError
+	if errors.As(err, &own) {
+		return own.Unwrap()
 	}
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "dial" {

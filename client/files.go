@@ -6,10 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 
 	"github.com/moby/moby/api/types/container"
+
+	"pier/client/internal/http1"
 )
 
 // Files are the operations on the files of containers.
@@ -28,7 +29,7 @@ func (s Files) Stat(ctx context.Context, ref, path string) (container.PathStat, 
 	return readStat(header)
 }
 
-func readStat(h http.Header) (stat container.PathStat, err error) {
+func readStat(h http1.Header) (stat container.PathStat, err error) {
 	data, err := base64.StdEncoding.DecodeString(h.Get("X-Docker-Container-Path-Stat"))
 	if err == nil {
 		err = json.Unmarshal(data, &stat)
@@ -56,7 +57,7 @@ func (s Files) Read(ctx context.Context, ref, path string) (container.PathStat, 
 // else, nor something else by a folder. asUser gives everything to the container's user.
 func (s Files) Write(ctx context.Context, ref, path string, archive io.Reader, asUser bool) error {
 	q := values("path", path, "noOverwriteDirNonDir", "true", "copyUIDGID", flag(asUser))
-	header := http.Header{"Content-Type": {"application/x-tar"}}
+	header := http1.Header{{Name: "Content-Type", Value: "application/x-tar"}}
 	return s.c.call(ctx, request{method: "PUT", path: at(ref, "archive"), query: q, header: header, body: archive}, nil)
 }
 

@@ -1,12 +1,12 @@
 package client
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+
+	"pier/client/internal/http1"
 )
 
 // Conn is a connection taken over from HTTP: raw bytes in both directions. It is for one reader and one writer.
@@ -34,49 +34,31 @@ func (c *Client) hijack(ctx context.Context, r request) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusSwitchingProtocols && resp.StatusCode != http.StatusOK {
+	if resp.Status != http1.SwitchingProtocols && resp.Status != http1.OK {
 		conn.Close()
-		return nil, fmt.Errorf("%s %s: %s answered %s instead of handing over the connection", r.method, r.path, c.Host(), resp.Status)
+		return nil, fmt.Errorf("%s %s: %s answered %s instead of handing over the connection", r.method, r.path, c.Host(), resp.Reason)
 	}
 	return conn, nil
 }
 
 // upgrade sends r, asks to take the connection over, and returns it with the head of an answer that is no error: it is
 // taken over where the server agreed (101), else the answer's body can be read from it.
-func (c *Client) upgrade(ctx context.Context, r request) (*Conn, *http.Response, error) {
+func (c *Client) upgrade(ctx context.Context, r request) (*Conn, *http1.Response, error) {
 	for {
-		req, err := c.build(ctx, r)
+		req, err := c.build(r)
 		if err != nil {
 			return nil, nil, err
 		}
-		req.Header.Set("Connection", "Upgrade")
-		req.Header.Set("Upgrade", "tcp")
-		conn, err := c.dial(ctx)
+		resp, taken, err := c.transport.Upgrade(ctx, req, "tcp")
 		if err != nil {
 			return nil, nil, c.explain(err)
 		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		out := bufio.NewWriter(conn)
-		if err = req.Write(out); err == nil {
-			err = out.Flush()
-		}
-		if err != nil {
-			conn.Close()
-			return nil, nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
-		}
-		buffered := bufio.NewReader(conn)
-		resp, err := http.ReadResponse(buffered, req)
-		if err != nil {
-			conn.Close()
-			return nil, nil, fmt.Errorf("%s %s: answer of %s: %w", r.method, r.path, c.Host(), err)
-		}
-		if resp.StatusCode < 300 {
-			stop()
+		if resp.Status < 300 {
 			multiplexed := resp.Header.Get("Content-Type") == "application/vnd.docker.multiplexed-stream"
-			return &Conn{Conn: conn, from: buffered, Multiplexed: multiplexed}, resp, nil
+			return &Conn{Conn: taken.Conn, from: taken.From, Multiplexed: multiplexed}, resp, nil
 		}
 		err = readError(resp)
-		conn.Close()
+		taken.Close()
 		if c.downgrade(err) {
 			continue
 		}
@@ -86,7 +68,7 @@ func (c *Client) upgrade(ctx context.Context, r request) (*Conn, *http.Response,
 
 // Tunnel connects the server's raw socket with in and out until the server closes; it is the far end of ssh://.
 func (c *Client) Tunnel(ctx context.Context, in io.Reader, out io.Writer) error {
-	conn, err := c.dial(ctx)
+	conn, err := c.transport.Dial(ctx)
 	if err != nil {
 		return c.explain(err)
 	}

@@ -1,29 +1,18 @@
 package client
 
 import (
-	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"pier/lib/errkind"
 )
 
 // DefaultHost is where pierd listens when nobody says otherwise.
 const DefaultHost = "unix:///run/pier/pier.sock"
-
-// dialTimeout bounds one connection attempt to a TCP host.
-const dialTimeout = 30 * time.Second
 
 // Endpoint is one server and how to reach it.
 type Endpoint struct {
@@ -95,54 +84,6 @@ func checked(e Endpoint) (Endpoint, error) {
 func (e Endpoint) scheme() string {
 	scheme, _, _ := strings.Cut(e.Host, "://")
 	return scheme
-}
-
-// dialer returns how to open one connection.
-func (e Endpoint) dialer() (func(context.Context) (net.Conn, error), error) {
-	_, address, _ := strings.Cut(e.Host, "://")
-	switch e.scheme() {
-	case "unix":
-		return func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", address)
-		}, nil
-	case "tcp":
-		d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-		if !e.TLS.Enabled {
-			return func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }, nil
-		}
-		config, err := e.TLS.config()
-		if err != nil {
-			return nil, err
-		}
-		return func(ctx context.Context) (net.Conn, error) {
-			return (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", address)
-		}, nil
-	case "ssh":
-		return func(ctx context.Context) (net.Conn, error) { return dialSSH(ctx, address) }, nil
-	}
-	return nil, errkind.New(errkind.Invalid, "unable to parse host %q: use unix:///path, tcp://host:port or ssh://user@host", e.Host)
-}
-
-func (t TLS) config() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: !t.Verify}
-	if t.Verify {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, errkind.New(errkind.Invalid, "TLS authority: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errkind.New(errkind.Invalid, "TLS authority %s: holds no certificate in PEM form", t.CA)
-		}
-	}
-	if t.Cert != "" || t.Key != "" {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, errkind.New(errkind.Invalid, "TLS client certificate: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
 }
 
 // tlsFromEnv completes the flags with PIER_TLS_VERIFY and PIER_CERT_PATH (ca.pem, cert.pem, key.pem).
@@ -217,60 +158,3 @@ func readContext(dir, name string) (Endpoint, error) {
 	t.Enabled, t.Verify = true, !e.SkipTLSVerify
 	return Endpoint{Host: e.Host, TLS: t}, nil
 }
-
-// dialSSH runs `pier system dial-stdio` on the other machine and speaks HTTP over its standard streams.
-func dialSSH(ctx context.Context, address string) (net.Conn, error) {
-	target, port, hasPort := strings.Cut(address, ":")
-	if target == "" || strings.HasPrefix(target, "-") {
-		return nil, errkind.New(errkind.Invalid, "ssh host %q: not a host name", address)
-	}
-	args := []string{"-o", "ConnectTimeout=30", "-T"}
-	if hasPort {
-		args = append(args, "-p", port)
-	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), "ssh", append(args, "--", target, "pier", "system", "dial-stdio")...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("ssh to %s: %w", target, err)
-	}
-	return &pipeConn{Reader: out, in: in, cmd: cmd, remote: sshAddr(address)}, nil
-}
-
-type sshAddr string
-
-func (sshAddr) Network() string  { return "ssh" }
-func (a sshAddr) String() string { return string(a) }
-
-// pipeConn is a net.Conn over a command's standard streams. Deadlines are not kept.
-type pipeConn struct {
-	io.Reader
-	in     io.WriteCloser
-	cmd    *exec.Cmd
-	remote net.Addr
-}
-
-func (p *pipeConn) Write(b []byte) (int, error) { return p.in.Write(b) }
-
-// CloseWrite ends the command's input.
-func (p *pipeConn) CloseWrite() error { return p.in.Close() }
-
-func (p *pipeConn) Close() error {
-	_ = p.in.Close()
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait() // killed on purpose
-	return nil
-}
-
-func (p *pipeConn) LocalAddr() net.Addr              { return p.remote }
-func (p *pipeConn) RemoteAddr() net.Addr             { return p.remote }
-func (p *pipeConn) SetDeadline(time.Time) error      { return nil }
-func (p *pipeConn) SetReadDeadline(time.Time) error  { return nil }
-func (p *pipeConn) SetWriteDeadline(time.Time) error { return nil }

@@ -5,13 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
+
+	"pier/client/internal/http1"
 )
 
 // Images are the operations on images.
@@ -55,7 +56,7 @@ func (s Images) Remove(ctx context.Context, ref string, force, noPrune bool) ([]
 
 // Load sends an archive and returns the progress stream, which the caller closes (POST /images/load).
 func (s Images) Load(ctx context.Context, archive io.Reader, quiet bool) (io.ReadCloser, error) {
-	header := http.Header{"Content-Type": {"application/x-tar"}}
+	header := http1.Header{{Name: "Content-Type", Value: "application/x-tar"}}
 	body, _, err := s.c.stream(ctx, request{method: "POST", path: "/images/load", query: values("quiet", flag(quiet)), header: header, body: archive})
 	return body, err
 }
@@ -85,13 +86,13 @@ func (s Images) Import(ctx context.Context, root io.Reader, o ImportOptions) (io
 
 // Pull fetches an image from its registry; the caller closes the progress stream. auth may be nil.
 func (s Images) Pull(ctx context.Context, name, tag, platform string, auth *registry.AuthConfig) (io.ReadCloser, error) {
-	header := http.Header{}
+	var header http1.Header
 	if auth != nil {
 		data, err := json.Marshal(auth)
 		if err != nil {
 			return nil, err
 		}
-		header.Set("X-Registry-Auth", base64.URLEncoding.EncodeToString(data))
+		header = http1.Header{{Name: "X-Registry-Auth", Value: base64.URLEncoding.EncodeToString(data)}}
 	}
 	q := values("fromImage", name, "tag", tag, "platform", platform)
 	body, _, err := s.c.stream(ctx, request{method: "POST", path: "/images/create", query: q, header: header})
@@ -101,13 +102,13 @@ func (s Images) Pull(ctx context.Context, name, tag, platform string, auth *regi
 // Build sends a build context (a tar) and returns the progress stream, which the caller closes (POST /build).
 // query holds the API's own parameters; auths the credentials by registry.
 func (s Images) Build(ctx context.Context, buildContext io.Reader, query url.Values, auths map[string]registry.AuthConfig) (io.ReadCloser, error) {
-	header := http.Header{"Content-Type": {"application/x-tar"}}
+	header := http1.Header{{Name: "Content-Type", Value: "application/x-tar"}}
 	if len(auths) > 0 {
 		data, err := json.Marshal(auths)
 		if err != nil {
 			return nil, err
 		}
-		header.Set("X-Registry-Config", base64.URLEncoding.EncodeToString(data))
+		header = append(header, http1.Field{Name: "X-Registry-Config", Value: base64.URLEncoding.EncodeToString(data)})
 	}
 	body, _, err := s.c.stream(ctx, request{method: "POST", path: "/build", query: query, header: header, body: buildContext})
 	return body, err

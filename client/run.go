@@ -6,11 +6,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
-	"net/http"
 
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/docker"
+	"pier/client/internal/http1"
 	"pier/lib/errkind"
 )
 
@@ -65,7 +65,7 @@ func (c *Client) run(ctx context.Context, r request, tty bool, made any) (*Run, 
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
+	if resp.Status != http1.SwitchingProtocols {
 		defer conn.Close()
 		if err := json.NewDecoder(resp.Body).Decode(made); err != nil {
 			return nil, c.explain(err)

@@ -62,7 +62,7 @@ func Folder(dir, file string, stdin io.Reader) (io.ReadCloser, string, error) {
 		if err != nil {
 			return nil, "", err
 		}
-		return Whole{bytes.NewReader(s.head.Bytes())}, name, nil
+		return Whole{&s.head}, name, nil
 	case long := <-s.long:
 		return long, name, nil
 	}

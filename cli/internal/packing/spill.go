@@ -10,7 +10,7 @@ import (
 const wholeLimit = 512 << 10
 
 // Whole is a context that has been packed completely, so that it can be sent more than once.
-type Whole struct{ *bytes.Reader }
+type Whole struct{ *bytes.Buffer }
 
 // Close implements io.Closer.
 func (Whole) Close() error { return nil }
