@@ -39,9 +39,10 @@ func newPs(a *app) *cobra.Command {
 				columns += "\t{{.Size}}"
 			}
 			if quiet {
-				if format == "" || format == "table" {
-					format = "{{.ID}}"
+				if format != "" && format != "table" {
+					a.warnf("WARNING: Ignoring custom format, because both --format and --quiet are set.")
 				}
+				format = "{{.ID}}"
 			}
 			rows := make([]row.Container, len(list))
 			for i := range list {

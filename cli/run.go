@@ -46,10 +46,11 @@ func (a *app) runDetached(ctx context.Context, c *client.Client, f *request.Cont
 	if err != nil {
 		return &exitError{code: 125, err: err}
 	}
-	if err := c.Containers().Start(ctx, created.ID); err != nil {
+	err = c.Containers().Start(ctx, created.ID)
+	a.printf("%s\n", created.ID) // it is there, started or not
+	if err != nil {
 		return startFailure(err)
 	}
-	a.printf("%s\n", created.ID)
 	return nil
 }
 

@@ -107,7 +107,7 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 			return nil, nil, err
 		}
 		r.Asked = asked.EndpointsConfig
-		if err := settings.CheckEndpoints(r.Asked); err != nil {
+		if err := settings.CheckEndpoints(host.NetworkMode, r.Asked); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -140,6 +140,8 @@ func nameLines(o *JoinOptions, own []netip.Addr) []byte {
 	names := o.Hostname
 	if o.Domainname != "" && o.Hostname != "" {
 		names = o.Hostname + "." + o.Domainname + " " + o.Hostname
+	} else if short, _, qualified := strings.Cut(o.Hostname, "."); qualified && short != "" {
+		names += " " + short // a host name with its domain in it
 	}
 	if names != "" && !strings.ContainsAny(names, "\n\r\x00") {
 		for _, a := range own {

@@ -132,6 +132,9 @@ func (r *request) filters(known ...string) (docker.Filters, error) {
 	return f, nil
 }
 
+// systems are the operating systems that there are images for.
+var systems = []string{"linux", "windows", "freebsd", "darwin"}
+
 // platform reads the argument as "os[/arch[/variant]]" or as the JSON that newer versions send; nil if it is missing.
 func (r *request) platform() (*ocispec.Platform, error) {
 	s := r.arg("platform")
@@ -146,8 +149,11 @@ func (r *request) platform() (*ocispec.Platform, error) {
 		return &p, nil
 	}
 	parts := strings.Split(strings.ToLower(s), "/")
-	if len(parts) > 3 || parts[0] == "" {
-		return nil, errkind.New(errkind.Invalid, "%q is an invalid component of platform %q: want os[/arch[/variant]]", parts[0], s)
+	if len(parts) > 3 || slices.Contains(parts, "") {
+		return nil, errkind.New(errkind.Invalid, "%q is an invalid platform: want os[/arch[/variant]]", s)
+	}
+	if !slices.Contains(systems, parts[0]) {
+		return nil, errkind.New(errkind.Invalid, "%q in platform %q: unknown operating system: want os[/arch[/variant]], such as linux/amd64", parts[0], s)
 	}
 	parts = append(parts, "", "")
 	return &ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}, nil

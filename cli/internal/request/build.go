@@ -146,8 +146,12 @@ func (f *Build) Query(env func(string) string) (url.Values, error) {
 	set("cpusetcpus", f.cpusetCPUs)
 	set("cpusetmems", f.cpusetMems)
 	set("cgroupparent", f.cgroupParent)
-	if len(f.addHosts) > 0 {
-		q["extrahosts"] = f.addHosts
+	hosts, err := extraHosts(f.addHosts)
+	if err != nil {
+		return nil, err
+	}
+	if len(hosts) > 0 {
+		q["extrahosts"] = hosts
 	}
 	return q, nil
 }

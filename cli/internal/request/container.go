@@ -164,7 +164,7 @@ func (f *Container) Request(args []string, env func(string) string) (container.C
 	}
 	host := &container.HostConfig{
 		CapAdd: f.capAdd, CapDrop: f.capDrop, GroupAdd: f.groups, Privileged: f.privileged, ReadonlyRootfs: f.readOnly, AutoRemove: f.Remove,
-		PublishAllPorts: f.publishAll, Links: f.links, ExtraHosts: f.addHosts, DNSOptions: f.dnsOptions, DNSSearch: f.dnsSearch,
+		PublishAllPorts: f.publishAll, Links: f.links, DNSOptions: f.dnsOptions, DNSSearch: f.dnsSearch,
 		VolumesFrom: f.volumesFrom, VolumeDriver: f.volumeDriver, OomScoreAdj: f.oomScoreAdj,
 		PidMode: container.PidMode(f.pid), IpcMode: container.IpcMode(f.ipc), UTSMode: container.UTSMode(f.uts),
 		UsernsMode: container.UsernsMode(f.userns), CgroupnsMode: container.CgroupnsMode(f.cgroupns), Runtime: f.runtime,

@@ -126,6 +126,26 @@ func portNumber(s string) (int, error) {
 	return int(n), nil
 }
 
+// extraHosts reads --add-host: NAME:ADDRESS, or NAME=ADDRESS, which leaves no doubt where an IPv6 address begins. The API
+// knows the first form alone.
+func extraHosts(entries []string) ([]string, error) {
+	var out []string
+	for _, entry := range entries {
+		name, address, ok := strings.Cut(entry, "=")
+		if !ok {
+			name, address, ok = strings.Cut(entry, ":")
+		}
+		if !ok || name == "" || address == "" {
+			return nil, invalid("bad format for add-host: %q: expected host:ip", entry)
+		}
+		if strings.HasPrefix(address, "[") && strings.HasSuffix(address, "]") {
+			address = address[1 : len(address)-1]
+		}
+		out = append(out, name+":"+address)
+	}
+	return out, nil
+}
+
 // network reads --network and what belongs to it.
 func (f *Container) network(host *container.HostConfig, config *network.NetworkingConfig) error {
 	for _, s := range f.dns {
@@ -135,15 +155,11 @@ func (f *Container) network(host *container.HostConfig, config *network.Networki
 		}
 		host.DNS = append(host.DNS, ip)
 	}
-	for _, entry := range f.addHosts {
-		name, _, ok := strings.Cut(entry, ":")
-		if n, _, equals := strings.Cut(entry, "="); equals {
-			name, ok = n, true
-		}
-		if !ok || name == "" {
-			return invalid("bad format for add-host: %q: expected host:ip", entry)
-		}
+	hosts, err := extraHosts(f.addHosts)
+	if err != nil {
+		return err
 	}
+	host.ExtraHosts = hosts
 	names := f.networks
 	if len(names) == 0 {
 		names = []string{"default"}

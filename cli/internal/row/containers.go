@@ -1,6 +1,7 @@
 package row
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -103,16 +104,7 @@ func Labels(labels map[string]string) string {
 // portsText words ports as "0.0.0.0:8080->80/tcp, 443/tcp", with runs of consecutive ports as ranges.
 func portsText(ports []container.PortSummary) string {
 	slices.SortFunc(ports, func(x, y container.PortSummary) int {
-		if c := strings.Compare(x.Type, y.Type); c != 0 {
-			return c
-		}
-		if c := x.IP.Compare(y.IP); c != 0 {
-			return c
-		}
-		if c := int(x.PrivatePort) - int(y.PrivatePort); c != 0 {
-			return c
-		}
-		return int(x.PublicPort) - int(y.PublicPort)
+		return cmp.Or(cmp.Compare(x.PrivatePort, y.PrivatePort), x.IP.Compare(y.IP), cmp.Compare(x.PublicPort, y.PublicPort), strings.Compare(x.Type, y.Type))
 	})
 	var out []string
 	for i := 0; i < len(ports); {

@@ -280,6 +280,8 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 		return refuse("conflicting options: custom host-to-IP mapping and the network mode")
 	case h.NetworkMode.IsContainer() && len(h.DNS) > 0:
 		return refuse("conflicting options: dns and the network mode")
+	case h.NetworkMode.IsContainer() && len(c.ExposedPorts) > 0:
+		return refuse("conflicting options: port exposing and the container type network mode")
 	}
 	if _, err := capability.Adjust(nil, h.CapAdd, h.CapDrop); err != nil {
 		return err

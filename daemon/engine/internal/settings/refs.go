@@ -1,10 +1,14 @@
 package settings
 
-import "github.com/moby/moby/api/types/container"
+import (
+	"github.com/moby/moby/api/types/container"
+
+	"pier/lib/errkind"
+)
 
 // ResolveRefs replaces names by identifiers where h mentions containers whose namespaces are to be joined, so that renaming
-// changes nothing. identify refuses what does not exist. A network is looked up at the start: clients take a "not found" of
-// create for a missing image, and pull.
+// changes nothing. A container that identify does not find makes the request Invalid: clients take a "not found" of create
+// for a missing image, and pull. A network is looked up at the start.
 func ResolveRefs(h *container.HostConfig, identify func(ref string) (string, error)) error {
 	for _, mode := range []struct {
 		joins bool
@@ -20,7 +24,7 @@ func ResolveRefs(h *container.HostConfig, identify func(ref string) (string, err
 		}
 		id, err := identify(mode.ref)
 		if err != nil {
-			return err
+			return errkind.New(errkind.Invalid, "joining the namespace of a container: %w", err)
 		}
 		mode.set("container:" + id)
 	}

@@ -196,10 +196,13 @@ func checkDevices(r *container.Resources) error {
 }
 
 // CheckEndpoints refuses addresses of the wrong family and options of drivers in what is asked for of networks.
-func CheckEndpoints(endpoints map[string]*network.EndpointSettings) error {
+func CheckEndpoints(mode container.NetworkMode, endpoints map[string]*network.EndpointSettings) error {
 	for name, e := range endpoints {
 		if e == nil {
 			continue
+		}
+		if mode.IsContainer() && len(e.MacAddress) > 0 {
+			return refuse("conflicting options: mac-address and the network mode")
 		}
 		for option := range e.DriverOpts {
 			return errkind.New(errkind.Unsupported, "endpoint option %q in DriverOpts is not supported: create the container without it", option)
