@@ -6,7 +6,7 @@
 //
 //	bench [-n RUNS] [-only WORD] [-heavy] [-churn N]
 //
-// The rows with hundreds of containers and more run with -heavy, or when -only names one: parallel, list, stats, health,
+// The rows with hundreds of containers and more run with -heavy, or when -only names one: parallel, list, stats, health, input,
 // churn, ready.
 //
 // Start reading at main.
@@ -98,6 +98,7 @@ func (l *lab) checks(heavy bool, churn int) []check {
 		{"list", true, func() (bool, error) { return l.list(1000, 20) }},
 		{"stats", true, func() (bool, error) { return l.stats(200, 20*time.Second) }},
 		{"health", true, func() (bool, error) { return l.health(100, 20*time.Second) }},
+		{"input", true, func() (bool, error) { return l.input(1 << 30) }},
 		{"ready", true, func() (bool, error) { return l.ready(1000, 200, 5) }},
 		{"churn", true, func() (bool, error) { return l.churn(churn) }},
 		{"memory", false, func() (bool, error) { return l.memory(idle) }},

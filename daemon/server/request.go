@@ -132,8 +132,9 @@ func (r *request) filters(known ...string) (docker.Filters, error) {
 	return f, nil
 }
 
-// systems are the operating systems that there are images for.
-var systems = []string{"linux", "windows", "freebsd", "darwin"}
+// systems are the operating systems that a platform may name, which are those of Go.
+var systems = []string{"aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd",
+	"plan9", "solaris", "wasip1", "windows"}
 
 // platform reads the argument as "os[/arch[/variant]]" or as the JSON that newer versions send; nil if it is missing.
 func (r *request) platform() (*ocispec.Platform, error) {
@@ -149,8 +150,8 @@ func (r *request) platform() (*ocispec.Platform, error) {
 		return &p, nil
 	}
 	parts := strings.Split(strings.ToLower(s), "/")
-	if len(parts) > 3 || slices.Contains(parts, "") {
-		return nil, errkind.New(errkind.Invalid, "%q is an invalid platform: want os[/arch[/variant]]", s)
+	if len(parts) > 3 || parts[0] == "" {
+		return nil, errkind.New(errkind.Invalid, "%q is an invalid component of platform %q: want os[/arch[/variant]]", parts[0], s)
 	}
 	if !slices.Contains(systems, parts[0]) {
 		return nil, errkind.New(errkind.Invalid, "%q in platform %q: unknown operating system: want os[/arch[/variant]], such as linux/amd64", parts[0], s)

@@ -47,7 +47,6 @@ const (
 	cleans  = "Docker redirects to the path without dots, which no client follows with its body"
 	hangs   = "Docker starts the stream, and waits"
 	order   = "two things are wrong: Pier looks at the request first, Docker at the container"
-	missing = "Pier says what is missing, Docker that the request is wrong"
 )
 
 // headers of wrong requests that need more than a content type, by "path#name".
