@@ -209,6 +209,7 @@ func (s *start) enterNamespaces() error {
 		s.timeOffsets(spawn.From(procSelf))
 	}
 	if n.split {
+		s.tellRun()
 		s.Split()
 	}
 	if s.newUsers {

@@ -130,6 +130,7 @@ func (s *start) build(g *gate) error {
 		if g != nil {
 			g.closeOthers(&s.task)
 		}
+		s.tellRun()
 		s.Split()
 		s.session()
 	}

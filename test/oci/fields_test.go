@@ -42,11 +42,13 @@ const everyMount = `busybox awk '$5 ~ "^/m/" {n++} $5 ~ "^/m(/|$)" && $6 != "ro,
 // limit is a row for a limit of control groups, which a container reads in one of two files.
 func limit(names, v1, want1, v2, want2 string, f func(r *specs.LinuxResources)) []field {
 	var rows []field
-	if v1 != "" {
-		rows = append(rows, field{names: names, only: "v1", change: resources(f), run: "cat /sys/fs/cgroup/" + v1, want: want1})
-	}
-	if v2 != "" {
-		rows = append(rows, field{names: names, only: "v2", change: resources(f), run: "cat /sys/fs/cgroup/" + v2, want: want2})
+	for _, version := range []struct{ name, file, want string }{{"v1", v1, want1}, {"v2", v2, want2}} {
+		if version.file != "" {
+			rows = append(rows, field{names: names, only: version.name, want: version.want, change: func(s *specs.Spec) {
+				f(s.Linux.Resources)
+				s.Process.Args = []string{"cat", "/sys/fs/cgroup/" + version.file} // no shell: some limits leave hardly any time
+			}})
+		}
 	}
 	return rows
 }
