@@ -54,7 +54,8 @@ type Container struct {
 	// PidTo, where not nil, gets the process's number before the process does anything (spawn.Options.PidTo).
 	PidTo *int32
 	// RunTo, where not nil, gets something other than zero right before the program is executed. It lies where PidTo does, on
-	// the same page: a process that has ended and left zero here has never run its program.
+	// the same page: a process that has ended and left zero here has never run its program. A child that is divided
+	// (spawn.List.Split) sets it before that: its second half does not share our memory.
 	RunTo *uint64
 }
 
