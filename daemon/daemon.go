@@ -23,6 +23,7 @@ import (
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
 	"pier/daemon/server"
+	"pier/daemon/store/journal"
 	"pier/daemon/store/record"
 	"pier/daemon/volume"
 	"pier/kernel/cgroup"
@@ -33,7 +34,7 @@ import (
 	"pier/lib/feed"
 )
 
-// eventsKept is how many events GET /events?since= can look back.
+// eventsKept is how many events are in memory; the journal on disk goes further back.
 const eventsKept = 1024
 
 // idleAfter is how long no request comes before pierd gives memory back.
@@ -51,6 +52,7 @@ type Daemon struct {
 	log    *slog.Logger
 
 	volatile, durable *record.DB
+	journal           *journal.Journal
 	networks          *network.Networks
 	custodian         *custody.Custodian
 	engine            *engine.Engine
@@ -116,6 +118,9 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 	defer supervisor.Wait()
 
 	feed := feed.New[events.Message](eventsKept)
+	if d.journal, err = journal.Open(journal.Options{Dir: root("events"), Feed: feed, Log: d.log}); err != nil {
+		return err
+	}
 	layers, err := layer.Open(layer.Options{Root: root("layers")})
 	if err != nil {
 		return err
@@ -160,7 +165,7 @@ func (d *Daemon) openRooms(ctx context.Context) error {
 	host.Debug, host.Insecure, host.Labels, host.LogDriver = c.Level() <= slog.LevelDebug, c.Insecure, c.Labels, c.LogDriver
 	d.server = server.New(server.Options{
 		Engine: d.engine, Images: images, Layers: layers, Networks: d.networks, Volumes: volumes, Builder: d.builder,
-		Events: feed, Log: d.log, Host: host,
+		Events: d.journal, Log: d.log, Host: host,
 	})
 	return nil
 }
@@ -344,6 +349,9 @@ func (d *Daemon) close(keepSupervisor bool) error {
 	}
 	if d.networks != nil {
 		errs = append(errs, d.networks.Close())
+	}
+	if d.journal != nil {
+		errs = append(errs, d.journal.Close())
 	}
 	if d.volatile != nil {
 		errs = append(errs, d.volatile.Close())

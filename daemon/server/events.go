@@ -39,7 +39,7 @@ func checkEventFilters(f docker.Filters) error {
 	return nil
 }
 
-// events serves GET /events: what the feed still remembers since an instant, then what comes, until another one or
+// events serves GET /events: what the journal still remembers since an instant, then what comes, until another one or
 // until the client goes.
 func (s *Server) events(w http.ResponseWriter, r *request) error {
 	now := time.Now()
@@ -70,8 +70,9 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 	}
 	reader := s.o.Events.Tail()
 	if r.arg("since") != "" || !until.IsZero() && until.Before(now) {
-		reader = s.o.Events.Head()
+		reader = s.o.Events.Since(since)
 	}
+	defer reader.Close()
 	s.listeners.Add(1)
 	defer s.listeners.Add(-1)
 
@@ -81,9 +82,9 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 	out := newFlushWriter(w)
 	_, _ = out.Write(nil) // the client waits for the header
 	for {
-		m, _, ok := reader.TryNext()
+		m, ok := reader.TryNext()
 		if !ok {
-			if m, _, err = reader.Next(ctx); err != nil {
+			if m, err = reader.Next(ctx); err != nil {
 				return nil
 			}
 		}

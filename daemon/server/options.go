@@ -8,16 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/moby/moby/api/types/events"
-
 	"pier/daemon/build"
 	"pier/daemon/engine"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
+	"pier/daemon/store/journal"
 	"pier/daemon/volume"
 	"pier/lib/atomicfile"
-	"pier/lib/feed"
 	"pier/lib/id"
 	"pier/lib/version"
 )
@@ -30,7 +28,7 @@ type Options struct {
 	Networks *network.Networks
 	Volumes  *volume.Volumes
 	Builder  *build.Builder
-	Events   *feed.Feed[events.Message]
+	Events   *journal.Journal
 	Log      *slog.Logger
 	Host
 }

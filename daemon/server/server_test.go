@@ -15,13 +15,14 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"pier/api/docker"
+	"pier/daemon/store/journal"
 	"pier/lib/errkind"
 	"pier/lib/feed"
 )
 
 // newServer is a server over no rooms: enough for everything that is decided before a room is asked.
 func newServer() *Server {
-	return New(Options{Log: slog.New(slog.DiscardHandler), Events: feed.New[events.Message](16), Host: Host{Version: "0"}})
+	return New(Options{Log: slog.New(slog.DiscardHandler), Host: Host{Version: "0"}})
 }
 
 func get(t *testing.T, s *Server, method, path, body string) *httptest.ResponseRecorder {
@@ -156,6 +157,12 @@ func TestTimestamp(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	s := newServer()
+	j, err := journal.Open(journal.Options{Dir: t.TempDir(), Feed: feed.New[events.Message](16), Log: s.o.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	s.o.Events = j
 	publish := func(typ events.Type, action events.Action, id string, attributes map[string]string) {
 		now := time.Now()
 		s.o.Events.Publish(events.Message{Type: typ, Action: action, Scope: "local", Time: now.Unix(), TimeNano: now.UnixNano(),

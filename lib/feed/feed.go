@@ -49,6 +49,10 @@ func (f *Feed[T]) Head() *Reader[T] {
 	return &Reader[T]{feed: f, next: f.next - min(f.next, uint64(len(f.ring)))}
 }
 
+// At returns a reader that begins with the value of sequence number n, or, where that is remembered no longer, with the
+// oldest that is, which counts as missed. Values are numbered from 0.
+func (f *Feed[T]) At(n uint64) *Reader[T] { return &Reader[T]{feed: f, next: n} }
+
 // Reader follows one feed. It holds no resources and needs no closing. It belongs to one goroutine at a time.
 type Reader[T any] struct {
 	feed *Feed[T]
@@ -77,11 +81,14 @@ func (r *Reader[T]) TryNext() (v T, missed uint64, ok bool) {
 	return v, missed, ok
 }
 
+// Position is the sequence number of the value that Next and TryNext give next, if it is still there.
+func (r *Reader[T]) Position() uint64 { return r.next }
+
 func (r *Reader[T]) poll() (v T, missed uint64, ok bool, more <-chan struct{}) {
 	f := r.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if r.next == f.next {
+	if r.next >= f.next {
 		return v, 0, false, f.more
 	}
 	size := uint64(len(f.ring))

@@ -48,3 +48,18 @@ func TestNextWaitsAndEndsWithContext(t *testing.T) {
 		t.Fatalf("Next on a cancelled context: %v", err)
 	}
 }
+
+func TestAtAPlace(t *testing.T) {
+	f := New[int](4)
+	for i := range 6 {
+		f.Publish(i)
+	}
+	r := f.At(3)
+	if v, missed, ok := r.TryNext(); !ok || v != 3 || missed != 0 || r.Position() != 4 {
+		t.Fatalf("At(3) begins with %d, missed %d, %v, then %d", v, missed, ok, r.Position())
+	}
+	r = f.At(0)
+	if v, missed, ok := r.TryNext(); !ok || v != 2 || missed != 2 || r.Position() != 3 {
+		t.Fatalf("At(0) begins with %d, missed %d, %v, then %d", v, missed, ok, r.Position())
+	}
+}

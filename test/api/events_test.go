@@ -161,3 +161,39 @@ func count(events []event, kind, id string) (n int) {
 	}
 	return n
 }
+
+// TestEventsOutlivePierd looks back beyond the life of a pierd that ends in order, and of one that is killed.
+func TestEventsOutlivePierd(t *testing.T) {
+	p := startPierd(t)
+	p.importBusybox()
+	from := time.Now()
+	actions := func() (out []string) {
+		for _, e := range p.eventsBetween(from, time.Now(), `{"type":["container"],"event":["create","start","die"]}`) {
+			out = append(out, e.Actor.Attributes["name"]+" "+string(e.Action))
+		}
+		return out
+	}
+	var want []string
+	for i, end := range []func(){p.Terminate, func() { _ = p.Signal(os.Kill) }, nil} {
+		name := fmt.Sprintf("one-%d", i)
+		body := sleeper()
+		body["HostConfig"] = object{"NetworkMode": "none"}
+		p.create(name, body)
+		p.want(204, "POST", "/containers/"+name+"/start", nil, nil)
+		p.want(204, "POST", "/containers/"+name+"/kill", nil, nil)
+		p.want(200, "POST", "/containers/"+name+"/wait", nil, nil)
+		want = append(want, name+" create", name+" start", name+" die")
+		p.Eventually("the events", func() error {
+			if got := actions(); !slices.Equal(got, want) {
+				return fmt.Errorf("events %q, want %q", got, want)
+			}
+			return nil
+		})
+		if end != nil {
+			time.Sleep(100 * time.Millisecond) // what is lost with a pierd that is killed is less old
+			end()
+			p.Run()
+			p.http.CloseIdleConnections()
+		}
+	}
+}
