@@ -46,6 +46,9 @@ type row struct {
 
 	// Limiting is set while the limits of a running container are changed to something else than Host says.
 	Limiting bool `json:",omitempty"`
+	// Rewiring is the network whose interface comes to, or goes from, a running container while the rest of the record says
+	// how it was before; or "".
+	Rewiring string `json:",omitempty"`
 
 	gone bool // the record is deleted; only in memory
 }

@@ -7,12 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/lib/id"
@@ -119,4 +122,59 @@ func TestCrashingDaemon(t *testing.T) {
 	}
 	r.must(os.WriteFile(filepath.Join(r.dir, "ready"), nil, 0o600))
 	wg.Wait()
+}
+
+// A daemon dies after the kernel has an interface more, or less, and before the record says so: the next one goes by the
+// record.
+func TestMendsNetworks(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	var nets []string
+	for _, name := range []string{"one", "two"} {
+		made, err := r.networks.Create(ctx, network.CreateRequest{Name: name})
+		r.must(err)
+		nets = append(nets, made.ID)
+		t.Cleanup(func() { _ = r.networks.Remove(ctx, name) })
+	}
+	cid := r.create("mended", func(_ *container.Config, h *container.HostConfig) { h.NetworkMode = "one" }, "sleep", "1000")
+	r.must(r.Containers().Start(ctx, cid))
+	state := func() string {
+		return r.exec(cid, "sh", "-c", "ip -o -4 addr | grep -v ' lo '; ip route; grep -v '^#' /etc/hosts; cat /etc/resolv.conf")
+	}
+	before := state()
+	row := func() *row { return r.Engine.index.Get(cid).row() }
+
+	r.must(r.Engine.beginRewiring(row(), nets[1]))
+	change, err := r.networks.Connect(ctx, joinOptions(row()), "two", nil)
+	r.must(err)
+	address := change.Settings.IPAddress.String()
+	r.Engine.renew(row(), change, true)
+	if now := state(); !strings.Contains(now, address) {
+		t.Fatalf("connected, but for the record: %s", now)
+	}
+	r.close()
+	r.open()
+	if now := state(); now != before {
+		t.Errorf("after a connect that was cut off:\n%s\nbefore:\n%s", now, before)
+	}
+
+	r.must(r.Engine.beginRewiring(row(), nets[0]))
+	change, err = r.networks.Disconnect(ctx, joinOptions(row()), "one")
+	r.must(err)
+	r.Engine.renew(row(), change, false)
+	if now := state(); now == before {
+		t.Fatalf("disconnected, but for the record: %s", now)
+	}
+	r.close()
+	r.open()
+	words := func(text string) []string { return slices.Sorted(strings.Lines(text)) }
+	// Its number is another one, and a line may have moved.
+	plain := regexp.MustCompile(`(?m)^[0-9]+: |scope global.*$`)
+	if now := state(); !slices.Equal(words(plain.ReplaceAllString(now, "")), words(plain.ReplaceAllString(before, ""))) {
+		t.Errorf("after a disconnect that was cut off:\n%s\nbefore:\n%s", now, before)
+	}
+	if left := row().Rewiring; left != "" {
+		t.Errorf("%s is still being changed", left)
+	}
+	r.must(r.Containers().Kill(ctx, cid, ""))
 }

@@ -54,17 +54,23 @@ func (p *Endpoints) Connect(ctx context.Context, ref, net string, asked *network
 			}
 			return e.rewrite(c, next)
 		}
+		if err := e.beginRewiring(r, found.ID); err != nil {
+			return err
+		}
 		change, err := e.o.Networks.Connect(ctx, joinOptions(r), net, asked)
 		if err != nil {
+			_ = e.save(r)
 			return err
 		}
 		all[found.Name] = asked
 		next.Settings[found.Name], next.Ports = change.Settings, change.Ports
+		e.renew(r, change, true)
 		if err := e.rewrite(c, next); err != nil {
-			_, _ = e.o.Networks.Disconnect(context.WithoutCancel(ctx), joinOptions(r), found.ID)
+			if _, undoErr := e.o.Networks.Disconnect(context.WithoutCancel(ctx), joinOptions(r), found.ID); undoErr == nil {
+				e.renew(r, change, false)
+			}
 			return err
 		}
-		e.renew(r, change, true)
 		return nil
 	})
 }
@@ -101,14 +107,43 @@ func (p *Endpoints) Disconnect(ctx context.Context, ref, net string, force bool)
 		if !r.Life.State.Alive() {
 			return e.rewrite(c, next)
 		}
+		if err := e.beginRewiring(r, name); err != nil {
+			return err
+		}
 		change, err := e.o.Networks.Disconnect(ctx, joinOptions(r), name)
 		if err != nil {
+			_ = e.save(r)
 			return err
 		}
 		next.Ports = change.Ports
 		e.renew(r, change, false)
 		return e.rewrite(c, next)
 	})
+}
+
+// beginRewiring notes which of a container's interfaces is about to come or go: a daemon that finds the note mends what was
+// cut off. The next save of the record, without it, is the end.
+func (e *Engine) beginRewiring(r *row, net string) error {
+	next := *r
+	next.Rewiring = net
+	return e.save(&next)
+}
+
+// mend takes back what a former daemon had done of a connect or disconnect whose end is in no record.
+func (e *Engine) mend(ctx context.Context, c *ctr) {
+	r := c.row()
+	change, err := e.o.Networks.Mend(ctx, joinOptions(r), r.Rewiring)
+	if err == nil {
+		e.renew(r, change, false)
+		if change.Settings != nil {
+			e.renew(r, change, true)
+		}
+		err = e.save(c.change(func(r *row) { r.Rewiring = "" }))
+	}
+	if err != nil {
+		e.o.Log.Error("container's place on a network is not what its record says; disconnect it and connect it again", "container", c.id,
+			"network", r.Rewiring, "error", err)
+	}
 }
 
 // listed copies a row in which Asked lists all networks, by name; all is that list.

@@ -174,6 +174,8 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: joinOptions(r), Pid: t.Pid, Settings: r.Settings, Assigned: r.Ports})
 		if err != nil {
 			e.o.Log.Error("container runs on without its published ports and name", "container", cid, "error", err)
+		} else if r.Rewiring != "" { // before another container can get the address
+			e.mend(ctx, c)
 		}
 		if err := e.mounts.Adopt(ctx, cid, r.Mounts); err != nil {
 			e.o.Log.Error("volumes of a running container not taken up", "container", cid, "error", err)

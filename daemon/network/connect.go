@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -154,6 +155,54 @@ func (s *state) disconnect(_ context.Context, o JoinOptions, ref string) (*Chang
 	s.giveBack(e)
 	s.tell(n, events.ActionDisconnect, "container", b.id)
 	return &Change{Name: n.Network.Name, Settings: e.settings.Copy(), Ports: clonePorts(b.ports), Hosts: ownLines(&o, e)}, nil
+}
+
+// mend makes what the kernel has of b on one network what the record says.
+func (s *state) mend(o JoinOptions, ref string) (*Change, error) {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	s.mu.Lock()
+	b := s.boxes[o.ContainerID]
+	n, err := s.find(ref)
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		return nil, err
+	case b == nil || b.netns == nil || n.Bridge == "":
+		return nil, errkind.New(errkind.Conflict, "container %s has no network of its own now", id.Short(o.ContainerID))
+	}
+	inside := s.links.Inside(b.netns)
+	found, err := inside.OnBridge(n.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	c := &Change{Name: n.Network.Name, Ports: clonePorts(b.ports)}
+	if at := slices.IndexFunc(b.endpoints, func(e *endpoint) bool { return e.net == n }); at >= 0 {
+		e := b.endpoints[at]
+		if len(found) == 0 {
+			_, err = inside.AddInterface(s.interfaceOf(e, len(b.published) > 0))
+		}
+		c.Settings, c.Hosts = e.settings.Copy(), ownLines(&o, e)
+	} else {
+		var own []netip.Addr
+		for _, f := range found {
+			first := netip.Addr{} // cut off before it had one
+			for _, a := range f.Addresses {
+				own = append(own, a.Addr())
+				first = own[0]
+			}
+			err = errors.Join(err, inside.RemoveInterface(f.MAC, first))
+		}
+		c.Hosts = nameLines(&o, own)
+		_, gateway6 := b.gateways()
+		host := s.hostResolver()
+		c.ResolvConf = containerResolver(host, &o, b.resolver != nil, s.names.fallback(b, host), gateway6.IsValid()).text()
+	}
+	if err == nil {
+		v4, v6 := b.gateways()
+		err = inside.SetGateways(v4, v6)
+	}
+	return c, err
 }
 
 // with is b on other networks. What it holds is b's, so only one of the two may be closed.

@@ -139,6 +139,13 @@ func (n *Networks) Disconnect(ctx context.Context, o JoinOptions, ref string) (*
 	return n.disconnect(ctx, o, ref)
 }
 
+// Mend is for a container that was adopted, and of which a former daemon may have been changing its place on network ref
+// when it died: the kernel gets what the record says. The Change is the endpoint that is there, or what there was of one
+// that is in no record: then it has no Settings.
+func (n *Networks) Mend(_ context.Context, o JoinOptions, ref string) (*Change, error) {
+	return n.mend(o, ref)
+}
+
 // Adopt takes up a container that runs since before this daemon started: addresses, ports, name service. Call it for
 // all of them before the first Join, then call Settle.
 func (n *Networks) Adopt(ctx context.Context, o AdoptOptions) error { return n.adopt(ctx, o) }

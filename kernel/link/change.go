@@ -70,6 +70,57 @@ func freeName(inside *netlink.Handle) (string, error) {
 	return "", errkind.New(errkind.Exhausted, "the namespace has %d interfaces", maxNamed)
 }
 
+// OnBridge lists the interfaces of a namespace whose other end is a port of bridge, with what AddInterface gave them or what
+// the container has made of that: name, hardware address, IP addresses.
+func (i Inside) OnBridge(bridge string) (list []Interface, err error) {
+	err = i.m.run(i.ns, func(t *thread) error {
+		master, err := t.index(bridge)
+		if err != nil {
+			return err
+		}
+		ports, err := t.routes.LinkList()
+		if err != nil {
+			return err
+		}
+		// How the namespace is known at home, since that list at the latest; none means that nothing there leads into it.
+		id, err := t.routes.GetNetNsIdByFd(int(i.ns.Fd()))
+		if err != nil || id < 0 {
+			return err
+		}
+		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open a netlink socket: %w", err)
+		}
+		defer inside.Close()
+		for _, p := range ports {
+			if a := p.Attrs(); p.Type() != "veth" || a.MasterIndex != master || a.NetNsID != id {
+				continue
+			}
+			l, err := inside.LinkByIndex(p.Attrs().ParentIndex)
+			if err != nil {
+				return err
+			}
+			f := Interface{Name: l.Attrs().Name, Bridge: bridge, MAC: l.Attrs().HardwareAddr}
+			addresses, err := inside.AddrList(l, unix.AF_UNSPEC)
+			if err != nil {
+				return err
+			}
+			for _, a := range addresses {
+				if ip, ok := netip.AddrFromSlice(a.IP); ok && !ip.IsLinkLocalUnicast() {
+					bits, _ := a.Mask.Size()
+					f.Addresses = append(f.Addresses, netip.PrefixFrom(ip.Unmap(), bits))
+				}
+			}
+			list = append(list, f)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for interfaces on %s: %w", bridge, err)
+	}
+	return list, nil
+}
+
 // RemoveInterface removes the interface of a namespace that has the hardware address or, where the container has changed
 // that, the IP address. One that is not there is no error.
 func (i Inside) RemoveInterface(mac net.HardwareAddr, a netip.Addr) error {

@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -229,6 +230,18 @@ func TestInside(t *testing.T) {
 	}{{netip.MustParseAddr("10.8.0.1"), "eth1"}, {netip.MustParseAddr("10.9.0.1"), "eth0"}, {netip.Addr{}, ""}} {
 		if err := in.SetGateways(step.gateway, netip.Addr{}); err != nil || way() != step.want {
 			t.Errorf("by %s: %q, %v", step.gateway, way(), err)
+		}
+	}
+	other, err := m.NewNamespace(sandbox("10.9.0.3/16")) // whose interface is on a bridge of these, and none of ours
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for bridge, want := range map[string]string{"br0": "eth0 02:42:0a:09:00:02 10.9.0.2/16", "br1": "eth1 02:42:0a:08:00:02 10.8.0.2/16"} {
+		list, err := in.OnBridge(bridge)
+		if err != nil || len(list) != 1 || len(list[0].Addresses) != 1 ||
+			fmt.Sprintf("%s %s %s", list[0].Name, list[0].MAC, list[0].Addresses[0]) != want {
+			t.Errorf("on %s: %+v, %v, want %s", bridge, list, err, want)
 		}
 	}
 	for range 2 { // the second time it is gone
