@@ -103,9 +103,12 @@ type Error struct {
 	// Errno is the number of the failed system call, 0 where none failed. For a start it tells "not found" (ENOENT)
 	// from "not executable" (EACCES, ENOEXEC).
 	Errno int `json:"errno,omitempty"`
-	// Call names what failed inside the new process ("execve", "mount /proc", "setuid"), "" where nothing did.
+	// Call names what failed inside the new process ("execve", "mount /proc", "setuid"), "" where nothing did; or CallBegin.
 	Call string `json:"call,omitempty"`
 }
+
+// CallBegin is the Call of a Start or Exec that is refused because its task exists, or is being made.
+const CallBegin = "begin"
 
 func (e *Error) Error() string { return e.Message }
 

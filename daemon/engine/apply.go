@@ -111,7 +111,8 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	return nil
 }
 
-// launchTries is how often a start is begun anew because the supervisor died over it.
+// launchTries is how often a start is begun anew because the supervisor died over it, or because that of a former daemon was
+// still under way.
 const launchTries = 3
 
 // start launches the process and tells the life cycle how that went.
@@ -119,7 +120,10 @@ func (e *Engine) start(c *ctr, ref string) error {
 	c.files.Wait(filesPatience)
 	c.released.Wait()
 	task, err := e.launch(c)
-	for tries := 0; custody.IsCutOff(err) && tries < launchTries && e.ctx.Err() == nil; tries++ {
+	for tries := 0; (custody.IsCutOff(err) || custody.IsTaken(err)) && tries < launchTries && e.ctx.Err() == nil; tries++ {
+		if custody.IsTaken(err) {
+			e.endLate(c)
+		}
 		e.release(c)
 		c.released.Wait()
 		task, err = e.launch(c)

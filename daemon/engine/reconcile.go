@@ -212,6 +212,28 @@ func (e *Engine) endStray(t shim.Task) {
 	e.o.Log.Error("stray process does not end", "task", t.ID, "pid", t.Pid)
 }
 
+// lateStart is how long a former daemon's start may take until its process can be ended.
+const lateStart = 10 * time.Second
+
+// endLate ends the process of a container that a former daemon had started, and that nobody was told of.
+func (e *Engine) endLate(c *ctr) {
+	const pause = 10 * time.Millisecond
+	for range lateStart / pause {
+		tasks, err := e.o.Custody.Tasks(e.ctx)
+		if err != nil {
+			return
+		}
+		at := slices.IndexFunc(tasks, func(t shim.Task) bool { return t.ID == c.id && t.Exec == "" })
+		if at >= 0 {
+			e.endStray(tasks[at])
+			return
+		}
+		if !e.pause(pause) {
+			return
+		}
+	}
+}
+
 // pause waits, unless the engine ends.
 func (e *Engine) pause(d time.Duration) bool {
 	t := time.NewTimer(d)

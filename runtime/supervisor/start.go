@@ -158,7 +158,7 @@ func (s *Supervisor) begin(r record, expected int) (*task, error) {
 	_, making := s.making[t.ref]
 	if alive || making {
 		s.mu.Unlock()
-		return nil, errkind.New(errkind.Conflict, "task %s exists already; delete it first", name(t.ref))
+		return nil, &shim.Error{Kind: errkind.Conflict, Message: "task " + name(t.ref) + " exists already; delete it first", Call: shim.CallBegin}
 	}
 	if s.stopping {
 		s.mu.Unlock()

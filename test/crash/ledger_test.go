@@ -28,6 +28,7 @@ func (c *cell) agree() error {
 	}
 	var wrong []string
 	var ids, alive, volumes []string
+	aside := 0 // running containers on the second network
 	for _, s := range list {
 		in, err := c.api.Containers().Inspect(ctx, s.ID)
 		if err != nil {
@@ -43,6 +44,9 @@ func (c *cell) agree() error {
 			continue
 		}
 		alive = append(alive, s.ID)
+		if in.NetworkSettings.Networks["side"] != nil {
+			aside++
+		}
 		procs := processes(c.Name, s.ID)
 		if !slices.Contains(procs, in.State.Pid) || len(procs) != 2 {
 			wrong = append(wrong, fmt.Sprintf("container %s runs as %d, its cgroup holds %v", s.ID[:12], in.State.Pid, procs))
@@ -68,6 +72,9 @@ func (c *cell) agree() error {
 		slices.DeleteFunc(volumes, func(n string) bool { return n == "named" }))
 	if n := len(names("/sys/class/net", c.Name+"/brif")); n != len(alive) {
 		wrong = append(wrong, fmt.Sprintf("%d interfaces on the bridge, %d containers run", n, len(alive)))
+	}
+	if n := len(names("/sys/class/net", sideBridge(c.Name)+"/brif")); n != aside {
+		wrong = append(wrong, fmt.Sprintf("%d interfaces on the second bridge, %d containers run there", n, aside))
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || strings.Contains(string(mounts), c.Dir) {

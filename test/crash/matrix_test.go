@@ -43,6 +43,9 @@ type operation struct {
 	right func(c *cell, told error) error
 }
 
+// every is how many points of an operation there are for one that is looked at, where other rows look at the same calls.
+var every = map[string]int{"restart": 4, "health check": 2}
+
 // cell is one crash: an operation, a point, and who dies.
 type cell struct {
 	*lab.Daemon
@@ -53,6 +56,9 @@ type cell struct {
 	pid  int
 	both bool // the end of a process can go unseen
 	lost bool // so can that of an exec
+	sick bool // a health check fails as soon as one probe does
+
+	probed time.Time // the last probe before the operation
 }
 
 // deaths are who is killed at a point. The supervisor is pierd's child, but for the last: then its children are nobody's
@@ -104,7 +110,10 @@ func (d death) String() string {
 func (m *matrix) run() {
 	points := m.watch()
 	var all []death
-	for _, p := range points {
+	for i, p := range points {
+		if i%max(every[m.op.name], 1) != 0 {
+			continue
+		}
 		for _, d := range deaths {
 			if d.point = p; !d.foreign || p.Who == inChild {
 				all = append(all, d)
@@ -262,130 +271,6 @@ func soon(f func() error) (err error) {
 	return err
 }
 
-func operations() []operation {
-	ctx := context.Background()
-	running := func(c *cell) {
-		c.create(nil)
-		c.must(c.api.Containers().Start(ctx, c.id))
-		c.ready()
-	}
-	return []operation{
-		{"create", func(*cell) {}, func(c *cell) error { return c.tryCreate(nil) }, func(c *cell, told error) error {
-			s, err := c.state()
-			if told != nil && errkind.Is(err, errkind.NotFound) {
-				return nil
-			}
-			if err != nil || s.Status != container.StateCreated && s.Status != container.StateRunning {
-				return fmt.Errorf("it is %+v, %w", s, err)
-			}
-			if s.Status == container.StateCreated {
-				if err := c.api.Containers().Start(ctx, c.name); err != nil {
-					return err
-				}
-			}
-			return c.works()
-		}},
-		{"start", func(c *cell) { c.create(nil) }, func(c *cell) error { return c.api.Containers().Start(ctx, c.id) }, func(c *cell, told error) error {
-			s, err := c.state()
-			if err != nil || !s.Running && (told == nil || s.Status != container.StateCreated) {
-				return fmt.Errorf("it is %+v, %v", s, err)
-			}
-			if s.Running {
-				return c.works()
-			}
-			return nil
-		}},
-		{"exec", running, func(c *cell) error { return c.exec("echo ran >>/ran; echo done; exit 3", "done\n", 3) }, func(c *cell, told error) error {
-			times, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/ran", c.pid))
-			if n := strings.Count(string(times), "ran\n"); told == nil && n != 1 || n > 1 {
-				return fmt.Errorf("it ran %d times, %v", n, err)
-			}
-			return c.works()
-		}},
-		{"stop", running, func(c *cell) error { _, err := c.api.Containers().Stop(ctx, c.id, "", nil); return err }, func(c *cell, told error) error {
-			return c.ended(told, 9)
-		}},
-		{"kill", running, func(c *cell) error { return c.api.Containers().Kill(ctx, c.id, "KILL") }, func(c *cell, told error) error {
-			return c.ended(told, 137)
-		}},
-		{"rename", running, func(c *cell) error { return c.api.Containers().Rename(ctx, c.id, c.name+"-new") }, func(c *cell, told error) error {
-			in, err := c.api.Containers().Inspect(ctx, c.id)
-			if err != nil || in.Name != "/"+c.name+"-new" && (told == nil || in.Name != "/"+c.name) {
-				return fmt.Errorf("it is called %q, %v", in.Name, err)
-			}
-			for _, name := range []string{"/" + c.name, "/" + c.name + "-new"} {
-				if _, err := c.api.Containers().Inspect(ctx, name[1:]); (err == nil) != (name == in.Name) {
-					return fmt.Errorf("it is called %q; asked for %q: %v", in.Name, name, err)
-				}
-			}
-			return c.works()
-		}},
-		{"update", running, func(c *cell) error {
-			_, err := c.api.Resources().Update(ctx, c.id, container.UpdateConfig{Resources: container.Resources{Memory: 96 << 20, MemorySwap: 96 << 20}})
-			return err
-		}, func(c *cell, told error) error {
-			in, err := c.api.Containers().Inspect(ctx, c.id)
-			if err != nil || in.HostConfig.Memory != 96<<20 && (told == nil || in.HostConfig.Memory != 64<<20) {
-				return fmt.Errorf("its limit is %d, %v", in.HostConfig.Memory, err)
-			}
-			if got, err := c.memoryLimit(); err != nil || got != in.HostConfig.Memory {
-				return fmt.Errorf("its record says %d, its cgroup %d, %v", in.HostConfig.Memory, got, err)
-			}
-			return c.works()
-		}},
-		{"remove", running, func(c *cell) error { return c.api.Containers().Remove(ctx, c.id, true, true) }, func(c *cell, told error) error {
-			s, err := c.state()
-			if errkind.Is(err, errkind.NotFound) {
-				return nil
-			}
-			if err != nil || told == nil {
-				return fmt.Errorf("it is %+v, %v", s, err)
-			}
-			return c.ended(told, 137)
-		}},
-		{"commit", running, func(c *cell) error {
-			_, err := c.api.Files().Commit(ctx, c.id, client.CommitOptions{Reference: "made:" + c.name, Pause: true})
-			return err
-		}, func(c *cell, told error) error {
-			if _, err := c.api.Images().Raw(ctx, "made:"+c.name); told == nil && err != nil {
-				return err
-			} else if err == nil {
-				if _, err := c.api.Images().Remove(ctx, "made:"+c.name, false, false); err != nil {
-					return err
-				}
-			}
-			s, err := c.state()
-			if err != nil || s.Status != container.StateRunning {
-				return fmt.Errorf("it is %+v, %v", s, err)
-			}
-			return c.works()
-		}},
-		{"exit", running, func(c *cell) error { return c.end(c.forgotten) }, func(c *cell, told error) error {
-			return c.ended(nil, 9)
-		}},
-		{"exit of --rm", func(c *cell) {
-			c.create(func(h *container.HostConfig) { h.AutoRemove = true })
-			c.must(c.api.Containers().Start(ctx, c.id))
-			c.ready()
-		}, func(c *cell) error { return c.end(c.forgotten) }, func(c *cell, told error) error {
-			if s, err := c.state(); !errkind.Is(err, errkind.NotFound) {
-				return fmt.Errorf("it is %+v, %v", s, err)
-			}
-			return nil
-		}},
-		{"restart policy", func(c *cell) {
-			c.create(func(h *container.HostConfig) { h.RestartPolicy.Name = container.RestartPolicyAlways })
-			c.must(c.api.Containers().Start(ctx, c.id))
-			c.ready()
-		}, func(c *cell) error { return c.end(c.again) }, func(c *cell, told error) error {
-			if err := c.again(); err != nil {
-				return err
-			}
-			return c.works()
-		}},
-	}
-}
-
 // script is what the containers run: two processes, an end that it chooses itself, a line for each start.
 const script = `trap 'exit 9' TERM; echo up; sleep 1000 & wait`
 
@@ -408,9 +293,12 @@ func (c *cell) tryCreate(change func(*container.HostConfig)) error {
 	if change != nil {
 		change(h)
 	}
-	made, err := c.api.Containers().Create(context.Background(), c.name, "", container.CreateRequest{
-		Config: &container.Config{Image: "busybox", Cmd: []string{"sh", "-c", script}, Volumes: map[string]struct{}{"/anon": {}},
-			ExposedPorts: dnet.PortSet{port: {}}}, HostConfig: h})
+	config := &container.Config{Image: "busybox", Cmd: []string{"sh", "-c", script}, Volumes: map[string]struct{}{"/anon": {}},
+		ExposedPorts: dnet.PortSet{port: {}}}
+	if c.sick {
+		config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "true"}, Interval: 100 * time.Millisecond, Timeout: time.Minute, Retries: 1}
+	}
+	made, err := c.api.Containers().Create(context.Background(), c.name, "", container.CreateRequest{Config: config, HostConfig: h})
 	c.id = made.ID
 	return err
 }

@@ -163,6 +163,13 @@ func (c *Custodian) Start(ctx context.Context, s *shim.Start, rootfs, netns *os.
 	return c.begin(ctx, ref, &shim.Request{Kind: shim.KindStart, Start: &r}, files...)
 }
 
+// IsTaken reports whether a Start failed because the container has a process, or is about to get one: a former daemon had
+// sent off its start. Tasks shows it at the latest when it runs.
+func IsTaken(err error) bool {
+	var failed *shim.Error
+	return errors.As(err, &failed) && failed.Kind == errkind.Conflict && failed.Call == shim.CallBegin
+}
+
 // IsCutOff reports whether a Start failed because the supervisor died over it. Nothing of the container runs, but its
 // root file system may be used up: it can be started again with another mount.
 func IsCutOff(err error) bool {

@@ -1,0 +1,300 @@
+//go:build amd64
+
+package crash
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	dnet "github.com/moby/moby/api/types/network"
+	"golang.org/x/sys/unix"
+
+	"pier/client"
+	"pier/lib/errkind"
+)
+
+// operations are the rows of the matrix.
+func operations() []operation {
+	ctx := context.Background()
+	running := func(c *cell) {
+		c.create(nil)
+		c.must(c.api.Containers().Start(ctx, c.id))
+		c.ready()
+	}
+	return []operation{
+		{"create", func(*cell) {}, func(c *cell) error { return c.tryCreate(nil) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if told != nil && errkind.Is(err, errkind.NotFound) {
+				return nil
+			}
+			if err != nil || s.Status != container.StateCreated && s.Status != container.StateRunning {
+				return fmt.Errorf("it is %+v, %w", s, err)
+			}
+			if s.Status == container.StateCreated {
+				if err := c.api.Containers().Start(ctx, c.name); err != nil {
+					return err
+				}
+			}
+			return c.works()
+		}},
+		{"start", func(c *cell) { c.create(nil) }, func(c *cell) error { return c.api.Containers().Start(ctx, c.id) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if err != nil || !s.Running && (told == nil || s.Status != container.StateCreated) {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			if s.Running {
+				return c.works()
+			}
+			return nil
+		}},
+		{"exec", running, func(c *cell) error { return c.exec("echo ran >>/ran; echo done; exit 3", "done\n", 3) }, func(c *cell, told error) error {
+			times, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/ran", c.pid))
+			if n := strings.Count(string(times), "ran\n"); told == nil && n != 1 || n > 1 {
+				return fmt.Errorf("it ran %d times, %v", n, err)
+			}
+			return c.works()
+		}},
+		{"stop", running, func(c *cell) error { _, err := c.api.Containers().Stop(ctx, c.id, "", nil); return err }, func(c *cell, told error) error {
+			return c.ended(told, 9)
+		}},
+		{"kill", running, func(c *cell) error { return c.api.Containers().Kill(ctx, c.id, "KILL") }, func(c *cell, told error) error {
+			return c.ended(told, 137)
+		}},
+		{"rename", running, func(c *cell) error { return c.api.Containers().Rename(ctx, c.id, c.name+"-new") }, func(c *cell, told error) error {
+			in, err := c.api.Containers().Inspect(ctx, c.id)
+			if err != nil || in.Name != "/"+c.name+"-new" && (told == nil || in.Name != "/"+c.name) {
+				return fmt.Errorf("it is called %q, %v", in.Name, err)
+			}
+			for _, name := range []string{"/" + c.name, "/" + c.name + "-new"} {
+				if _, err := c.api.Containers().Inspect(ctx, name[1:]); (err == nil) != (name == in.Name) {
+					return fmt.Errorf("it is called %q; asked for %q: %v", in.Name, name, err)
+				}
+			}
+			return c.works()
+		}},
+		{"update", running, func(c *cell) error {
+			_, err := c.api.Resources().Update(ctx, c.id, container.UpdateConfig{Resources: container.Resources{Memory: 96 << 20, MemorySwap: 96 << 20}})
+			return err
+		}, func(c *cell, told error) error {
+			in, err := c.api.Containers().Inspect(ctx, c.id)
+			if err != nil || in.HostConfig.Memory != 96<<20 && (told == nil || in.HostConfig.Memory != 64<<20) {
+				return fmt.Errorf("its limit is %d, %v", in.HostConfig.Memory, err)
+			}
+			if got, err := c.memoryLimit(); err != nil || got != in.HostConfig.Memory {
+				return fmt.Errorf("its record says %d, its cgroup %d, %v", in.HostConfig.Memory, got, err)
+			}
+			return c.works()
+		}},
+		{"remove", running, func(c *cell) error { return c.api.Containers().Remove(ctx, c.id, true, true) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if errkind.Is(err, errkind.NotFound) {
+				return nil
+			}
+			if err != nil || told == nil {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return c.ended(told, 137)
+		}},
+		{"commit", running, func(c *cell) error {
+			_, err := c.api.Files().Commit(ctx, c.id, client.CommitOptions{Reference: "made:" + c.name, Pause: true})
+			return err
+		}, func(c *cell, told error) error {
+			if _, err := c.api.Images().Raw(ctx, "made:"+c.name); told == nil && err != nil {
+				return err
+			} else if err == nil {
+				if _, err := c.api.Images().Remove(ctx, "made:"+c.name, false, false); err != nil {
+					return err
+				}
+			}
+			s, err := c.state()
+			if err != nil || s.Status != container.StateRunning {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return c.works()
+		}},
+		{"exit", running, func(c *cell) error { return c.end(c.forgotten) }, func(c *cell, told error) error {
+			return c.ended(nil, 9)
+		}},
+		{"exit of --rm", func(c *cell) {
+			c.create(func(h *container.HostConfig) { h.AutoRemove = true })
+			c.must(c.api.Containers().Start(ctx, c.id))
+			c.ready()
+		}, func(c *cell) error { return c.end(c.forgotten) }, func(c *cell, told error) error {
+			if s, err := c.state(); !errkind.Is(err, errkind.NotFound) {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return nil
+		}},
+		{"restart policy", func(c *cell) {
+			c.create(func(h *container.HostConfig) { h.RestartPolicy.Name = container.RestartPolicyAlways })
+			c.must(c.api.Containers().Start(ctx, c.id))
+			c.ready()
+		}, func(c *cell) error { return c.end(c.again) }, func(c *cell, told error) error {
+			if err := c.again(); err != nil {
+				return err
+			}
+			return c.works()
+		}},
+		{"restart", running, func(c *cell) error { return c.api.Containers().Restart(ctx, c.id, "", nil) }, func(c *cell, told error) error {
+			s, err := c.state()
+			switch {
+			case err != nil || told == nil && (!s.Running || s.Pid == c.pid):
+				return fmt.Errorf("it is %+v, %v", s, err)
+			case !s.Running:
+				if err := c.ended(nil, 9); err != nil {
+					return err
+				}
+				if err := c.api.Containers().Start(ctx, c.id); err != nil {
+					return err
+				}
+			}
+			return c.works()
+		}},
+		{"pause", running, func(c *cell) error { return c.api.Containers().Pause(ctx, c.id, true) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if err != nil || !s.Running || told == nil && !s.Paused {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return c.moves(s.Paused)
+		}},
+		{"unpause", func(c *cell) {
+			running(c)
+			c.must(c.api.Containers().Pause(ctx, c.id, true))
+		}, func(c *cell) error { return c.api.Containers().Pause(ctx, c.id, false) }, func(c *cell, told error) error {
+			s, err := c.state()
+			if err != nil || !s.Running || told == nil && s.Paused {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return c.moves(s.Paused)
+		}},
+		{"remove of a paused one", func(c *cell) {
+			running(c)
+			c.must(c.api.Containers().Pause(ctx, c.id, true))
+		}, func(c *cell) error { return c.api.Containers().Remove(ctx, c.id, true, true) }, func(c *cell, told error) error {
+			s, err := c.state()
+			switch {
+			case errkind.Is(err, errkind.NotFound):
+				return nil
+			case err != nil || told == nil:
+				return fmt.Errorf("it is %+v, %v", s, err)
+			case s.Paused:
+				return c.moves(true)
+			}
+			return c.ended(told, 137)
+		}},
+		{"network connect", func(c *cell) {
+			running(c)
+			c.side()
+		}, func(c *cell) error {
+			return c.api.Networks().Connect(ctx, "side", dnet.ConnectRequest{Container: c.id})
+		}, func(c *cell, told error) error {
+			return c.wired(told == nil, true)
+		}},
+		{"network disconnect", func(c *cell) {
+			running(c)
+			c.side()
+			c.must(c.api.Networks().Connect(ctx, "side", dnet.ConnectRequest{Container: c.id}))
+		}, func(c *cell) error {
+			return c.api.Networks().Disconnect(ctx, "side", dnet.DisconnectRequest{Container: c.id})
+		}, func(c *cell, told error) error {
+			return c.wired(told == nil, false)
+		}},
+		{"health check", func(c *cell) {
+			c.sick = true
+			running(c)
+			c.Eventually(c.name+" to be well", func() error { return c.well(ctx, time.Time{}) })
+		}, func(c *cell) (err error) {
+			if c.probed, err = c.probe(ctx); err != nil {
+				return err
+			}
+			time.Sleep(150 * time.Millisecond) // for the next one to begin and end without our asking
+			_ = soon(func() error {
+				if err = c.well(ctx, c.probed); unix.Kill(c.Pid(), 0) != nil {
+					return nil
+				}
+				return err
+			})
+			return err
+		}, func(c *cell, told error) error {
+			if err := c.well(ctx, c.probed); err != nil {
+				return err
+			}
+			return c.works()
+		}},
+	}
+}
+
+// moves wants a running container to stand still or not, as pierd says, and uses it when it moves.
+func (c *cell) moves(paused bool) error {
+	if paused {
+		if err := c.api.Containers().Pause(context.Background(), c.id, false); err != nil {
+			return err
+		}
+	}
+	return c.works()
+}
+
+// sideBridge is the bridge of a daemon's second network.
+func sideBridge(daemon string) string { return daemon + "s" }
+
+// side makes the daemon's second network, once.
+func (c *cell) side() {
+	c.t.Helper()
+	_, err := c.api.Networks().Create(context.Background(), dnet.CreateRequest{Name: "side",
+		Options: map[string]string{"com.docker.network.bridge.name": sideBridge(c.Name)}})
+	if !errkind.Is(err, errkind.Conflict) {
+		c.must(err)
+	}
+}
+
+// wired compares the networks of a container's record with its interfaces. It is on the second one if want says so, or, where
+// that is not sure, perhaps.
+func (c *cell) wired(sure, want bool) error {
+	in, err := c.api.Containers().Inspect(context.Background(), c.id)
+	if err != nil {
+		return err
+	}
+	on := in.NetworkSettings.Networks
+	if second := on["side"] != nil; on["bridge"] == nil || sure && second != want {
+		return fmt.Errorf("it is on %v", on)
+	}
+	var have strings.Builder
+	for _, name := range []string{"bridge", "side"} {
+		if e := on[name]; e != nil {
+			fmt.Fprintf(&have, "inet %s\n", e.IPAddress)
+		}
+	}
+	if err := c.exec("ip -o -4 addr | grep -v ' lo ' | grep -o 'inet [0-9.]*'", have.String(), 0); err != nil {
+		return err
+	}
+	return c.works()
+}
+
+// probe is when the last probe of the container began.
+func (c *cell) probe(ctx context.Context) (time.Time, error) {
+	in, err := c.api.Containers().Inspect(ctx, c.id)
+	if err != nil || in.State.Health == nil || len(in.State.Health.Log) == 0 {
+		return time.Time{}, fmt.Errorf("no probe was made, %w", err)
+	}
+	return in.State.Health.Log[len(in.State.Health.Log)-1].Start, nil
+}
+
+// well wants the container to be healthy by a probe after that one. One that was cut off counts neither way.
+func (c *cell) well(ctx context.Context, after time.Time) error {
+	in, err := c.api.Containers().Inspect(ctx, c.id)
+	if err != nil || in.State.Health == nil {
+		return fmt.Errorf("it has no health, %w", err)
+	}
+	h := in.State.Health
+	if h.Status == container.Unhealthy || h.FailingStreak > 0 {
+		c.t.Errorf("%s: it is %+v", c.name, *h)
+	}
+	if last, err := c.probe(ctx); err != nil || h.Status != container.Healthy || !last.After(after) {
+		return fmt.Errorf("it is %s by the probe of %v, want one after %v, %w", h.Status, last, after, err)
+	}
+	return nil
+}
