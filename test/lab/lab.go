@@ -3,8 +3,6 @@ package lab
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,8 +19,8 @@ import (
 	"github.com/moby/sys/signal"
 )
 
-// Main is a package's TestMain: it stores the folder that holds pier, pierd and pier-runtime in *bin, runs the tests and
-// ends the process. The folder is that of PIER_BIN, or one that is built on the spot and removed afterwards.
+// Main is a package's TestMain: it stores the folder that holds pier, pierd and pier-runtime in *bin, clears up behind tests
+// that were killed (Sweep), runs the tests and ends the process. The folder is that of PIER_BIN, or one that is built on the spot and removed afterwards.
 func Main(m *testing.M, bin *string) {
 	os.Exit(func() int {
 		if *bin = os.Getenv("PIER_BIN"); *bin == "" {
@@ -39,6 +37,9 @@ func Main(m *testing.M, bin *string) {
 				return 1
 			}
 			*bin = dir
+		}
+		if swept, err := Sweep(*bin); len(swept) > 0 || err != nil {
+			fmt.Fprintf(os.Stderr, "cleared up behind tests that were killed: %v, %v\n", swept, err)
 		}
 		return m.Run()
 	}())
@@ -77,16 +78,19 @@ func Start(t testing.TB, bin string, flags ...string) *Daemon {
 	if os.Getuid() != 0 {
 		t.Fatal("these tests need root: they make containers")
 	}
-	var b [3]byte
-	_, _ = rand.Read(b[:])
 	dir, err := os.MkdirTemp("", "pier-") // short: a socket's path has 108 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{t: t, Bin: bin, Dir: dir, Name: "pt" + hex.EncodeToString(b[:]), Socket: filepath.Join(dir, "run", "pier.sock")}
+	l, bridge, err := takeLease(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.release(t) })
+	d := &Daemon{t: t, Bin: bin, Dir: dir, Name: l.Name, Socket: filepath.Join(dir, "run", "pier.sock")}
 	d.flags = append([]string{"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "run"), "--bridge", d.Name,
-		"--bip", fmt.Sprintf("10.%d.%d.1/24", 64+b[0]%128, b[1]), "--cgroup-parent", "/pier-test-" + d.Name, "--config-file", filepath.Join(dir, "pierd.json")}, flags...)
-	if err := os.WriteFile(filepath.Join(dir, "pierd.json"), []byte("{}"), 0o600); err != nil {
+		"--bip", bridge.String(), "--cgroup-parent", "/pier-test-" + d.Name, "--config-file", filepath.Join(dir, "pierd.json")}, flags...)
+	if err := errors.Join(l.note(d.flags), os.WriteFile(filepath.Join(dir, "pierd.json"), []byte("{}"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.cleanup)
