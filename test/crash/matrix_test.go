@@ -29,6 +29,9 @@ var (
 	only = flag.String("cell", os.Getenv("PIER_KILL_CELL"), "the cells whose name holds this word, every one of them")
 )
 
+// attempts is how often a point is waited for.
+const attempts = 4
+
 // sample is how many cells of an operation run unless all do.
 const sample = 30
 
@@ -87,7 +90,7 @@ type matrix struct {
 	tr      *tracer
 	op      operation
 	n       int
-	missed  int // points that did not come again
+	missed  []point // did not come again
 	killed  int
 	unheard int  // execs whose output nobody held
 	unclean bool // what a failed cell left may fail the next
@@ -132,18 +135,24 @@ func (m *matrix) run() {
 	}
 	begin := time.Now()
 	for _, d := range cells {
-		m.cell(d)
+		hit := false
+		for n := 0; n < attempts && !hit && !m.unclean; n++ {
+			hit = m.cell(d)
+		}
 		if m.unclean {
 			break
 		}
+		if !hit {
+			m.missed = append(m.missed, d.point)
+		}
 	}
 	m.t.Logf("%d points, %d cells of %d, %d killed, %d execs unheard, %d points did not come again, %v each", len(points), len(cells), len(all),
-		m.killed, m.unheard, m.missed,
+		m.killed, m.unheard, len(m.missed),
 		(time.Since(begin) / time.Duration(max(len(cells), 1))).Round(time.Millisecond))
-	// Which of several goroutines comes first decides how often a socket or the store is written to, on a busy machine most of
-	// all: such a point is no fault of anybody's. Where most of them are gone the matrix looks at another operation.
-	if m.missed*2 > len(cells) {
-		m.t.Errorf("too many points did not come again: %d of %d cells", m.missed, len(cells))
+	// Which of several goroutines comes first decides how often a socket is written to, and what shares a commit of the store:
+	// the point is there one time and not the next. It is tried again, so that few are left that a crash has not met.
+	if len(m.missed)*10 > len(cells)+10 {
+		m.t.Errorf("too many points did not come again: %v", m.missed)
 	}
 }
 
@@ -177,7 +186,8 @@ func (m *matrix) newCell() *cell {
 	return &cell{Daemon: m.d, t: m.t, api: api, name: fmt.Sprintf("m%d", m.n)}
 }
 
-func (m *matrix) cell(x death) {
+// cell is one crash. It reports whether the point came.
+func (m *matrix) cell(x death) (hit bool) {
 	c := m.newCell()
 	defer c.api.Close()
 	c.both = len(x.who) == 2
@@ -191,7 +201,7 @@ func (m *matrix) cell(x death) {
 	}
 	m.tr.begin(o)
 	told := m.op.act(c)
-	_, hit := m.tr.end()
+	_, hit = m.tr.end()
 	if hit {
 		m.killed++
 		if slices.Contains(x.who, inPierd) {
@@ -204,8 +214,6 @@ func (m *matrix) cell(x death) {
 			}
 			return nil
 		})
-	} else {
-		m.missed++
 	}
 	unheard := x.Who != inPierd && errors.Is(told, errUnheard)
 	if unheard {
@@ -215,6 +223,7 @@ func (m *matrix) cell(x death) {
 		m.t.Errorf("%v: the caller was told: %v", x, told)
 	}
 	m.settle(c, told, x.String())
+	return hit
 }
 
 // family makes the supervisor this pierd's child, or another's.
