@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,11 +124,10 @@ func Sweep(bin string) (swept []string, err error) {
 	return swept, err
 }
 
-var leaseName = regexp.MustCompile(`^pt[0-9a-f]{6}$`)
-
 // plausible keeps a damaged lease from meaning anything else than a lab's.
 func (l *lease) plausible() bool {
-	return leaseName.MatchString(l.Name) && filepath.Dir(l.Dir) == filepath.Clean(os.TempDir()) && strings.HasPrefix(filepath.Base(l.Dir), "pier-") && l.Started != ""
+	random, err := hex.DecodeString(strings.TrimPrefix(l.Name, "pt"))
+	return err == nil && len(random) == 3 && l.Name == "pt"+hex.EncodeToString(random) && filepath.Dir(l.Dir) == filepath.Clean(os.TempDir()) && strings.HasPrefix(filepath.Base(l.Dir), "pier-") && l.Started != ""
 }
 
 // sweepLimit bounds what pierd may take to clear up by itself.
