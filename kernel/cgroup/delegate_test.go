@@ -13,7 +13,7 @@ import (
 
 // TestBare tells hierarchies with controllers from those without.
 func TestBare(t *testing.T) {
-	if Unified() {
+	if unified() {
 		t.Skip("there are no v1 hierarchies")
 	}
 	c := group(t, nil)
@@ -58,7 +58,7 @@ func TestDelegated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer join.Close()
-	if !Unified() {
+	if !unified() {
 		if len(join.Tasks) != len(c.dirs) {
 			t.Errorf("%d files to join %d hierarchies", len(join.Tasks), len(c.dirs))
 		}
@@ -97,7 +97,7 @@ func TestDelegated(t *testing.T) {
 
 // TestDeleteDeep removes a tree that is deeper than any path can name.
 func TestDeleteDeep(t *testing.T) {
-	if Unified() {
+	if unified() {
 		t.Skip("there is no v1 hierarchy, and on v2 the depth has a limit")
 	}
 	c := group(t, nil)

@@ -55,12 +55,6 @@ var mounted = sync.OnceValues(func() (hierarchies, error) {
 	return parseMounts(bufio.NewScanner(f))
 })
 
-// Unified reports whether the machine has cgroup v2 alone.
-func Unified() bool {
-	h, err := mounted()
-	return err == nil && h.unified != ""
-}
-
 // v1Controllers are the words among a v1 mount's options that name a controller; the others are flags.
 var v1Controllers = [...]string{"cpuset", "devices", "memory", "cpu", "cpuacct", "pids", "blkio", "hugetlb", "net_cls",
 	"net_prio", "perf_event", "freezer", "rdma", "misc"}

@@ -1,6 +1,7 @@
-// Package fsinfo asks file systems about space, and files about what os.FileInfo does not say.
+// Package fsinfo asks file systems what they are and how much a tree takes up, and files about what os.FileInfo does
+// not say.
 //
-// Start reading at Free.
+// Start reading at Usage.
 package fsinfo
 
 import (
@@ -12,45 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Space is the room on a file system, in bytes and in inodes.
-type Space struct {
-	Total, Free, Available uint64 // Available: to everyone; Free: to root too
-	Inodes, InodesFree     uint64 // 0 of 0 where the file system does not count them
-}
-
-// Free returns the room on the file system that holds path.
-func Free(path string) (Space, error) {
-	st, err := statfs(path)
-	if err != nil {
-		return Space{}, err
-	}
-	size := uint64(st.Frsize)
-	if size == 0 {
-		size = uint64(st.Bsize)
-	}
-	return Space{Total: st.Blocks * size, Free: st.Bfree * size, Available: st.Bavail * size, Inodes: st.Files, InodesFree: st.Ffree}, nil
-}
-
-func statfs(path string) (unix.Statfs_t, error) {
-	var st unix.Statfs_t
-	for {
-		err := unix.Statfs(path, &st)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return st, &os.PathError{Op: "statfs", Path: path, Err: err}
-		}
-		return st, nil
-	}
-}
-
 // Type names the file system that holds path, as docker info does ("extfs", "xfs", "overlayfs", ...); an unusual one is
 // its magic number in hexadecimal.
 func Type(path string) (string, error) {
-	st, err := statfs(path)
+	var st unix.Statfs_t
+	err := unix.Statfs(path, &st)
+	for err == unix.EINTR {
+		err = unix.Statfs(path, &st)
+	}
 	if err != nil {
-		return "", err
+		return "", &os.PathError{Op: "statfs", Path: path, Err: err}
 	}
 	switch uint32(st.Type) {
 	case unix.EXT4_SUPER_MAGIC:

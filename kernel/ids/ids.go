@@ -122,19 +122,6 @@ func Resolve(root *fsroot.Root, spec string, extra []string) (User, error) {
 	return user, nil
 }
 
-// Owner is Resolve for who shall own a file ("--chown"): numbers only, no groups. Without a group part the group has the
-// user's number where that is a number, else the group in passwd.
-func Owner(root *fsroot.Root, spec string) (uid, gid int, err error) {
-	user, err := Resolve(root, spec, nil)
-	if err != nil {
-		return 0, 0, err
-	}
-	if n, numeric, _ := parse(spec); numeric && spec != "" {
-		return n, n, nil
-	}
-	return user.UID, user.GID, nil
-}
-
 func group(groups [][]string, name string) (int, error) {
 	gid, numeric, err := parse(name)
 	if err != nil || numeric {

@@ -144,13 +144,3 @@ func TestResolveWithoutFiles(t *testing.T) {
 		t.Errorf("passwd of more than 10 MiB: %v", err)
 	}
 }
-
-func TestOwner(t *testing.T) {
-	root := tree(t, map[string]string{"passwd": passwdFile, "group": groupFile})
-	for spec, want := range map[string][2]int{"web": {1000, 1001}, "1000": {1000, 1000}, "7:video": {7, 44}, "": {0, 0}} {
-		uid, gid, err := Owner(root, spec)
-		if err != nil || [2]int{uid, gid} != want {
-			t.Errorf("Owner(%q) = %d, %d, %v; want %v", spec, uid, gid, err, want)
-		}
-	}
-}

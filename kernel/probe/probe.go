@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -76,23 +75,6 @@ func Require(what string, needed Version) error {
 	return nil
 }
 
-// Memory returns the machine's memory and swap space in bytes.
-func Memory() (ram, swap uint64, err error) {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return 0, 0, os.NewSyscallError("sysinfo", err)
-	}
-	unit := uint64(info.Unit)
-	return uint64(info.Totalram) * unit, uint64(info.Totalswap) * unit, nil
-}
-
-// Seccomp reports whether the kernel can filter system calls by program.
-func Seccomp() bool {
-	action := uint32(unix.SECCOMP_RET_ALLOW)
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action)))
-	return errno == 0
-}
-
 // SELinux reports whether SELinux is on.
 func SELinux() bool {
 	_, err := os.Stat("/sys/fs/selinux/enforce")
@@ -103,23 +85,4 @@ func SELinux() bool {
 func AppArmor() bool {
 	b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	return err == nil && strings.HasPrefix(string(b), "Y")
-}
-
-// FileSystem reports whether the kernel knows the type of file system ("overlay"), loaded or built in.
-func FileSystem(name string) bool {
-	n, err := unix.Fsopen(name, unix.FSOPEN_CLOEXEC)
-	if err == nil {
-		unix.Close(n)
-		return true
-	}
-	b, err := os.ReadFile("/proc/filesystems") // without CAP_SYS_ADMIN
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(b)) {
-		if fields := strings.Fields(line); len(fields) > 0 && fields[len(fields)-1] == name {
-			return true
-		}
-	}
-	return false
 }

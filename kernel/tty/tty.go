@@ -179,8 +179,3 @@ func MakeRaw(f *os.File) (*State, error) {
 func Restore(f *os.File, s *State) error {
 	return fd.With(f, func(n int) error { return unix.IoctlSetTermios(n, unix.TCSETS, &s.termios) })
 }
-
-// Chown gives the slave to a user and a group of the host, as grantpt(3) does.
-func (p *Pair) Chown(uid, gid int) error {
-	return fd.With(p.Slave, func(n int) error { return unix.Fchown(n, uid, gid) })
-}

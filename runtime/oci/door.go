@@ -7,7 +7,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/kernel/cgroup"
-	"pier/lib/errkind"
 )
 
 // Stdio is the child's end of its three streams. The files are borrowed: the caller closes them after Start or Exec
@@ -126,8 +125,4 @@ type ExecConfig struct {
 	// Stdio.Stdout is then a pipe that the caller alone reads.
 	// A program that gets more rights by its execution, a set-user-ID one, is let go: the kernel does not kill that.
 	Bound bool
-}
-
-func startError(call, path string, errno syscall.Errno, kind errkind.Kind, format string, args ...any) *StartError {
-	return &StartError{Call: call, Path: path, Errno: errno, Err: errkind.New(kind, format, args...)}
 }
