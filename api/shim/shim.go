@@ -33,7 +33,7 @@ const (
 	KindHello    = "hello"    // Hello -> Hello
 	KindStart    = "start"    // Start -> Started and descriptors
 	KindExec     = "exec"     // Exec -> Started and descriptors
-	KindProbe    = "probe"    // Probe -> Probed; a supervisor of before there was one answers with errkind.Unsupported
+	KindProbes   = "probes"   // Probes -> Probed; a supervisor of before there were some answers with errkind.Unsupported
 	KindSignal   = "signal"   // Signal
 	KindResize   = "resize"   // Resize
 	KindFreeze   = "freeze"   // Freeze: pause or resume
@@ -66,7 +66,7 @@ type Request struct {
 	Hello   *Hello   `json:"hello,omitempty"`
 	Start   *Start   `json:"start,omitempty"`
 	Exec    *Exec    `json:"exec,omitempty"`
-	Probe   *Probe   `json:"probe,omitempty"`
+	Probes  []Probe  `json:"probes,omitempty"`
 	Signal  *Signal  `json:"signal,omitempty"`
 	Resize  *Resize  `json:"resize,omitempty"`
 	Freeze  *Freeze  `json:"freeze,omitempty"`
@@ -85,7 +85,7 @@ type Response struct {
 	Error   *Error   `json:"error,omitempty"`
 	Hello   *Hello   `json:"hello,omitempty"`
 	Started *Started `json:"started,omitempty"`
-	Probed  *Probed  `json:"probed,omitempty"`
+	Probed  []Probed `json:"probed,omitempty"`
 	Tasks   []Task   `json:"tasks,omitempty"`
 	Exit    *Exit    `json:"exit,omitempty"`
 	// StdinClosed comes on a Watch: pierd closes its descriptor too, so that the task reads end of file.

@@ -17,6 +17,7 @@ import (
 	"pier/daemon/engine/internal/meter"
 	"pier/daemon/engine/internal/mounts"
 	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/rounds"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/engine/internal/step"
 	"pier/daemon/image"
@@ -84,6 +85,7 @@ type Engine struct {
 	meter   *meter.Meter
 	mounts  mounts.Mounts
 	shipper *logging.Shipper
+	probes  *rounds.Rounds[*prober]
 }
 
 // Open reads the records, compares them with the processes that custody found, and brings both together: what runs is
@@ -122,6 +124,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.meter = meter.New(measured{e})
+	e.probes = rounds.New(o.Clock, shim.MaxProbes, e.probeRound)
 	e.mounts = mounts.Mounts{Images: o.Images, Layers: o.Layers, Volumes: o.Volumes, Root: o.Root}
 	e.steps = step.New(step.Options{Root: o.Root, CgroupParent: o.CgroupParent, Host: e.host, Networks: o.Networks, Custody: o.Custody,
 		Filters: &e.filters, Life: e.ctx})

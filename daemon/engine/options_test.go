@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"pier/api/shim"
+	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/process"
 	"pier/lib/errkind"
 )
@@ -71,8 +72,16 @@ func (r *rig) on(cid, net string) string {
 // exec runs a command in a container and returns its output.
 func (r *rig) exec(cid string, cmd ...string) string {
 	r.t.Helper()
-	_, out, _, err := r.probeRun(context.Background(), r.index.Get(cid), &prober{Probe: process.Probe{Command: cmd}}, time.Minute, 1<<16)
+	row := r.index.Get(cid).row()
+	probe := process.Probe{Command: cmd}
+	ask, err := probe.Ask(&r.filters, process.ExecInput{Pid: row.Pid, Config: row.Config, Host: row.Host, Want: container.ExecCreateRequest{Cmd: cmd}})
 	r.must(err)
+	ask.ID, ask.Timeout, ask.Limit = cid, time.Minute, 1<<16
+	var out string
+	custody.Probes(context.Background(), r.o.Custody, []shim.Probe{ask}, func(_ int, ended *shim.Probed, err error) {
+		r.must(err)
+		out = string(ended.Output)
+	})
 	return out
 }
 

@@ -309,23 +309,19 @@ func readFile(name string) ([]byte, error) {
 
 // Join is what a new process needs to come up inside a cgroup. A machine has either Tasks or Dir.
 type Join struct {
-	Tasks []*os.File // v1: the process writes "0" to each before it has a second thread
-	Dir   *os.File   // v2: for clone3 with CLONE_INTO_CGROUP
+	Tasks []string // v1: files that the process opens, and writes "0" to, before it has a second thread
+	Dir   *os.File // v2: for clone3 with CLONE_INTO_CGROUP
 }
 
-// Close closes the files.
+// Close closes Dir.
 func (j Join) Close() error {
-	var errs []error
-	for _, f := range j.Tasks {
-		errs = append(errs, f.Close())
+	if j.Dir == nil {
+		return nil
 	}
-	if j.Dir != nil {
-		errs = append(errs, j.Dir.Close())
-	}
-	return errors.Join(errs...)
+	return j.Dir.Close()
 }
 
-// Join opens what a process needs to join c; the caller closes it.
+// Join is what a process needs to join c; the caller closes it.
 func (c *Cgroup) Join() (Join, error) {
 	var j Join
 	if c.unified {
@@ -337,13 +333,7 @@ func (c *Cgroup) Join() (Join, error) {
 		return j, nil
 	}
 	for _, dir := range c.dirs {
-		name := filepath.Join(dir, "tasks")
-		n, err := openFile(name, unix.O_WRONLY)
-		if err != nil {
-			j.Close()
-			return Join{}, err
-		}
-		j.Tasks = append(j.Tasks, os.NewFile(uintptr(n), name))
+		j.Tasks = append(j.Tasks, filepath.Join(dir, "tasks"))
 	}
 	return j, nil
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,15 +49,14 @@ func run(t *testing.T, c *Cgroup, script string) *os.Process {
 		t.Fatal(err)
 	}
 	defer join.Close()
-	files := append([]*os.File{nil, os.Stdout, os.Stderr}, join.Tasks...)
 	var b strings.Builder
-	for i := range join.Tasks {
-		b.WriteString("echo 0 > /proc/self/fd/" + strconv.Itoa(3+i) + " || exit 99\n")
+	for _, file := range join.Tasks {
+		b.WriteString("echo 0 > " + file + " || exit 99\n")
 	}
 	if join.Dir != nil {
 		b.WriteString("echo $$ > " + join.Dir.Name() + "/cgroup.procs || exit 99\n")
 	}
-	p, err := os.StartProcess("/bin/busybox", []string{"sh", "-c", b.String() + script}, &os.ProcAttr{Files: files})
+	p, err := os.StartProcess("/bin/busybox", []string{"sh", "-c", b.String() + script}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
 	if err != nil {
 		t.Fatal(err)
 	}

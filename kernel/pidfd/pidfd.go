@@ -48,6 +48,19 @@ func Open(pid int, startTime uint64) (*os.File, error) {
 	return f, nil
 }
 
+// Copy returns a descriptor of the same process as f, which the caller closes.
+func Copy(f *os.File) (c *os.File, err error) {
+	err = fd.With(f, func(n int) error {
+		own, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("copy %s: %w", f.Name(), err)
+		}
+		c = os.NewFile(uintptr(own), f.Name())
+		return nil
+	})
+	return c, err
+}
+
 func gone(pid int) error {
 	return errkind.New(errkind.NotFound, "process %d: it has ended", pid)
 }
@@ -125,7 +138,7 @@ func Wait(ctx context.Context, f *os.File) error {
 	var failed error
 	err = raw.Read(func(n uintptr) bool {
 		var ready bool
-		ready, failed = exited(int(n), 0)
+		ready, failed = exited(int(n))
 		return ready || failed != nil
 	})
 	if err == nil {
@@ -140,21 +153,29 @@ func Wait(ctx context.Context, f *os.File) error {
 	return nil
 }
 
-// EndsSoon reports whether the process of f has exited, and waits some milliseconds for it. Unlike Wait it holds a thread
-// meanwhile, and is cheaper for a process that is just ending.
-func EndsSoon(f *os.File) (ended bool) {
-	const soon = 5 // ms
-	_ = fd.With(f, func(n int) (err error) {
-		ended, err = exited(n, soon)
+// Ended tells of each process of files whether it has exited, and waits for the first that does, limit at most. Unlike Wait
+// it holds a thread meanwhile, and is cheaper for processes that are just ending.
+func Ended(files []*os.File, limit time.Duration) (ended []bool) {
+	ended = make([]bool, len(files))
+	_ = fd.All(files, func(fds []int) error {
+		poll := make([]unix.PollFd, len(fds))
+		for i, n := range fds {
+			poll[i] = unix.PollFd{Fd: int32(n), Events: unix.POLLIN}
+		}
+		wait := unix.NsecToTimespec(max(0, limit.Nanoseconds()))
+		_, err := unix.Ppoll(poll, &wait, nil) // after a signal none has ended, as after limit
+		for i := range poll {
+			ended[i] = err == nil && poll[i].Revents != 0
+		}
 		return err
 	})
 	return ended
 }
 
-func exited(n, ms int) (bool, error) {
+func exited(n int) (bool, error) {
 	for {
 		fds := []unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}
-		count, err := unix.Poll(fds, ms)
+		count, err := unix.Poll(fds, 0)
 		if err != unix.EINTR {
 			return count > 0, err
 		}

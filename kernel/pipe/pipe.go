@@ -82,21 +82,6 @@ func open(path string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(n), path), nil
 }
 
-// New makes a pipe without a name. The end to read from waits without a thread and knows deadlines; the end to write to
-// blocks, as programs expect of what they are given.
-func New() (r, w *os.File, err error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	if err := unix.SetNonblock(p[0], true); err != nil {
-		unix.Close(p[0])
-		unix.Close(p[1])
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	return os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe"), nil
-}
-
 // Wait calls ready until it returns true: at once, and then each time something may have arrived in f. No thread is
 // held while it waits. f.SetReadDeadline ends it with os.ErrDeadlineExceeded, closing f with os.ErrClosed.
 func Wait(f *os.File, ready func() bool) error {

@@ -24,15 +24,16 @@ type call struct {
 	addresses uint64  // bit i: args[i] is an address in what the list keeps; for Split, the assembly does not know it
 }
 
-// List is a program of system calls for a child, in the order in which they were added. It is used for one Run, by
-// one goroutine; only Child may be called from others.
+// List is a program of system calls for a child, in the order in which they were added. It is used for one Run, or for one
+// after each Again, by one goroutine; only Child may be called from others.
 type List struct {
 	calls []call
 	names []name
 	keep  []any // what the calls' addresses point into
 
-	text  []byte   // room for strings: some hundred of them, most short
-	slots []uint64 // room for slots
+	text  []byte     // room for strings: some hundred of them, most short
+	slots []uint64   // room for slots
+	full  [][]uint64 // former rooms
 
 	child  childIDs
 	pid    atomic.Pointer[atomic.Int32] // where the kernel stores the child's number
@@ -74,14 +75,41 @@ func New(room int) *List {
 	return l
 }
 
+const noSlot = ^uint64(0)
+
 // Slot returns a fresh slot holding -1 (as a descriptor: none).
 func (l *List) Slot() Slot {
 	if len(l.slots) == cap(l.slots) {
+		l.full = append(l.full, l.slots)
 		l.slots = make([]uint64, 0, 128)
 		l.keep = append(l.keep, l.slots[:cap(l.slots)])
 	}
-	l.slots = append(l.slots, ^uint64(0))
+	l.slots = append(l.slots, noSlot)
 	return Slot{&l.slots[len(l.slots)-1]}
+}
+
+// Set gives the slot a number before Run.
+func (s Slot) Set(n int) { *s.v = uint64(n) }
+
+// Again makes a list whose Run has returned ready for another one. It forgets all results and what slots hold; what the
+// list refers to outside, descriptors say, must still be what it was.
+func (l *List) Again() {
+	for i := range l.calls {
+		c := &l.calls[i]
+		c.result, c.done = 0, 0
+		if c.caught != nil {
+			*c.caught = 0
+		}
+	}
+	for _, slots := range append(l.full, l.slots) {
+		for i := range slots {
+			slots[i] = noSlot
+		}
+	}
+	l.child.pid.Store(0)
+	l.child.pidfd.Store(-1)
+	l.pid.Store(&l.child.pid)
+	l.cloned = make(chan struct{})
 }
 
 // String returns the address of s with a terminating zero; s itself holds no zero.

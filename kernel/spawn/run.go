@@ -70,7 +70,7 @@ func vfork(args *cloneArgs, first, end *call, failed **call, keep *List) uintptr
 
 // Run clones the child and returns when it has executed its program, or with *Error when a call failed; the child is
 // then gone and reaped. A child that came to the end of the list is an error too, that of the last call; the caller looks at
-// tolerated errnos through Call.Result. The list cannot be used again.
+// tolerated errnos through Call.Result. Before the list can be used again it needs Again.
 func (l *List) Run(o Options) (*Child, error) {
 	defer runtime.KeepAlive(l)
 	if len(l.calls) == 0 {

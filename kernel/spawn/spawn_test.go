@@ -51,6 +51,43 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A list that is used again has forgotten what happened, and takes another descriptor.
+func TestAgain(t *testing.T) {
+	l := spawn.New(8)
+	out, opened := l.Slot(), l.Slot()
+	var missing uint64
+	l.Add("open", "", unix.SYS_OPENAT, spawn.From(out), l.String("it"), spawn.Int(unix.O_RDONLY|unix.O_CLOEXEC)).Into(opened).Tolerate(unix.ENOENT).Catch(&missing)
+	l.Check("opened", "", l.Address(opened), ^uint64(0), ^uint64(0), unix.EEXIST)
+	unblock(l)
+	execve(l, "/bin/busybox", "true")
+	empty, full := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "it"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, dir := range []string{empty, full, empty, empty, full} {
+		if i > 0 {
+			l.Again()
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Set(int(f.Fd()))
+		c, err := l.Run(spawn.Options{Context: t.Context()})
+		f.Close()
+		var failed *spawn.Error
+		switch {
+		case dir == full && (!errors.As(err, &failed) || failed.Errno != unix.EEXIST || missing != 0):
+			t.Errorf("run %d: %v, %d", i, err, missing)
+		case dir == empty && (err != nil || missing != uint64(unix.ENOENT)):
+			t.Errorf("run %d: %v, %d", i, err, missing)
+		}
+		if err == nil {
+			wait(t, c)
+		}
+	}
+}
+
 // Results of one call are the arguments of another, tolerated errors and skips steer the child.
 func TestProgram(t *testing.T) {
 	out, err := os.CreateTemp(t.TempDir(), "")

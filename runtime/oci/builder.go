@@ -31,7 +31,7 @@ type builder struct {
 // How many calls it takes to make a container, and to enter one.
 const (
 	callsToStart = 192
-	callsToEnter = 96
+	callsToEnter = 112
 )
 
 func newBuilder(calls int) *builder { return &builder{List: spawn.New(calls)} }

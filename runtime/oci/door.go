@@ -121,8 +121,4 @@ type ExecConfig struct {
 	// PidTo and RunTo are as in Container. Where the child does not share our memory RunTo is set a moment early.
 	PidTo *int32
 	RunTo *uint64
-	// Bound has the kernel kill the process when the caller's dies (PR_SET_PDEATHSIG), or the thread of it that made it.
-	// Stdio.Stdout is then a pipe that the caller alone reads.
-	// A program that gets more rights by its execution, a set-user-ID one, is let go: the kernel does not kill that.
-	Bound bool
 }

@@ -32,27 +32,10 @@ func Exec(ctx context.Context, c *ExecConfig) (*Process, error) {
 
 // execIn is Exec into the cgroup that open gives.
 func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)) (*Process, error) {
-	e := &task{builder: newBuilder(callsToEnter), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
-		pidTo: c.PidTo, runTo: c.RunTo}
+	e, err := newExec(c)
 	defer e.close()
-	if err := e.checkProcess(); err != nil {
-		return nil, e.fail("check", "process", err)
-	}
-	var linux *specs.Linux
-	var profile *specs.LinuxSeccomp
-	if c.Spec != nil && c.Spec.Linux != nil {
-		linux, profile = c.Spec.Linux, c.Spec.Linux.Seccomp
-	}
-	state := specs.State{Version: specs.Version, ID: c.ID, Status: specs.StateRunning, Pid: c.TargetPid, Bundle: c.Bundle}
-	if c.Spec != nil {
-		state.Annotations = c.Spec.Annotations
-	}
-	if err := e.compile(c.Seccomp, c.SeccompFlags, profile, state); err != nil {
-		return nil, err
-	}
-	kinds, err := foreignNamespaces(c)
 	if err != nil {
-		return nil, e.fail("look at", "namespaces", err)
+		return nil, err
 	}
 	if c.Process.Terminal {
 		if err := e.openTerminal(c); err != nil {
@@ -64,69 +47,89 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 		return nil, e.fail("join cgroup", c.Cgroup.Path(), err)
 	}
 	defer join.Close()
-	if err := e.selfAttributes(); err != nil {
+	if err := e.enter(c, c.Target, func() { e.joinCgroup(join) }); err != nil {
 		return nil, err
 	}
-	if a := c.Process.ExecCPUAffinity; a != nil {
-		if err := e.affinity(a.Initial, true); err != nil {
-			return nil, err
+	return e.run(ctx)
+}
+
+// newExec looks at what c asks for. The caller closes the task in any case.
+func newExec(c *ExecConfig) (*task, error) {
+	e := &task{builder: newBuilder(callsToEnter), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
+		pidTo: c.PidTo, runTo: c.RunTo}
+	if err := e.checkProcess(); err != nil {
+		return e, e.fail("check", "process", err)
+	}
+	var profile *specs.LinuxSeccomp
+	state := specs.State{Version: specs.Version, ID: c.ID, Status: specs.StateRunning, Pid: c.TargetPid, Bundle: c.Bundle}
+	if c.Spec != nil {
+		state.Annotations = c.Spec.Annotations
+		if c.Spec.Linux != nil {
+			profile = c.Spec.Linux.Seccomp
 		}
 	}
-	e.joinCgroup(join)
+	return e, e.compile(c.Seccomp, c.SeccompFlags, profile, state)
+}
+
+// enter adds all calls of an exec; target is the container's first process, join adds those that join its cgroup.
+func (t *task) enter(c *ExecConfig, target *os.File, join func()) error {
+	kinds, err := foreignNamespaces(c)
+	if err != nil {
+		return t.fail("look at", "namespaces", err)
+	}
+	if err := t.selfAttributes(); err != nil {
+		return err
+	}
 	if a := c.Process.ExecCPUAffinity; a != nil {
-		if err := e.affinity(a.Final, false); err != nil {
-			return nil, err
+		if err := t.affinity(a.Initial, true); err != nil {
+			return err
+		}
+	}
+	join()
+	if a := c.Process.ExecCPUAffinity; a != nil {
+		if err := t.affinity(a.Final, false); err != nil {
+			return err
 		}
 	}
 	// In the container's pid namespace the child can be seen, and traced by who has CAP_SYS_PTRACE over our memory: not
 	// by those who have it in a user namespace of their own. Then the one that is seen must have nothing to give.
 	split := kinds&unix.CLONE_NEWPID != 0 && kinds&unix.CLONE_NEWUSER == 0 && !c.NoTracers || mustSplit(kinds)
-	e.enterAll(c.Target, kinds, split)
-	e.Add("chdir", "/", unix.SYS_CHDIR, e.String("/"))
-	if err := e.streams(); err != nil {
-		return nil, err
+	t.enterAll(target, kinds, split)
+	t.Add("chdir", "/", unix.SYS_CHDIR, t.String("/"))
+	if err := t.streams(); err != nil {
+		return err
 	}
 	if !split {
-		e.session()
+		t.session()
 	}
-	e.closeDescriptors(nil)
-	if c.Bound {
-		e.bind()
-		e.checkReader()
+	t.closeDescriptors(nil)
+	if t.bound() {
+		t.bind()
+		t.checkReader()
 	}
-	if err := e.resources(linux); err != nil {
-		return nil, err
+	var linux *specs.Linux
+	if c.Spec != nil {
+		linux = c.Spec.Linux
 	}
-	if err := e.identity(); err != nil {
-		return nil, err
+	if err := t.resources(linux); err != nil {
+		return err
 	}
-	if c.Bound { // the change of user has undone it
-		e.bind()
+	if err := t.identity(); err != nil {
+		return err
+	}
+	if t.bound() { // the change of user has undone it
+		t.bind()
 	}
 	if split {
-		e.tellRun()
-		e.Split()
-		if c.Bound {
-			e.bind()
+		t.tellRun()
+		t.Split()
+		if t.bound() {
+			t.bind()
 		}
-		e.session()
+		t.session()
 	}
-	e.program(nil)
-	return e.run(ctx)
-}
-
-// bind has the child killed with its parent.
-func (t *task) bind() {
-	t.Add("prctl PR_SET_PDEATHSIG", "", unix.SYS_PRCTL, spawn.Int(unix.PR_SET_PDEATHSIG), spawn.Int(uintptr(unix.SIGKILL)), spawn.Int(0), spawn.Int(0), spawn.Int(0))
-}
-
-// checkReader has the child end if the caller was dead before bind: then nobody reads its output. It comes before the
-// system call filter, which may not know the call, and when the child's own copy of the reading end is closed.
-func (t *task) checkReader() {
-	look := spawn.Pointer(t.List, &unix.PollFd{Fd: 1})
-	t.Add("ppoll", "standard output", unix.SYS_PPOLL, look, spawn.Int(1), spawn.Pointer(t.List, new(unix.Timespec)), spawn.Int(0), spawn.Int(8))
-	const broken = unix.POLLERR << 48 // in revents, the last of the three numbers
-	t.CheckNot("ppoll", "standard output", look, broken, broken, unix.EPIPE)
+	t.program(nil)
+	return nil
 }
 
 // foreignNamespaces returns the kinds of namespace in which the target is and we are not. It compares instead of reading

@@ -309,7 +309,7 @@ func (s *start) mountCgroup(m *specs.Mount, o mountopts.Options, before []specs.
 	}
 	var dirs []string
 	for _, tasks := range s.join.Tasks {
-		dirs = append(dirs, filepath.Dir(tasks.Name()))
+		dirs = append(dirs, filepath.Dir(tasks))
 	}
 	top, err := mount.Filesystem("tmpfs", map[string]string{"mode": "755", "source": "tmpfs"}, mount.Attr(o.Set&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {

@@ -43,6 +43,7 @@ type task struct {
 	init     *os.File // runs the program as its child, nil for none
 	meetings []*meeting
 	looks    []spawn.Call // the first look for the program
+	output   *spawn.Slot  // a pipe for output and errors, in stdio's place; nil for none
 
 	noKeyring bool // stay in the parent's session keyring
 }
@@ -92,6 +93,10 @@ func (t *task) streams() error {
 	}
 	from := [3]spawn.Arg{}
 	for i, f := range streams {
+		if i > 0 && t.output != nil {
+			from[i] = spawn.From(*t.output)
+			continue
+		}
 		if f == nil {
 			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 			if err != nil {
@@ -108,7 +113,8 @@ func (t *task) streams() error {
 	uid, gid := t.process.User.UID, t.process.User.GID
 	for i := range streams {
 		t.Add("dup3", "", unix.SYS_DUP3, from[i], spawn.Int(i), spawn.Int(0))
-		if streams[i] != nil && (uid != 0 || gid != 0) && t.chownable(streams[i]) {
+		ours := i > 0 && t.output != nil || streams[i] != nil && t.chownable(streams[i])
+		if ours && (uid != 0 || gid != 0) {
 			// So that the user may open /dev/stdout again.
 			t.Add("chown", "standard stream", unix.SYS_FCHOWN, spawn.Int(i), spawn.Int(uid), spawn.Int(^uint32(0))).
 				Tolerate(unix.EINVAL, unix.EPERM, unix.EROFS, unix.ENOSYS)

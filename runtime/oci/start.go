@@ -146,8 +146,10 @@ func (s *start) build(g *gate) error {
 // On v1 the child writes to "tasks" itself: a single thread needs none of the locks that "cgroup.procs" takes.
 func (t *task) joinCgroup(join cgroup.Join) {
 	t.opts.Cgroup = join.Dir
-	for _, tasks := range join.Tasks {
-		t.write("join cgroup", tasks.Name(), t.File(tasks), "0")
+	for _, name := range join.Tasks {
+		fd := t.Slot()
+		t.Add("join cgroup", name, unix.SYS_OPENAT, spawn.Int(unix.AT_FDCWD), t.String(name), spawn.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(fd)
+		t.write("join cgroup", name, spawn.From(fd), "0")
 	}
 }
 
@@ -182,10 +184,7 @@ func (t *task) run(ctx context.Context) (*Process, error) {
 		}
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, &StartError{Call: "start", Err: errkind.New(errkind.Of(ctx.Err()), "container %s: start: %w", t.id, ctx.Err())}
-		}
-		return nil, t.startError(err)
+		return nil, t.unmade(ctx, err)
 	}
 	p := &Process{Pid: child.Pid, Pidfd: child.Pidfd}
 	// The child is ours and not reaped, so its number is still its own.
@@ -196,6 +195,14 @@ func (t *task) run(ctx context.Context) (*Process, error) {
 		p.Master, t.terminal.Master = t.terminal.Master, nil
 	}
 	return p, nil
+}
+
+// unmade turns the error of Run, which ctx may have ended, into the caller's.
+func (t *task) unmade(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return &StartError{Call: "start", Err: errkind.New(errkind.Of(ctx.Err()), "container %s: start: %w", t.id, ctx.Err())}
+	}
+	return t.startError(err)
 }
 
 // close lets go of what the parent held, the terminal's master included unless run gave it away.

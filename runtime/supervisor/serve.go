@@ -80,9 +80,11 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		})
 	case r.Kind == shim.KindExec && r.Exec != nil:
 		return s.started(conn, func() (*task, error) { return s.exec(context.Background(), r.Exec) })
-	case r.Kind == shim.KindProbe && r.Probe != nil:
-		probed, err := s.probe(conn, r.Probe)
-		return send(conn, shim.Response{Probed: probed, Error: wireError(err)}) == nil
+	case r.Kind == shim.KindProbes && len(r.Probes) > 0:
+		if n := len(r.Probes); n > shim.MaxProbes {
+			return send(conn, shim.Response{Error: wireError(errkind.New(errkind.Invalid, "%d probes in a request are more than %d", n, shim.MaxProbes))}) == nil
+		}
+		return s.runProbes(conn, r.Probes)
 	case r.Kind == shim.KindCustody && r.Custody != nil:
 		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
 	case r.Kind == shim.KindAdopt && r.Adopt != nil:

@@ -137,16 +137,24 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 
 // execIn makes the process of c in the container of init, which c does not name yet. s.starting is held.
 func (s *Supervisor) execIn(ctx context.Context, init *task, c *oci.ExecConfig) (*oci.Process, error) {
+	done, err := s.aim(ctx, init, c)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return oci.Exec(ctx, c)
+}
+
+// aim has c name the container of init. done is called when the process is made.
+func (s *Supervisor) aim(ctx context.Context, init *task, c *oci.ExecConfig) (done func(), err error) {
 	if canTrace(c.Process, nil) {
 		if err := s.admitTracer(ctx, init, init.record.SharedPids); err != nil {
 			return nil, err
 		}
 	}
-	var done func()
 	c.NoTracers, done = s.hurry(init)
-	defer done()
 	c.ID, c.Target, c.TargetPid, c.Cgroup = init.ref.ID, init.pidfd, init.info.Pid, init.cgroup
-	return oci.Exec(ctx, c)
+	return done, nil
 }
 
 // begin makes a task, with the streams that were attached before; expected is how many there should be. It has no process

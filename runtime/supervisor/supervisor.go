@@ -66,6 +66,8 @@ type Supervisor struct {
 
 	init func() (*os.File, error) // the program for containers that ask for an init, made with the first of them
 
+	null *os.File // the input of probes
+
 	stop context.CancelFunc
 	tidy *time.Timer // gives memory back some time after the last start
 }
@@ -117,7 +119,7 @@ func tidyUp() {
 func open(c Config) (*Supervisor, error) {
 	s := &Supervisor{root: c.Root, socket: c.Socket, binary: c.Binary, log: c.Log, tools: make(toolBox, 4), generation: 1,
 		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{}, probes: map[int]*probing{},
-		init: sync.OnceValues(reaper.Open)}
+		init: sync.OnceValues(reaper.Open), null: openNull()}
 	if s.socket == "" {
 		s.socket = filepath.Join(s.root, "supervisor.sock")
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -146,15 +145,14 @@ func TestKillGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script, files := "", join.Tasks
-	for i := range join.Tasks {
-		script += "echo 0 >&" + strconv.Itoa(3+i) + "; "
+	script := ""
+	for _, file := range join.Tasks {
+		script += "echo 0 >" + file + "; "
 	}
 	if join.Dir != nil {
-		script, files = "echo $$ >"+join.Dir.Name()+"/cgroup.procs; ", nil
+		script = "echo $$ >" + join.Dir.Name() + "/cgroup.procs; "
 	}
 	cmd := exec.Command("/bin/busybox", "sh", "-c", script+"echo; exec sleep 1000")
-	cmd.ExtraFiles = files
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
 	"pier/runtime/logging"
+	"pier/runtime/oci"
 	"pier/runtime/supervisor/internal/foreign"
 )
 
@@ -43,6 +44,7 @@ type task struct {
 	child   bool       // of pierd
 	trouble string     // why output is not logged, "" where it is
 	probed  *probeSpec // what the last probe ran, nil if there was none
+	entry   *oci.Entry // ready for the next run of probed, nil if it is in use or not worth while
 	// hurrying counts the execs in this container that are made on the faster way, see hurry.
 	hurrying int
 }
@@ -223,6 +225,7 @@ func (t *task) release() {
 	t.sup.mu.Lock()
 	t.stdin.Close()
 	t.stdin = nil
+	t.dropEntry()
 	t.sup.mu.Unlock()
 	if t.master != nil {
 		t.master.Close()

@@ -159,33 +159,55 @@ func dial(ctx context.Context, socket string) (*fdsock.Conn, error) {
 }
 
 // call sends one request on an idle connection and waits for the answer. The error is the supervisor's, or lost.
-func (i *incarnation) call(ctx context.Context, r *shim.Request, files ...*os.File) (*response, error) {
+func (i *incarnation) call(ctx context.Context, r *shim.Request, files ...*os.File) (answer *response, err error) {
+	err = i.converse(ctx, r, files, func(a *response) (more bool, err error) {
+		answer = a
+		return false, nil
+	})
+	return answer, err
+}
+
+// converse sends one request on an idle connection and has told each answer until that says that no more will come, or
+// fails. The error is the supervisor's, told's, or lost.
+func (i *incarnation) converse(ctx context.Context, r *shim.Request, files []*os.File, told func(*response) (more bool, err error)) error {
 	payload, err := json.Marshal(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	conn, err := i.take(ctx)
 	if err != nil {
-		return nil, &lostError{err}
+		return &lostError{err}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().SetDeadline(time.Unix(1, 0)) })
-	answer, err := roundTrip(conn, payload, files)
+	var answer *response
+	var refused error
+	for more := true; more && err == nil && refused == nil; {
+		if answer == nil {
+			answer, err = roundTrip(conn, payload, files)
+		} else {
+			answer, err = receive(conn)
+		}
+		switch {
+		case err != nil:
+		case answer.Error != nil:
+			answer.close()
+			refused, more = answer.Error, false
+		default:
+			more, refused = told(answer)
+		}
+	}
 	if !stop() { // the deadline may hit a later request
 		conn.Close()
 		if err != nil {
-			return nil, errkind.New(errkind.Of(ctx.Err()), "wait for the supervisor: %w", ctx.Err())
+			return errkind.New(errkind.Of(ctx.Err()), "wait for the supervisor: %w", ctx.Err())
 		}
 	} else if err != nil {
 		conn.Close()
-		return nil, &lostError{err}
+		return &lostError{err}
 	} else {
 		i.put(conn)
 	}
-	if answer.Error != nil {
-		answer.close()
-		return nil, answer.Error
-	}
-	return answer, nil
+	return refused
 }
 
 // response is an answer with its descriptors.

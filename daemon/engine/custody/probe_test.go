@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -17,6 +18,12 @@ import (
 	"pier/lib/errkind"
 )
 
+// one is Probes of one.
+func one(ctx context.Context, c *Custodian, p *shim.Probe) (ended *shim.Probed, err error) {
+	Probes(ctx, c, []shim.Probe{*p}, func(_ int, e *shim.Probed, why error) { ended, err = e, why })
+	return ended, err
+}
+
 // probe asks for a probe of container c, whose user and bounding set p says.
 func (b *bench) probe(ctx context.Context, p specs.Process, limit int, timeout time.Duration) (*shim.Probed, error) {
 	b.t.Helper()
@@ -25,7 +32,7 @@ func (b *bench) probe(ctx context.Context, p specs.Process, limit int, timeout t
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return Probe(ctx, b.Custodian, &shim.Probe{ID: "c", Process: text, Timeout: timeout, Limit: limit})
+	return one(ctx, b.Custodian, &shim.Probe{ID: "c", Process: text, Timeout: timeout, Limit: limit})
 }
 
 // lonely waits until container c has one process.
@@ -86,10 +93,10 @@ func TestProbe(t *testing.T) {
 	if !errors.As(err, &failed) || syscall.Errno(failed.Errno) != syscall.ENOENT || failed.Call != "execve" {
 		t.Errorf("a command that is missing: %v", err)
 	}
-	if _, err := Probe(ctx(t), b.Custodian, &shim.Probe{ID: "nosuch", Timeout: time.Second}); !errkind.Is(err, errkind.NotFound) {
+	if _, err := one(ctx(t), b.Custodian, &shim.Probe{ID: "nosuch", Timeout: time.Second}); !errkind.Is(err, errkind.NotFound) {
 		t.Errorf("no container: %v", err)
 	}
-	if _, err := Probe(ctx(t), b.Custodian, &shim.Probe{ID: "c", Timeout: time.Second, Limit: shim.MaxProbeOutput + 1}); !errkind.Is(err, errkind.Invalid) {
+	if _, err := one(ctx(t), b.Custodian, &shim.Probe{ID: "c", Timeout: time.Second, Limit: shim.MaxProbeOutput + 1}); !errkind.Is(err, errkind.Invalid) {
 		t.Errorf("too much output: %v", err)
 	}
 }
@@ -107,7 +114,7 @@ func TestProbeKey(t *testing.T) {
 	}
 	check := func(p shim.Probe, want int) {
 		t.Helper()
-		if got, err := Probe(ctx(t), b.Custodian, &p); err != nil || got.Missing || got.Code != want {
+		if got, err := one(ctx(t), b.Custodian, &p); err != nil || got.Missing || got.Code != want {
 			t.Errorf("%+v, %v, not %d", got, err, want)
 		}
 	}
@@ -178,5 +185,139 @@ func TestProbeCutShort(t *testing.T) {
 		if err != nil || got.Code != 0 {
 			t.Errorf("%s: the next probe: %+v, %v", p.name, got, err)
 		}
+	}
+}
+
+// Of the probes of one request none waits for another: one that takes long, one that is stuck on its way, one that fails.
+func TestProbesTogether(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"c", "frozen"} {
+		b.run(name, shim.Stdio{}, "sleep", "1000")
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(b.Freeze(ctx(t), shim.Freeze{ID: "frozen", On: true}))
+	text := func(script string) []byte {
+		out, err := json.Marshal(&specs.Process{Args: []string{"sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"}})
+		must(err)
+		return out
+	}
+	ask := func(id, script string, timeout time.Duration) shim.Probe {
+		return shim.Probe{ID: id, Process: text(script), Timeout: timeout, Limit: 100}
+	}
+	asked, cancel := context.WithCancel(ctx(t))
+	defer cancel()
+	all := []shim.Probe{
+		ask("frozen", "exit 1", time.Hour),
+		ask("c", "echo slow; sleep 1000", time.Hour),
+		ask("nosuch", "true", time.Hour),
+		ask("c", "exit 4", time.Hour),
+		ask("c", "echo late; sleep 1000", 300*time.Millisecond),
+		ask("frozen", "exit 5", time.Hour),
+		ask("c", "sleep 0.1; exit 6", time.Hour),
+		{ID: "c", Key: "key", Process: text("exit 7"), Timeout: time.Hour},
+		{ID: "c", Key: "key", Process: text("exit 7"), Timeout: time.Hour},
+	}
+	type end struct {
+		i     int
+		ended *shim.Probed
+		err   error
+	}
+	ends, done := make(chan end, len(all)), make(chan struct{})
+	go func() {
+		defer close(done)
+		Probes(asked, b.Custodian, all, func(i int, ended *shim.Probed, err error) { ends <- end{i, ended, err} })
+	}()
+	got := map[int]end{}
+	await := func(i int) {
+		t.Helper()
+		for {
+			if _, ended := got[i]; ended {
+				return
+			}
+			select {
+			case e := <-ends:
+				if _, twice := got[e.i]; twice {
+					t.Errorf("%d is told twice", e.i)
+				}
+				got[e.i] = e
+			case <-asked.Done():
+				t.Fatalf("%d has not ended", i)
+			}
+		}
+	}
+	for _, i := range []int{2, 3, 4, 6, 7, 8} {
+		await(i)
+	}
+	must(b.Freeze(ctx(t), shim.Freeze{ID: "frozen"}))
+	await(0)
+	await(5)
+	for i, want := range map[int]shim.Probed{0: {Code: 1}, 3: {Code: 4}, 4: {TimedOut: true, Output: []byte("late\n")}, 5: {Code: 5}, 6: {Code: 6}, 7: {Code: 7}, 8: {Code: 7}} {
+		if e := got[i]; e.err != nil || e.ended == nil || e.ended.TimedOut != want.TimedOut || string(e.ended.Output) != string(want.Output) ||
+			!want.TimedOut && e.ended.Code != want.Code {
+			t.Errorf("%d: %+v, %v", i, e.ended, e.err)
+		}
+	}
+	if e := got[2]; !errkind.Is(e.err, errkind.NotFound) {
+		t.Errorf("no container: %+v, %v", e.ended, e.err)
+	}
+	cancel() // the one that would take an hour
+	<-done
+	if e := <-ends; e.err == nil || e.i != 1 {
+		t.Errorf("%d after the end of the caller: %+v, %v", e.i, e.ended, e.err)
+	}
+	b.lonely("c")
+}
+
+// What is kept for a container that is probed often goes with it, and does not outlive a change.
+func TestProbeOften(t *testing.T) {
+	b := newBench(t)
+	b.run("c", shim.Stdio{}, "sleep", "1000")
+	files := func() int {
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", b.SupervisorPid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	probe := func(key, script string) (code int) {
+		t.Helper()
+		text, err := json.Marshal(&specs.Process{Args: []string{"sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended, err := one(ctx(t), b.Custodian, &shim.Probe{ID: "c", Key: key, Process: text, Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ended.Code
+	}
+	probe("one", "exit 0")
+	before := files()
+	for range 20 {
+		if code := probe("one", "exit 5"); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+	}
+	for _, key := range []string{"two", "three"} {
+		for range 3 {
+			if code := probe(key, "exit 5"); code != 5 {
+				t.Fatalf("exit code %d", code)
+			}
+		}
+	}
+	if n := files(); n > before+2 {
+		t.Errorf("%d descriptors, %d before", n, before)
+	}
+	if err := b.Signal(ctx(t), shim.Signal{TaskRef: shim.TaskRef{ID: "c"}, Signal: 9}); err != nil {
+		t.Fatal(err)
+	}
+	b.exit(shim.TaskRef{ID: "c"})
+	if _, err := one(ctx(t), b.Custodian, &shim.Probe{ID: "c", Key: "three", Timeout: time.Minute}); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("a probe of a container that has ended: %v", err)
 	}
 }

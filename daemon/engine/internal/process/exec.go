@@ -98,6 +98,9 @@ type Probe struct {
 	process *specs.Process
 }
 
+// Ready reports whether Ask has been answered once, and so needs nothing of the container any more.
+func (p *Probe) Ready() bool { return p.ask.Key != "" }
+
 // Ask returns what to ask the supervisor for, but for ID, Timeout and Limit.
 func (p *Probe) Ask(cache *Filters, in ExecInput) (shim.Probe, error) {
 	if p.ask.Key != "" {
