@@ -93,7 +93,7 @@ func (s Slot) Set(n int) { *s.v = uint64(n) }
 
 // Again makes a list whose Run has returned ready for another one. It forgets all results and what slots hold; what the
 // list refers to outside, descriptors say, must still be what it was.
-func (l *List) Again() {
+func Again(l *List) {
 	for i := range l.calls {
 		c := &l.calls[i]
 		c.result, c.done = 0, 0

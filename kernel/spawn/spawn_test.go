@@ -66,7 +66,7 @@ func TestAgain(t *testing.T) {
 	}
 	for i, dir := range []string{empty, full, empty, empty, full} {
 		if i > 0 {
-			l.Again()
+			spawn.Again(l)
 		}
 		f, err := os.Open(dir)
 		if err != nil {

@@ -83,7 +83,7 @@ func (e *Entry) Run(ctx context.Context, out *os.File) (*Process, error) {
 
 func (e *Entry) run(ctx context.Context, out *os.File) (*Process, error) {
 	t := e.t
-	t.Again()
+	spawn.Again(t.List)
 	e.output.Set(fdOf(out))
 	defer runtime.KeepAlive(out)
 	t.opts.Context = ctx

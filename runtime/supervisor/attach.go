@@ -7,18 +7,19 @@ import (
 
 	"pier/api/shim"
 	"pier/kernel/fdsock"
+	"pier/runtime/supervisor/internal/wire"
 )
 
 // attach makes conn a stream of the task's output. It returns when the stream has ended.
 func (s *Supervisor) attach(conn *fdsock.Conn, r *shim.Attach) {
 	if err := validate(r.TaskRef); err != nil {
-		_ = send(conn, shim.Response{Error: wireError(err)})
+		_ = wire.Send(conn, shim.Response{Error: wire.Error(err)})
 		return
 	}
 	a := &attacher{conn: conn.NetConn(), want: [3]bool{shim.FrameStdout: r.Stdout, shim.FrameStderr: r.Stderr}}
 	a.mu.Lock() // no output before the answer
 	at, open, failure := s.join(a, r)
-	err := send(conn, shim.Response{Attached: &at, Hello: s.hello()})
+	err := wire.Send(conn, shim.Response{Attached: &at, Hello: s.hello()})
 	_ = a.conn.SetWriteDeadline(time.Time{})
 	if a.hasty.Load() { // the task has ended meanwhile
 		a.hurry()

@@ -56,11 +56,11 @@ func (s *Supervisor) reapUnknown() {
 		s.log.Error("look for orphans", "err", err)
 		return
 	}
-	s.mu.Lock()
-	known := make(map[int]bool, len(s.tasks)+len(s.probes))
-	for pid := range s.probes {
+	known := make(map[int]bool)
+	for _, pid := range s.probes.Processes() {
 		known[pid] = true
 	}
+	s.mu.Lock()
 	for _, t := range s.tasks {
 		if t.info.Exit == nil {
 			known[t.info.Pid] = true

@@ -3,10 +3,8 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -16,6 +14,7 @@ import (
 	"pier/kernel/pidfd"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
+	"pier/runtime/supervisor/internal/wire"
 )
 
 // serve answers the requests of one connection, one after the other.
@@ -34,7 +33,7 @@ func (s *Supervisor) serve(c *net.UnixConn) {
 		var r shim.Request
 		again := false
 		if err := json.Unmarshal(payload, &r); err != nil {
-			err = send(conn, shim.Response{Error: wireError(errkind.New(errkind.Invalid, "request: %w", err))})
+			err = wire.Send(conn, shim.Response{Error: wire.Error(errkind.New(errkind.Invalid, "request: %w", err))})
 			again = err == nil
 		} else {
 			payload = nil // may be large, and a stream lasts long
@@ -60,7 +59,7 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		s.watch(conn)
 		return false
 	case r.Kind == shim.KindUpgrade:
-		return send(conn, shim.Response{Error: wireError(s.upgrade(conn))}) == nil // answered by the next program if it works
+		return wire.Send(conn, shim.Response{Error: wire.Error(s.upgrade(conn))}) == nil // answered by the next program if it works
 	case r.Kind == shim.KindStart && r.Start != nil:
 		return s.started(conn, func() (*task, error) {
 			want := 0
@@ -82,17 +81,17 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		return s.started(conn, func() (*task, error) { return s.exec(context.Background(), r.Exec) })
 	case r.Kind == shim.KindProbes && len(r.Probes) > 0:
 		if n := len(r.Probes); n > shim.MaxProbes {
-			return send(conn, shim.Response{Error: wireError(errkind.New(errkind.Invalid, "%d probes in a request are more than %d", n, shim.MaxProbes))}) == nil
+			return wire.Send(conn, shim.Response{Error: wire.Error(errkind.New(errkind.Invalid, "%d probes in a request are more than %d", n, shim.MaxProbes))}) == nil
 		}
-		return s.runProbes(conn, r.Probes)
+		return s.probes.Run(conn, r.Probes)
 	case r.Kind == shim.KindCustody && r.Custody != nil:
 		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
 	case r.Kind == shim.KindAdopt && r.Adopt != nil:
-		return send(conn, shim.Response{Error: wireError(s.adopt(r.Adopt, files))}) == nil
+		return wire.Send(conn, shim.Response{Error: wire.Error(s.adopt(r.Adopt, files))}) == nil
 	}
 	response, err := s.plain(r)
-	response.Error = wireError(err)
-	if err := send(conn, response); err != nil {
+	response.Error = wire.Error(err)
+	if err := wire.Send(conn, response); err != nil {
 		return false
 	}
 	if r.Kind == shim.KindShutdown && response.Error == nil {
@@ -137,38 +136,15 @@ func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool 
 	defer s.tidy.Reset(tidyAfter)
 	t, err := get()
 	if err != nil {
-		return send(conn, shim.Response{Error: wireError(err)}) == nil
+		return wire.Send(conn, shim.Response{Error: wire.Error(err)}) == nil
 	}
 	which, files, done := t.files()
 	defer done()
-	return send(conn, shim.Response{Started: &shim.Started{Task: t.view(), Files: which}}, files...) == nil
+	return wire.Send(conn, shim.Response{Started: &shim.Started{Task: t.view(), Files: which}}, files...) == nil
 }
 
 func (s *Supervisor) hello() *shim.Hello {
 	return &shim.Hello{Version: shim.Version, Pid: os.Getpid(), Generation: s.generation}
-}
-
-// sendLimit bounds the time that an answer may wait for a peer that does not read.
-const sendLimit = 10 * time.Second
-
-func send(conn *fdsock.Conn, r shim.Response, files ...*os.File) error {
-	payload, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	_ = conn.NetConn().SetWriteDeadline(time.Now().Add(sendLimit))
-	return conn.Send(payload, files...)
-}
-
-func wireError(err error) *shim.Error {
-	if err == nil {
-		return nil
-	}
-	var e *shim.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return &shim.Error{Kind: errkind.Of(err), Message: err.Error()}
 }
 
 func (s *Supervisor) list() []shim.Task {

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"time"
 
@@ -234,22 +233,13 @@ func (s *Supervisor) enter(t *task, pid int, startTime uint64, at time.Time) {
 	}
 }
 
-// fail undoes begin and launch and turns err into what the wire carries.
+// fail undoes begin and launch, and returns err.
 func (s *Supervisor) fail(t *task, err error) error {
 	s.mu.Lock()
 	delete(s.making, t.ref)
 	s.mu.Unlock()
 	t.hub.close("the task did not start: " + err.Error())
 	t.discard()
-	return startFailure(err)
-}
-
-// startFailure turns the error of a start into what the wire carries.
-func startFailure(err error) error {
-	var start *oci.StartError
-	if errors.As(err, &start) {
-		return &shim.Error{Kind: errkind.Of(err), Message: err.Error(), Errno: int(start.Errno), Call: start.Call}
-	}
 	return err
 }
 

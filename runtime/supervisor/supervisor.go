@@ -21,6 +21,7 @@ import (
 	"pier/kernel/self"
 	"pier/lib/errkind"
 	"pier/runtime/logging"
+	"pier/runtime/supervisor/internal/probes"
 )
 
 // Config says where a supervisor works.
@@ -61,12 +62,11 @@ type Supervisor struct {
 	making   map[shim.TaskRef]*task       // no process yet
 	waiting  map[shim.TaskRef][]*attacher // streams attached before their task began
 	watchers map[*watcher]struct{}
-	probes   map[int]*probing // by process number
 	stopping bool
 
 	init func() (*os.File, error) // the program for containers that ask for an init, made with the first of them
 
-	null *os.File // the input of probes
+	probes *probes.Probes
 
 	stop context.CancelFunc
 	tidy *time.Timer // gives memory back some time after the last start
@@ -118,8 +118,9 @@ func tidyUp() {
 
 func open(c Config) (*Supervisor, error) {
 	s := &Supervisor{root: c.Root, socket: c.Socket, binary: c.Binary, log: c.Log, tools: make(toolBox, 4), generation: 1,
-		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{}, probes: map[int]*probing{},
-		init: sync.OnceValues(reaper.Open), null: openNull()}
+		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{},
+		init: sync.OnceValues(reaper.Open)}
+	s.probes = probes.New(probeHost{s}, s.log)
 	if s.socket == "" {
 		s.socket = filepath.Join(s.root, "supervisor.sock")
 	}

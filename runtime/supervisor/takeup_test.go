@@ -25,7 +25,7 @@ func successor(t *testing.T) *Supervisor {
 	}
 	return &Supervisor{root: t.TempDir(), boot: "boot", log: log, since: since, tools: make(toolBox, 4), packer: logging.NewPacker(log),
 		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{},
-		watchers: map[*watcher]struct{}{}, probes: map[int]*probing{}}
+		watchers: map[*watcher]struct{}{}}
 }
 
 // cutOffTask is a task of which the predecessor noted the process, and whether that had come to its program.

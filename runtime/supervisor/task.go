@@ -12,8 +12,8 @@ import (
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
 	"pier/runtime/logging"
-	"pier/runtime/oci"
 	"pier/runtime/supervisor/internal/foreign"
+	"pier/runtime/supervisor/internal/probes"
 )
 
 // task is one process and what belongs to it. Its fields do not change after start, but for those that Supervisor.mu
@@ -33,6 +33,7 @@ type task struct {
 	// end of the file belongs to the stream whose output that is. It is set before the streams run.
 	repair chan struct{}
 
+	probed probes.Memory // of what was run in the container
 	pidfd  *os.File
 	master *os.File       // nil without a terminal
 	rootfs *os.File       // held so that the exit does not wait for the unmount; nil for an exec
@@ -43,8 +44,6 @@ type task struct {
 	stdin   *pipe.Held // the write end, nil once closed
 	child   bool       // of pierd
 	trouble string     // why output is not logged, "" where it is
-	probed  *probeSpec // what the last probe ran, nil if there was none
-	entry   *oci.Entry // ready for the next run of probed, nil if it is in use or not worth while
 	// hurrying counts the execs in this container that are made on the faster way, see hurry.
 	hurrying int
 }
@@ -225,8 +224,8 @@ func (t *task) release() {
 	t.sup.mu.Lock()
 	t.stdin.Close()
 	t.stdin = nil
-	t.dropEntry()
 	t.sup.mu.Unlock()
+	t.probed.Close()
 	if t.master != nil {
 		t.master.Close()
 	}

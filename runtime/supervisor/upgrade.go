@@ -13,6 +13,7 @@ import (
 	"pier/api/shim"
 	"pier/kernel/fdsock"
 	"pier/kernel/self"
+	"pier/runtime/supervisor/internal/wire"
 )
 
 // state is what one program leaves to the next in the same process: descriptor numbers. Everything else is on disk.
@@ -41,7 +42,7 @@ func (s *Supervisor) upgrade(conn *fdsock.Conn) (err error) {
 	defer s.starting.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cutProbes()
+	s.probes.Cut()
 	var kept, copies []*os.File
 	defer func() {
 		for _, f := range kept {
@@ -174,7 +175,7 @@ func (s *Supervisor) inherit(st *state) {
 		return
 	}
 	conn := c.(*net.UnixConn)
-	if err := send(fdsock.NewConn(conn), shim.Response{Hello: s.hello()}); err != nil {
+	if err := wire.Send(fdsock.NewConn(conn), shim.Response{Hello: s.hello()}); err != nil {
 		conn.Close()
 		return
 	}

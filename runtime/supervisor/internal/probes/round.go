@@ -1,4 +1,4 @@
-package supervisor
+package probes
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"pier/api/shim"
 	"pier/kernel/fdsock"
 	"pier/kernel/pidfd"
+	"pier/runtime/supervisor/internal/wire"
 )
 
 // A round is the probes of one request. Usually one goroutine does it all: it begins them one after the other, and by the
@@ -20,7 +21,7 @@ import (
 //
 // While one of them is slow to begin, help has another goroutine begin the rest, and gather.
 type round struct {
-	s    *Supervisor
+	s    *Probes
 	conn *fdsock.Conn
 	all  []shim.Probe
 	ctx  context.Context // ends when nobody waits for answers any more
@@ -31,10 +32,10 @@ type round struct {
 
 	mu      sync.Mutex // guards what follows
 	watch   *time.Timer
-	next    int        // the first that nobody has begun
-	moved   int        // how many beginnings are over
-	seen    int        // moved, as help last saw it
-	open    []*probing // have begun, and nobody waits for them yet
+	next    int      // the first that nobody has begun
+	moved   int      // how many beginnings are over
+	seen    int      // moved, as help last saw it
+	open    []*probe // have begun, and nobody waits for them yet
 	answers []shim.Probed
 	left    int           // how many are not answered
 	broken  bool          // an answer could not be sent
@@ -49,8 +50,8 @@ const (
 	probeSoon = 5 * time.Millisecond
 )
 
-// runProbes answers a request for probes. It reports whether the connection can take another request.
-func (s *Supervisor) runProbes(conn *fdsock.Conn, all []shim.Probe) bool {
+// Run answers a request for probes on conn. It reports whether the connection can take another request.
+func (s *Probes) Run(conn *fdsock.Conn, all []shim.Probe) bool {
 	r := &round{s: s, conn: conn, all: all, done: make(chan struct{}), left: len(all)}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	defer r.stop()
@@ -81,7 +82,7 @@ func (r *round) work() {
 		if i == len(r.all) {
 			break
 		}
-		p, failed := r.s.beginProbe(r.ctx, &r.all[i])
+		p, failed := r.s.begin(r.ctx, &r.all[i])
 		r.mu.Lock()
 		r.moved++
 		if p != nil {
@@ -122,14 +123,14 @@ func (r *round) gather() {
 		for i, p := range open {
 			files[i] = p.process.Pidfd
 		}
-		var rest []*probing
+		var rest []*probe
 		for i, ended := range pidfd.Ended(files, time.Until(limit)) {
 			p := open[i]
 			switch {
 			case !ended:
 				rest = append(rest, p)
 			case p.out.Drain():
-				done := r.s.endProbe(p, true)
+				done := r.s.end(p, true)
 				r.mu.Lock()
 				r.answer(p.index, done)
 				r.mu.Unlock()
@@ -151,8 +152,8 @@ func (r *round) gather() {
 }
 
 // follow waits for one probe alone.
-func (r *round) follow(p *probing) {
-	done := r.s.followProbe(p)
+func (r *round) follow(p *probe) {
+	done := r.s.follow(p)
 	r.mu.Lock()
 	r.answer(p.index, done)
 	r.mu.Unlock()
@@ -190,7 +191,7 @@ func (r *round) flush() {
 	if len(answers) == 0 {
 		return
 	}
-	err := send(r.conn, shim.Response{Probed: answers})
+	err := wire.Send(r.conn, shim.Response{Probed: answers})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
