@@ -58,6 +58,10 @@ test-crash: ## kill daemon and supervisor before every step of every operation
 	@$(MAKE) --no-print-directory build
 	PIER_BIN=$(CURDIR)/bin PIER_KILL_MATRIX=full $(GO) test -count=1 -timeout 30m -v -run TestKillMatrix ./test/crash
 
+.PHONY: race
+race: ## test with the race detector (needs a C compiler, which it installs)
+	@scripts/race.sh
+
 .PHONY: bench
 bench: ## measure against Debian's docker.io on this machine (BENCH="-only WORD", BENCH=-heavy for all rows)
 	@scripts/setup.sh bench

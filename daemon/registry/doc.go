@@ -2,7 +2,7 @@
 //
 //	Client ─ Open ─> Session ─ Choose ─> the manifest for a platform (through any indexes)
 //	                         └ Fetch ──> one blob into the store: resumed, in parallel ranges, verified
-//	Server: http.Handler for /v2/ over the same kind of store
+//	Server: http.Handler for /v2/ over the same kind of store; pierd serves none yet, tests pull from it
 //
 // Documents are decoded in one place, ParseManifest, which refuses what two readers could understand differently. What
 // credentials may be sent where is decided in one place, the guard under every connection.

@@ -34,7 +34,7 @@
 // What the specification says in words is read in internal: mountopts, schedule, idmap. internal/agent hands seccomp
 // listeners on.
 //
-// Needs Linux 5.12 (mount_setattr), on amd64 or arm64.
+// Needs Linux 5.15 (probe.Oldest; of the calls in here mount_setattr is the youngest, 5.12), on amd64 or arm64.
 //
 // Start reading at Start.
 package oci

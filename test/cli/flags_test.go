@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pier/test/lab"
 )
 
 // notTaken are commands that docker has in the groups that are compared, and pier has not.
@@ -68,6 +70,7 @@ func helpOf(t *testing.T, program string, path ...string) page {
 // TestEveryFlag compares the help of docker with pier's: every command of these groups, the names by which it can be called,
 // and every flag with its short form, shown or not. What a flag asks for may be refused, in words of its own.
 func TestEveryFlag(t *testing.T) {
+	t.Setenv("DOCKER_HOST", lab.Start(t, bin).Host()) // of a daemon that it cannot ask docker shows what is for swarms too
 	pier := filepath.Join(bin, "pier")
 	compared := 0
 	compare := func(path ...string) {
