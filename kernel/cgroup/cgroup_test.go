@@ -215,7 +215,11 @@ func TestKillAfterKiller(t *testing.T) {
 				t.Fatal(err)
 			}
 			var all []*os.Process
-			for _, g := range []*Cgroup{c, below} {
+			with := []*Cgroup{c, below}
+			if Unified() { // where one that has others below it has no processes
+				with = with[1:]
+			}
+			for _, g := range with {
 				p := run(t, g, "exec sleep 1000")
 				all = append(all, p)
 				waitFor(t, "a process in the cgroup", func() bool { pids, _ := g.Procs(); return slices.Contains(pids, p.Pid) })

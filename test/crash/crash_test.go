@@ -3,8 +3,9 @@ package crash
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -155,8 +156,14 @@ func wantLines(t *testing.T, log string, n int) {
 
 func reachable(t *testing.T, address string) {
 	t.Helper()
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	lab.Eventually(t, address+" to answer", func() error {
-		out, err := exec.Command("curl", "-fsS", "--max-time", "2", "http://"+address+"/index.html").CombinedOutput()
+		answer, err := client.Get("http://" + address + "/index.html")
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		out, err := io.ReadAll(io.LimitReader(answer.Body, 100))
 		if err == nil && string(out) != "page\n" {
 			err = fmt.Errorf("got %q", out)
 		}

@@ -14,7 +14,8 @@ import (
 
 // initramfs writes the file system that the machine boots from: a cpio archive in the "newc" format, which is the one
 // that the kernel reads (Documentation/driver-api/early-userspace/buffer-format.rst).
-func initramfs(t *testing.T, bin, tests string, k kernel) string {
+// tests is the folder with test programs: rooms/, and programs/ where they are wanted.
+func initramfs(t *testing.T, bin, tests string, programs bool, k kernel) string {
 	t.Helper()
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "initramfs"))
@@ -35,12 +36,16 @@ func initramfs(t *testing.T, bin, tests string, k kernel) string {
 	a.file("busybox.tar", lab.Busybox(t, dir))
 	a.linked("/usr/sbin/nft") // some tests look at rules through it
 	a.linked("/usr/bin/chattr")
-	programs, err := filepath.Glob(filepath.Join(tests, "*.test"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, program := range programs {
-		a.file("tests/"+filepath.Base(program), program)
+	for folder, wanted := range map[string]bool{"rooms": true, "programs": programs} {
+		list, err := filepath.Glob(filepath.Join(tests, folder, "*.test"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, program := range list {
+			if wanted {
+				a.file("tests/"+folder+"/"+filepath.Base(program), program)
+			}
+		}
 	}
 	for i, module := range k.modules {
 		a.file(fmt.Sprintf("modules/%02d-%s", i, filepath.Base(module)), module)

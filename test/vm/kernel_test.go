@@ -19,6 +19,8 @@ type release struct {
 	suite string // of Debian's archive, in addition to the machine's own sources; "" for those alone
 	meta  string // the package that depends on the kernel's
 	disks []string
+	// programs says that this machine runs those tests, too.
+	programs bool
 }
 
 // kernel is an unpacked kernel package.

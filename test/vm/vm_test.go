@@ -19,6 +19,10 @@ var rooms = []string{
 	"pier/kernel/quota", "pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
 }
 
+// programs are those that take the most time: the engine's own tests, what kills pierd and its supervisor, every field of the
+// runtime specification. One machine runs them, while the other one is busy with a whole Debian; checks.sh says which tests.
+var programs = []string{"pier/daemon/engine", "pier/test/crash", "pier/test/oci"}
+
 var bin string // folder of the programs under test
 
 func TestMain(m *testing.M) { lab.Main(m, &bin) }
@@ -28,24 +32,34 @@ func TestMain(m *testing.M) { lab.Main(m, &bin) }
 // power cut wants *start, before_* and after_*.
 func TestDebian(t *testing.T) {
 	tests := t.TempDir()
-	build := exec.Command("go", append([]string{"test", "-c", "-ldflags", "-s -w", "-o", tests + "/"}, rooms...)...)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v\n%s", err, out)
-	}
+	build(t, tests+"/rooms/", rooms)
+	build(t, tests+"/programs/", programs)
 	for _, r := range []release{
 		{name: "bookworm", meta: "linux-image-cloud-amd64", disks: []string{lab.Debian(t)}},
-		{name: "bookworm-backports", suite: "bookworm-backports", meta: "linux-image-cloud-amd64"},
+		{name: "bookworm-backports", suite: "bookworm-backports", meta: "linux-image-cloud-amd64", programs: true},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			k := r.get(t)
 			t.Parallel()
-			m := machine{kernel: k, initrd: initramfs(t, bin, tests, k), disk: newDisk(t), more: r.disks}
+			m := machine{kernel: k, initrd: initramfs(t, bin, tests, r.programs, k), disk: newDisk(t), more: r.disks}
 			m.boot(t, "all")
 			if !t.Failed() {
 				m.boot(t, "after")
 			}
 		})
+	}
+}
+
+// build makes the test programs of packages in a folder.
+func build(t *testing.T, folder string, packages []string) {
+	t.Helper()
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", append([]string{"test", "-c", "-ldflags", "-s -w", "-o", folder}, packages...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go test -c: %v\n%s", err, out)
 	}
 }
 

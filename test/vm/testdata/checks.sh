@@ -339,11 +339,16 @@ check_oci() {
 	rmdir /sys/fs/cgroup/pier-runtime
 }
 
-# room runs the tests of one package; of custody the one whose crashes come at every moment, for all of them take
-# minutes here. What is skipped counts on a fast machine.
+# room runs the tests of one package; of some those alone that ask most of the kernel, for all of them take minutes here:
+# of custody the one whose crashes come at every moment. What is skipped counts on a fast machine.
 room() {
 	local which=.
-	[ "$1" != custody ] || which=SupervisorKilledWhileWriting
+	case $1 in
+	rooms/custody) which=SupervisorKilledWhileWriting ;;
+	programs/engine) which='^Test(Run|Exec|Stop|Init|SharedNamespaces|FailedStarts|Limits|KillNine|Step)$' ;;
+	programs/crash) which='^TestUpgrade$|^TestKill$/^both' ;;
+	programs/oci) which='^TestFields$' ;;
+	esac
 	cd /tests
 	PIER_QUOTA_DIR=/data PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which"
 }
@@ -446,8 +451,9 @@ for name in $(sed -n 's/^check_\([a-z0-9_]*\)() {.*/\1/p' "$0"); do
 	[ "$name" != systemd ] || [ -b /dev/vdb ] || continue
 	report "$name" "check_$name"
 done
-for test in /tests/*.test; do
-	name=$(basename "$test" .test)
-	report "room_$name" room "$name"
+for test in /tests/*/*.test; do
+	name=${test#/tests/}
+	name=${name%.test}
+	report "room_$(basename "$name")_$(dirname "$name")" room "$name"
 done
 report before_power_cut before_power_cut
