@@ -216,7 +216,7 @@ func TestKillAfterKiller(t *testing.T) {
 			}
 			var all []*os.Process
 			with := []*Cgroup{c, below}
-			if Unified() { // where one that has others below it has no processes
+			if unified() { // a group with others below it has no processes there
 				with = with[1:]
 			}
 			for _, g := range with {
