@@ -63,6 +63,18 @@ func (e *encoder) value(v reflect.Value) {
 			e.out.WriteString(strconv.FormatBool(v.Bool()))
 			return
 		}
+	case reflect.String:
+		if s := v.String(); plain(s) && !special(v.Type()) {
+			e.out.WriteByte('"')
+			e.out.WriteString(s)
+			e.out.WriteByte('"')
+			return
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		if !special(v.Type()) {
+			e.out.Write(strconv.AppendInt(e.out.AvailableBuffer(), v.Int(), 10))
+			return
+		}
 	}
 	if v.CanAddr() {
 		v = v.Addr() // its methods may be the pointer's
@@ -128,6 +140,16 @@ func (e *encoder) fields(v reflect.Value, first bool) bool {
 		e.value(value)
 	}
 	return first
+}
+
+// plain reports whether a string stands in JSON as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; b < ' ' || b > '~' || b == '"' || b == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // special reports whether a type writes itself.

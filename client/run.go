@@ -137,6 +137,6 @@ func (r *runReader) frame() (*docker.RunFact, error) {
 	if _, err := io.ReadFull(r.from, body); err != nil {
 		return nil, err
 	}
-	fact := &docker.RunFact{}
-	return fact, json.Unmarshal(body, fact)
+	fact, err := docker.ParseRunFact(body)
+	return &fact, err
 }

@@ -3,6 +3,8 @@ package docker
 import (
 	"encoding/binary"
 	"encoding/json"
+	"strconv"
+	"strings"
 )
 
 // A run is an addition of Pier: one request that makes a process, joins its streams, starts it and tells how it ended,
@@ -53,4 +55,31 @@ func AppendRunFact(b []byte, f RunFact) []byte {
 	b = append(b, RunFactFrame, 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
 	return append(b, body...)
+}
+
+// ParseRunFact reads the content of a RunFact frame. The two facts of every run that goes well are read as AppendRunFact
+// writes them, all others by package json: what that prepares for its first value of a type takes a short-lived client
+// as long as all else it does with a run.
+func ParseRunFact(body []byte) (f RunFact, err error) {
+	if id, ok := between(body, `{"ID":"`, `"}`); ok && isID(id) {
+		return RunFact{ID: id}, nil
+	}
+	if word, ok := between(body, `{"Ended":{"ExitCode":`, `}}`); ok {
+		if code, err := strconv.Atoi(word); err == nil && strconv.Itoa(code) == word {
+			return RunFact{Ended: &RunEnd{ExitCode: code}}, nil
+		}
+	}
+	err = json.Unmarshal(body, &f)
+	return f, err
+}
+
+func between(body []byte, before, after string) (string, bool) {
+	rest, begins := strings.CutPrefix(string(body), before)
+	middle, ends := strings.CutSuffix(rest, after)
+	return middle, begins && ends
+}
+
+// isID reports whether s is made of hexadecimal digits, as the identifiers of Pier are.
+func isID(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }) < 0
 }

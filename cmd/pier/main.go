@@ -11,7 +11,22 @@ import (
 )
 
 func main() {
+	prepareStack(false)
 	// It waits and copies: threads that look for something to do beside that cost it more than they can bring.
 	runtime.GOMAXPROCS(1)
 	os.Exit(cli.Main(os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Getenv))
 }
+
+// prepareStack makes the stack as large as pier will need it, while there is nothing on it: growing step by step under a
+// deep call means to copy and adjust every frame each time. It grows because the function could need that much.
+//
+//go:noinline
+func prepareStack(use bool) {
+	if use {
+		var room [32 << 10]byte
+		fill(room[:])
+	}
+}
+
+//go:noinline
+func fill(room []byte) { clear(room) }
