@@ -7,7 +7,7 @@ scripts/setup.sh race
 # Not with cgo: those that clone children without the C library's knowledge, and a test that enters an empty root.
 without='^pier/(kernel/spawn|runtime/oci|runtime/command|daemon/command)$'
 CGO_ENABLED=1 go test -race -count=1 -p 1 -timeout 15m $(go list ./api/... ./cli/... ./client/... ./daemon/... ./kernel/... ./lib/... ./runtime/... | grep -v -E "$without") |
-	{ grep -v '\[no test files\]' || true; }
+	{ grep --line-buffered -v '\[no test files\]' || true; }
 
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT

@@ -25,14 +25,18 @@ func TestCopy(t *testing.T) {
 	when := time.Unix(1e9, 0)
 	must(os.MkdirAll(filepath.Join(from, "a/b"), 0o755))
 	must(os.WriteFile(filepath.Join(from, "a/f"), []byte("text"), 0o644))
-	must(unix.Setxattr(filepath.Join(from, "a/f"), "user.colour", []byte("red"), 0))
+	err := unix.Setxattr(filepath.Join(from, "a/f"), "user.colour", []byte("red"), 0)
+	attributes := !errors.Is(err, unix.ENOTSUP) // a tmpfs has them from Linux 6.6 on
+	if attributes {
+		must(err)
+	}
 	must(os.Link(filepath.Join(from, "a/f"), filepath.Join(from, "a/b/again")))
 	must(os.Symlink("/etc/passwd", filepath.Join(from, "a/link")))
 	must(unix.Mkfifo(filepath.Join(from, "fifo"), 0o600))
 	must(os.Truncate(filepath.Join(from, "a/f"), 1<<20))
 	must(os.Chown(filepath.Join(from, "a/f"), 12, 34))
 	must(os.Chmod(filepath.Join(from, "a/f"), 0o750|os.ModeSetuid))
-	deep := filepath.Join(from, "deep", strings.Repeat("d/", 1500)) // more folders than descriptors, see below
+	deep := filepath.Join(from, "deep", strings.Repeat("d/", 600)) // more folders than descriptors, see below
 	must(os.MkdirAll(deep, 0o755))
 	for _, name := range []string{"a/f", "a/b", "a", "deep", "."} {
 		must(os.Chtimes(filepath.Join(from, name), when, when))
@@ -65,7 +69,7 @@ func TestCopy(t *testing.T) {
 		t.Errorf("a/f: %+v, a/b/again: %+v", first, second)
 	}
 	value := make([]byte, 16)
-	if n, err := unix.Getxattr(filepath.Join(to, "a/f"), "user.colour", value); err != nil || string(value[:n]) != "red" {
+	if n, err := unix.Getxattr(filepath.Join(to, "a/f"), "user.colour", value); attributes && (err != nil || string(value[:n]) != "red") {
 		t.Errorf("attribute: %q, %v", value, err)
 	}
 	if text, err := os.Readlink(filepath.Join(to, "a/link")); text != "/etc/passwd" || err != nil {
@@ -80,7 +84,7 @@ func TestCopy(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, fi, err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(to, "deep", strings.Repeat("d/", 1500))); err != nil {
+	if _, err := os.Stat(filepath.Join(to, "deep", strings.Repeat("d/", 600))); err != nil {
 		t.Error(err)
 	}
 }
