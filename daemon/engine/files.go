@@ -39,9 +39,10 @@ func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, e
 		return nil, nil, err
 	}
 	for range 100 {
+		alive := false
 		err = c.do(context.WithoutCancel(ctx), func() (err error) {
 			r := c.row()
-			if r.Life.State.Alive() {
+			if alive = r.Life.State.Alive(); alive {
 				v, err = c.files.Running(ctx, r.Pid, r.StartTime)
 				return err
 			}
@@ -49,10 +50,10 @@ func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, e
 			v, err = c.files.Still(ctx, func() (files.Still, error) { return e.still(r) })
 			return err
 		})
-		if !c.row().Life.State.Alive() || !errkind.Is(err, errkind.NotFound) {
+		if !alive || !errkind.Is(err, errkind.NotFound) {
 			break
 		}
-		time.Sleep(10 * time.Millisecond) // the process has just ended, and its end is about to be recorded
+		time.Sleep(10 * time.Millisecond) // the process has just ended, and its end is about to be recorded, or has been
 	}
 	return v, c, err
 }

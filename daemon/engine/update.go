@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -20,7 +21,9 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 	if err != nil {
 		return nil, err
 	}
-	err = c.do(ctx, func() error {
+	ended := false // its end is about to be recorded: then there is nothing left to limit
+	change := func() error {
+		ended = false
 		r := c.row()
 		host, err := settings.Clone(r.Host)
 		if err != nil {
@@ -40,6 +43,7 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 			}
 			if err := e.limit(ctx, c.id, host); err != nil {
 				_ = e.save(r)
+				ended = errkind.Is(err, errkind.Conflict) || errkind.Is(err, errkind.NotFound)
 				return err
 			}
 		}
@@ -52,7 +56,13 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 		c.change(func(r *row) { r.Host = host })
 		e.say(c, "update", nil)
 		return nil
-	})
+	}
+	for range 100 {
+		if err = c.do(ctx, change); !ended {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	return warnings, err
 }
 

@@ -26,8 +26,8 @@
 // # Slow readers
 //
 // A stream that was attached before the start, or to an exec, is like the reader of a shell's pipe: the task waits for
-// it without limit. Any other attached stream may hold the task up for StallLimit without taking a byte; then it is
-// dropped. The end of a task waits for no stream: what one has not taken yet (a FIFO's content at most) is kept for it.
+// it without limit. Any other attached stream, and every one of a task that has a ring for its log, may hold the task up
+// for StallLimit without taking a byte; then it is dropped. The end of a task waits for no stream: what one has not taken yet (a FIFO's content at most) is kept for it.
 //
 // # Slow logs
 //

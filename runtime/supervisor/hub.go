@@ -31,6 +31,7 @@ type hub struct {
 	sent    [3]uint64 // by frame kind: how much output has been handed to the streams
 	started bool      // streams that join from now on are not patient, in a container
 	exec    bool      // all streams are patient
+	loose   bool      // the task waits for no stream without limit, as it does not for its log
 	closed  bool      // the task has ended
 	ending  bool      // it has exited, the last output is on its way
 	missing waiting   // streams still to be resumed
@@ -84,7 +85,7 @@ func (h *hub) join(a *attacher, resume *shim.Position) (at shim.Position, open b
 			return at, false, "the stream was not read in time and has missed output"
 		}
 	}
-	a.pos[shim.FrameStdout], a.pos[shim.FrameStderr], a.patient = at.Stdout, at.Stderr, at.Patient
+	a.pos[shim.FrameStdout], a.pos[shim.FrameStderr], a.patient, a.loose = at.Stdout, at.Stderr, at.Patient, h.loose
 	if h.closed {
 		return at, false, ""
 	}
@@ -165,6 +166,7 @@ type attacher struct {
 	want    [3]bool   // by frame kind
 	pos     [3]uint64 // the next byte of output it wants; belongs to the stream of that kind once joined
 	patient bool
+	loose   bool // it has a limit though it is patient
 
 	hasty  atomic.Bool // the task has exited: keep what cannot be sent at once
 	mu     sync.Mutex  // one frame at a time; guards what follows
@@ -204,10 +206,10 @@ func (a *attacher) send(kind byte, from uint64, data []byte) {
 // write is called with mu held.
 func (a *attacher) write(b net.Buffers) {
 	for len(b) > 0 {
-		switch { // a patient one has no deadline, until hurry sets one
+		switch { // a patient one has no deadline as a rule, until hurry sets one
 		case a.hasty.Load():
 			a.hurry()
-		case !a.patient:
+		case !a.patient || a.loose:
 			_ = a.conn.SetWriteDeadline(time.Now().Add(StallLimit))
 		}
 		n, err := b.WriteTo(a.conn) // takes what was written out of b

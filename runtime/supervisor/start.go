@@ -173,6 +173,9 @@ func (s *Supervisor) begin(r record, expected int) (*task, error) {
 	}
 	s.making[t.ref] = t
 	t.hub.streams, s.waiting[t.ref] = s.waiting[t.ref], nil
+	for _, a := range t.hub.streams { // nothing is sent yet
+		a.loose = t.hub.loose
+	}
 	delete(s.waiting, t.ref)
 	t.hub.missing.Patient = max(0, expected-len(t.hub.streams))
 	s.mu.Unlock()

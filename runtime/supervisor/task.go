@@ -65,7 +65,7 @@ func (t *task) path(name string) string { return filepath.Join(t.dir, name) }
 
 func (s *Supervisor) newTask(r record) *task {
 	t := &task{sup: s, ref: r.Task.TaskRef, dir: s.dir(r.Task.TaskRef), record: r, info: r.Task, reaped: make(chan shim.Exit, 1)}
-	t.hub.exec = t.ref.Exec != ""
+	t.hub.exec, t.hub.loose = t.ref.Exec != "", r.Task.Log.Buffer > 0
 	return t
 }
 
