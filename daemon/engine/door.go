@@ -79,6 +79,10 @@ type ExecStartOptions struct {
 // StepRequest is one RUN step of a build.
 type StepRequest = step.Request
 
+// IsStepLost reports whether a step failed because the supervisor died over it. It can be run again, with a root like the
+// one that it had.
+func IsStepLost(err error) bool { return step.IsLost(err) }
+
 // Exit codes that Docker's clients know for a process that never ran.
 const (
 	ExitNotFound      = process.ExitNotFound

@@ -200,7 +200,8 @@ func (e *Engine) sweepStrays(strays, done []shim.Task) {
 // endStray kills a process that nobody wants and has it forgotten.
 func (e *Engine) endStray(t shim.Task) {
 	e.o.Log.Warn("process without a container ended", "task", t.ID, "pid", t.Pid)
-	if err := e.o.Custody.Signal(e.ctx, shim.Signal{TaskRef: t.TaskRef, Signal: settings.SIGKILL, All: true}); err != nil {
+	err := e.o.Custody.Signal(e.ctx, shim.Signal{TaskRef: t.TaskRef, Signal: settings.SIGKILL, All: true})
+	if err != nil && !errkind.Is(err, errkind.NotFound) {
 		e.o.Log.Warn("stray process not killed", "task", t.ID, "error", err)
 	}
 	for range 100 {
@@ -258,12 +259,14 @@ func (e *Engine) lookAgain() {
 			continue
 		}
 		for _, t := range tasks {
-			if t.Exec != "" || t.Exit != nil || e.steps.Has(t.ID) {
-				continue
-			}
 			c := e.index.Get(t.ID)
-			if c == nil {
+			switch {
+			case t.Exec != "" || e.steps.Has(t.ID):
+				continue
+			case c == nil: // it may have ended already
 				e.bg.Go(func() { e.endStray(t) })
+				continue
+			case t.Exit != nil:
 				continue
 			}
 			c.work.Post(func() { // not while it is being started

@@ -1,7 +1,6 @@
 package network_test
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,9 +31,14 @@ func TestOnTheMachineItself(t *testing.T) {
 	db := must(record.Open(filepath.Join(t.TempDir(), "test.db"), record.Options{Volatile: true}))(t)
 	defer db.Close()
 	bridge := "pt" + id.New()[:8]
-	foreign := func() string { // what is not ours of the machine's rules and links
-		rules := run(t, r, nil, "nft", "list", "tables")
-		return strings.ReplaceAll(rules, fmt.Sprintf("table inet pier-%s\n", bridge), "")
+	foreign := func() string { // what is neither ours of the machine's tables nor that of a test beside this one
+		var others strings.Builder
+		for table := range strings.Lines(run(t, r, nil, "nft", "list", "tables")) {
+			if table == "table inet pier-"+bridge+"\n" || !strings.HasPrefix(table, "table inet pier-pt") {
+				others.WriteString(strings.ReplaceAll(table, bridge, "ours"))
+			}
+		}
+		return others.String()
 	}
 	before := foreign()
 	r.n = must(network.Open(t.Context(), network.Options{Records: db, Bridge: bridge}))(t)

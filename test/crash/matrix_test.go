@@ -3,6 +3,7 @@
 package crash
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -46,8 +47,9 @@ type operation struct {
 	right func(c *cell, told error) error
 }
 
-// every is how many points of an operation there are for one that is looked at, where other rows look at the same calls.
-var every = map[string]int{"restart": 4, "health check": 2}
+// every is how many points of an operation there are for one that is looked at, where they are many: the others are much like
+// it, or other rows look at them.
+var every = map[string]int{"restart": 4, "health check": 2, "build": 3}
 
 // cell is one crash: an operation, a point, and who dies.
 type cell struct {
@@ -62,6 +64,7 @@ type cell struct {
 	sick bool // a health check fails as soon as one probe does
 
 	probed time.Time // the last probe before the operation
+	image  string    // "" for busybox
 }
 
 // deaths are who is killed at a point. The supervisor is pierd's child, but for the last: then its children are nobody's
@@ -302,7 +305,7 @@ func (c *cell) tryCreate(change func(*container.HostConfig)) error {
 	if change != nil {
 		change(h)
 	}
-	config := &container.Config{Image: "busybox", Cmd: []string{"sh", "-c", script}, Volumes: map[string]struct{}{"/anon": {}},
+	config := &container.Config{Image: cmp.Or(c.image, "busybox"), Cmd: []string{"sh", "-c", script}, Volumes: map[string]struct{}{"/anon": {}},
 		ExposedPorts: dnet.PortSet{port: {}}}
 	if c.sick {
 		config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "true"}, Interval: 100 * time.Millisecond, Timeout: time.Minute, Retries: 1}

@@ -3,8 +3,13 @@
 package crash
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -139,6 +144,31 @@ func operations() []operation {
 			}
 			return c.works()
 		}},
+		{"build", func(*cell) {}, func(c *cell) error { return c.build(ctx) }, func(c *cell, told error) error {
+			if told != nil {
+				return nil
+			}
+			if c.image == "" { // this is asked until it is so
+				c.image = "built:" + c.name
+				if err := c.tryCreate(nil); err != nil {
+					return err
+				}
+				if err := c.api.Containers().Start(ctx, c.id); err != nil {
+					return err
+				}
+			}
+			if err := c.works(); err != nil {
+				return err
+			}
+			if err := c.exec("cat /ran", c.name+"\n", 0); err != nil {
+				return err
+			}
+			if err := c.api.Containers().Remove(ctx, c.id, true, true); err != nil {
+				return err
+			}
+			_, err := c.api.Images().Remove(ctx, c.image, true, false)
+			return err
+		}},
 		{"restart", running, func(c *cell) error { return c.api.Containers().Restart(ctx, c.id, "", nil) }, func(c *cell, told error) error {
 			s, err := c.state()
 			switch {
@@ -226,6 +256,26 @@ func operations() []operation {
 			return c.works()
 		}},
 	}
+}
+
+// build makes an image with one step that no build before has made.
+func (c *cell) build(ctx context.Context) error {
+	var context bytes.Buffer
+	w := tar.NewWriter(&context)
+	file := "FROM busybox\nRUN echo " + c.name + " >>/ran\n"
+	c.must(w.WriteHeader(&tar.Header{Name: "Dockerfile", Mode: 0o644, Size: int64(len(file))}))
+	_, err := io.WriteString(w, file)
+	c.must(errors.Join(err, w.Close()))
+	progress, err := c.api.Images().Build(ctx, &context, url.Values{"t": {"built:" + c.name}}, nil)
+	if err != nil {
+		return err
+	}
+	defer progress.Close()
+	text, err := io.ReadAll(progress)
+	if err == nil && (strings.Contains(string(text), `"errorDetail"`) || !strings.Contains(string(text), "Successfully tagged")) {
+		err = fmt.Errorf("the build ended with %s", text)
+	}
+	return err
 }
 
 // moves wants a running container to stand still or not, as pierd says, and uses it when it moves.

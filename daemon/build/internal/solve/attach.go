@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -91,25 +93,22 @@ func CleanMounts(dir string) error {
 	return nil
 }
 
-// maxParts bounds the writable layers that one build can have left.
-const maxParts = 1 << 16
-
-// CleanWritables removes the writable layers that the build called jobID left when its process died.
+// CleanWritables removes the writable layers that the build called jobID left when its process died, half-made ones too.
 func CleanWritables(layers *layer.Store, jobID string) error {
-	misses := 0
-	// Numbers are given in order; steps that ended have none left, so a long gap means the end.
-	for n := 1; n < maxParts && misses < 2000; n++ {
-		name := partName(jobID, n)
-		if _, err := layers.Writable(name); err != nil {
-			misses++
-			continue
-		}
-		misses = 0
-		if err := layers.RemoveWritable(name); err != nil {
-			return err
+	names, err := layers.Writables()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if number, ours := strings.CutPrefix(name, partPrefix(jobID)); ours && !strings.Contains(number, "-") {
+			if err := layers.RemoveWritable(name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func partName(jobID string, n int) string { return fmt.Sprintf("build-%s-%d", jobID, n) }
+func partPrefix(jobID string) string { return "build-" + jobID + "-" }
+
+func partName(jobID string, n int) string { return partPrefix(jobID) + strconv.Itoa(n) }

@@ -39,8 +39,22 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
 }
 
-// exec runs a process and commits what it left in the mounts that have an output.
+// execTries is how often a process is run whose supervisor dies over it.
+const execTries = 3
+
+// exec runs a process and commits what it left in the mounts that have an output. What a process does follows from its
+// inputs: one that is lost is run again, from the same ones.
 func (r *run) exec(ctx context.Context, v *graph.Vertex, inputs []Result) ([]Result, error) {
+	for tries := 1; ; tries++ {
+		results, err := r.execOnce(ctx, v, inputs)
+		if !engine.IsStepLost(err) || tries == execTries || ctx.Err() != nil {
+			return results, err
+		}
+		r.job.Notify(Update{Kind: Log, Vertex: v, Stream: 2, Data: []byte("the supervisor died over this step; it is run again\n")})
+	}
+}
+
+func (r *run) execOnce(ctx context.Context, v *graph.Vertex, inputs []Result) ([]Result, error) {
 	op := v.Op.GetExec()
 	x := &execRun{run: r, inputs: inputs, outputs: map[int64]*scratch{}, caches: map[*pb.Mount]*os.File{}}
 	defer x.close()

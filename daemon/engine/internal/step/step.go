@@ -161,6 +161,20 @@ func (s *Steps) start(r Request, config *container.Config, host *container.HostC
 	return &shim.Start{ID: r.ID, Spec: body, Seccomp: filter.Program, SeccompFlags: filter.Flags, HasRootfs: true, HasNetns: netns}, nil
 }
 
+// IsLost reports whether a step failed because the supervisor died over it: it may not have run, or nobody knows how it
+// ended. What it wrote to its root is worth nothing; in another root it can be run again.
+func IsLost(err error) bool {
+	var lost *lostError
+	return errors.As(err, &lost)
+}
+
+type lostError struct{ id string }
+
+func (e *lostError) Error() string {
+	return "build step " + e.id + ": the supervisor died over it, and what it did is lost: build again"
+}
+func (e *lostError) Unwrap() error { return errkind.New(errkind.Unavailable, "%s", e.Error()) }
+
 func (s *Steps) run(ctx context.Context, r Request, start *shim.Start, netns *os.File) (int, error) {
 	task := shim.TaskRef{ID: r.ID}
 	background := context.WithoutCancel(ctx)
@@ -174,7 +188,9 @@ func (s *Steps) run(ctx context.Context, r Request, start *shim.Start, netns *os
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if _, err := s.o.Custody.Start(background, start, r.Rootfs, netns); err != nil {
+	if _, err := s.o.Custody.Start(background, start, r.Rootfs, netns); custody.IsCutOff(err) {
+		return 0, &lostError{r.ID}
+	} else if err != nil {
 		_, err := process.StartError(&container.Config{User: r.User, WorkingDir: r.Cwd, Env: r.Env, Cmd: r.Args}, r.Rootfs, nil, err)
 		return 0, err
 	}
@@ -201,7 +217,7 @@ func (s *Steps) run(ctx context.Context, r Request, start *shim.Start, netns *os
 	case cerr != nil:
 		return 0, errkind.New(errkind.Internal, "build step %s: its output broke off: %w", r.ID, cerr)
 	case x.Unknown:
-		return 0, errkind.New(errkind.Internal, "build step %s: nobody could learn its exit code", r.ID)
+		return 0, &lostError{r.ID}
 	}
 	return x.Code, nil
 }
