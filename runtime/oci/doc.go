@@ -15,11 +15,11 @@
 //	                                         attach root, mounts on pinned descriptors   root.go, mounts.go, dev.go, devices.go
 //	                                         sysctls, masked and read-only paths         paths.go
 //	                                         pivot_root, hostname                        root.go, start.go
-//	                                         session, terminal, rlimits, working folder  process.go
+//	                                         session, terminal, rlimits                   process.go
 //	                                         scheduling, memory policy                   schedule.go
-//	                                         capabilities, user, seccomp                 process.go, listener.go
+//	                                         folder, user, capabilities, seccomp         identity.go, listener.go
 //	                                         (Create: wait at the gate)                  create.go
-//	pid, pidfd, start time  <-----------     execve
+//	pid, pidfd, start time  <-----------     execve                                      program.go
 //
 // Where the child needs the parent on the way (user namespace maps, hooks, a seccomp listener) the two meet: meeting.go.
 // An exec or a start among processes that might trace it, and a start in namespaces that hold for children only, go
