@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -282,6 +283,13 @@ func TestStartUserNamespace(t *testing.T) {
 	st, err := os.Stat(c.Spec.Root.Path + "/made")
 	if err != nil || st.Sys().(*syscall.Stat_t).Uid != 100000 {
 		t.Errorf("a file made inside: %v %v", st, err)
+	}
+	// Its limits are those of its own group: that is where the kernel has put it.
+	c = testContainer(t, "sleep", "1000")
+	userNamespace(t, c)
+	p := running(t, c)
+	if pids, err := c.Cgroup.Procs(); err != nil || !slices.Contains(pids, p.Pid) {
+		t.Errorf("process %d is not among those of its cgroup, %v (%v)", p.Pid, pids, err)
 	}
 }
 
