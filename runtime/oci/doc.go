@@ -15,7 +15,7 @@
 //	                                         attach root, mounts on pinned descriptors   root.go, mounts.go, dev.go, devices.go
 //	                                         sysctls, masked and read-only paths         paths.go
 //	                                         pivot_root, hostname                        root.go, start.go
-//	                                         session, terminal, rlimits                   process.go
+//	                                         session, terminal, rlimits                  process.go
 //	                                         scheduling, memory policy                   schedule.go
 //	                                         folder, user, capabilities, seccomp         identity.go, listener.go
 //	                                         (Create: wait at the gate)                  create.go
