@@ -82,9 +82,10 @@ func (f *File) Path() string { return f.spec.Path }
 // Append writes the beginning of text as entries of stream: whole lines, and pieces of lines longer than MaxLine; with
 // all set, the rest without a newline too. It returns how many bytes of text that is, also where they could not be
 // written: they are lost then, and the error says why. buf is memory to work with. Before anything is written begin is
-// called with how many bytes are about to be, the size of the file and the time in the entries; no other Append runs
-// between that and the return.
-func (f *File) Append(buf *[]byte, text []byte, stream string, all bool, begin func(n int, size int64, at time.Time)) (n int, err error) {
+// called with how many bytes are about to be, the size of the file and the time in the entries, and done when they are in the
+// file or lost. No other Append runs between the two: it could rotate the file, of which a successor then knows only that it
+// has not grown.
+func (f *File) Append(buf *[]byte, text []byte, stream string, all bool, begin func(n int, size int64, at time.Time), done func()) (n int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	size, limit, err := f.room()
@@ -106,6 +107,7 @@ func (f *File) Append(buf *[]byte, text []byte, stream string, all bool, begin f
 	if err != nil {
 		f.miss(n, reason(err))
 	}
+	done()
 	return n, err
 }
 

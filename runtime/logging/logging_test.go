@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -184,7 +186,7 @@ func TestCompress(t *testing.T) {
 	var buf []byte
 	const lines = 5000
 	for i := range lines {
-		if _, err := f.Append(&buf, fmt.Appendf(nil, "line %d %s\n", i, strings.Repeat("x", i%100)), "stdout", false, ignore); err != nil {
+		if _, err := f.Append(&buf, fmt.Appendf(nil, "line %d %s\n", i, strings.Repeat("x", i%100)), "stdout", false, ignore, func() {}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -257,7 +259,7 @@ func TestPlainFilesAreTakenUp(t *testing.T) {
 	var buf []byte
 	f := open(t, spec)
 	for _, s := range []string{"one\n", "two\n", "three\n"} {
-		if _, err := f.Append(&buf, []byte(s), "stdout", false, ignore); err != nil {
+		if _, err := f.Append(&buf, []byte(s), "stdout", false, ignore, func() {}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -321,5 +323,37 @@ func TestPlain(t *testing.T) {
 				t.Errorf("byte %#x at %d: want %v", c, at, want)
 			}
 		}
+	}
+}
+
+// Two streams of one container write to its log. Nobody rotates it while the other has not noted that its entries are there:
+// a supervisor that died in between would leave a note about a file that is another one now, and all would be there twice.
+func TestNobodyRotatesUnderAnother(t *testing.T) {
+	dir := t.TempDir()
+	f, err := Open(shim.Log{Path: filepath.Join(dir, "log"), MaxSize: 2000, MaxFiles: 1000}, NewPacker(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var open atomic.Int32 // notes of entries that may be there
+	var both sync.WaitGroup
+	for _, stream := range []string{"stdout", "stderr"} {
+		both.Go(func() {
+			var buf []byte
+			for range 2000 {
+				n, err := f.Append(&buf, []byte("line\n"), stream, false, func(int, int64, time.Time) {
+					if n := open.Add(1); n != 1 {
+						t.Errorf("%d notes are open", n)
+					}
+				}, func() { open.Add(-1) })
+				if n != len("line\n") || err != nil {
+					t.Errorf("%d bytes, %v", n, err)
+				}
+			}
+		})
+	}
+	both.Wait()
+	if files, err := os.ReadDir(dir); err != nil || len(files) < 10 {
+		t.Errorf("%d files, %v", len(files), err)
 	}
 }

@@ -50,7 +50,7 @@ func TestJournalAtEveryStep(t *testing.T) {
 		var encoded, buf []byte
 		var at time.Time
 		other := openLog(t, t.TempDir())
-		n, err := other.Append(&buf, []byte(text), "stdout", false, func(n int, _ int64, now time.Time) { at = now })
+		n, err := other.Append(&buf, []byte(text), "stdout", false, func(n int, _ int64, now time.Time) { at = now }, func() {})
 		if err != nil || n != whole {
 			t.Fatalf("%d bytes logged, %v", n, err)
 		}
@@ -141,7 +141,7 @@ func TestNoteOfWhatWasDropped(t *testing.T) {
 	var buf []byte
 	if _, err := log.Append(&buf, []byte(text), "stdout", false, func(n int, size int64, at time.Time) {
 		note.begin(0, uint64(n), size, at)
-	}); err != nil {
+	}, func() {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(log.Path(), 20); err != nil { // it came no further

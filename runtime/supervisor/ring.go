@@ -79,9 +79,8 @@ func (s *stream) logRing(w *tools, all bool) int {
 	all = all && complete || len(w.line) > s.ringSize()/2 && bytes.IndexByte(w.line, '\n') < 0
 	n, err := s.task.log.Append(&w.encoded, w.line, s.name(), all, func(n int, size int64, at time.Time) {
 		s.note.begin(from, from+uint64(n), size, at)
-	})
+	}, s.note.written)
 	if n > 0 {
-		s.note.written()
 		s.report(err)
 		s.movePast(from + uint64(n))
 		s.note.end()

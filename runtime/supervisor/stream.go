@@ -306,12 +306,11 @@ func (s *stream) logPortion(w *tools, text []byte, flush flushing) int {
 	put := func(all bool) int {
 		n, err := s.task.log.Append(&w.encoded, line, s.name(), all, func(n int, size int64, at time.Time) {
 			s.slot.begin(n-before, text[n-before-1], size, at)
-		})
+		}, s.slot.logged)
 		if n == 0 {
 			return 0
 		}
 		s.report(err) // a full disk must not stop the container
-		s.slot.logged()
 		return n - before
 	}
 	if n := put(flush == end); n > 0 {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -237,8 +238,19 @@ func (t *trash) put(path string) error {
 		}
 		return fmt.Errorf("move to the trash: %w", err)
 	}
-	t.wg.Go(func() { _ = os.RemoveAll(to) }) // what stays is removed by the next Open
+	t.wg.Go(func() { remove(to) })
 	return nil
+}
+
+// remove deletes a folder in which a process whose daemon was killed may still write, until its successor ends it. What stays
+// all the same is removed by the next Open.
+func remove(dir string) {
+	for range 50 {
+		if os.RemoveAll(dir) == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // sweep moves everything in dir into the trash, and removes what the trash already held.
@@ -248,7 +260,7 @@ func (t *trash) sweep(dir string) error {
 		return err
 	}
 	for _, name := range old {
-		t.wg.Go(func() { _ = os.RemoveAll(filepath.Join(t.dir, name)) })
+		t.wg.Go(func() { remove(filepath.Join(t.dir, name)) })
 	}
 	names, err := readNames(dir)
 	if err != nil {
