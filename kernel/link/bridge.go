@@ -68,7 +68,7 @@ func (t *thread) ensureBridge(b Bridge) error {
 			return err
 		}
 	}
-	have, err := t.routes.AddrList(l, netlink.FAMILY_ALL)
+	have, err := settled(func() ([]netlink.Addr, error) { return t.routes.AddrList(l, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -138,7 +138,9 @@ func (m *Manager) BridgeAddresses(name string) (prefixes []netip.Prefix, err err
 		if err != nil {
 			return err
 		}
-		list, err := t.routes.AddrList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: i}}, netlink.FAMILY_ALL)
+		list, err := settled(func() ([]netlink.Addr, error) {
+			return t.routes.AddrList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: i}}, netlink.FAMILY_ALL)
+		})
 		if err != nil {
 			return fmt.Errorf("list addresses of %s: %w", name, err)
 		}
@@ -160,7 +162,7 @@ func (m *Manager) Taken(except string) (ranges []netip.Prefix, err error) {
 		if except != "" {
 			skip, _ = t.index(except)
 		}
-		addrs, err := t.routes.AddrList(nil, netlink.FAMILY_ALL)
+		addrs, err := settled(func() ([]netlink.Addr, error) { return t.routes.AddrList(nil, netlink.FAMILY_ALL) })
 		if err != nil {
 			return fmt.Errorf("list addresses: %w", err)
 		}
@@ -169,7 +171,7 @@ func (m *Manager) Taken(except string) (ranges []netip.Prefix, err error) {
 				ranges = append(ranges, p.Masked())
 			}
 		}
-		routes, err := t.routes.RouteList(nil, netlink.FAMILY_ALL)
+		routes, err := settled(func() ([]netlink.Route, error) { return t.routes.RouteList(nil, netlink.FAMILY_ALL) })
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
@@ -202,7 +204,7 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 // OutwardMTU returns the smallest MTU, in bytes, among home's links that have a default route; 0 if there is none.
 func (m *Manager) OutwardMTU() (mtu int, err error) {
 	err = m.run(nil, func(t *thread) error {
-		routes, err := t.routes.RouteList(nil, netlink.FAMILY_ALL)
+		routes, err := settled(func() ([]netlink.Route, error) { return t.routes.RouteList(nil, netlink.FAMILY_ALL) })
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -78,7 +79,7 @@ func (i Inside) OnBridge(bridge string) (list []Interface, err error) {
 		if err != nil {
 			return err
 		}
-		ports, err := t.routes.LinkList()
+		ports, err := settled(t.routes.LinkList)
 		if err != nil {
 			return err
 		}
@@ -101,7 +102,7 @@ func (i Inside) OnBridge(bridge string) (list []Interface, err error) {
 				return err
 			}
 			f := Interface{Name: l.Attrs().Name, Bridge: bridge, MAC: l.Attrs().HardwareAddr}
-			addresses, err := inside.AddrList(l, unix.AF_UNSPEC)
+			addresses, err := settled(func() ([]netlink.Addr, error) { return inside.AddrList(l, unix.AF_UNSPEC) })
 			if err != nil {
 				return err
 			}
@@ -121,6 +122,20 @@ func (i Inside) OnBridge(bridge string) (list []Interface, err error) {
 	return list, nil
 }
 
+// dumps bounds how often a list is asked for that changes while the kernel writes it down.
+const dumps = 200
+
+// settled returns a list that did not change meanwhile. Elsewhere on the machine links come and go at any time.
+func settled[T any](list func() ([]T, error)) (all []T, err error) {
+	for range dumps {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return all, err
+}
+
 // RemoveInterface removes the interface of a namespace that has the hardware address or, where the container has changed
 // that, the IP address. One that is not there is no error.
 func (i Inside) RemoveInterface(mac net.HardwareAddr, a netip.Addr) error {
@@ -130,7 +145,7 @@ func (i Inside) RemoveInterface(mac net.HardwareAddr, a netip.Addr) error {
 			return fmt.Errorf("open a netlink socket: %w", err)
 		}
 		defer inside.Close()
-		links, err := inside.LinkList()
+		links, err := settled(inside.LinkList)
 		if err != nil {
 			return err
 		}
@@ -143,7 +158,7 @@ func (i Inside) RemoveInterface(mac net.HardwareAddr, a netip.Addr) error {
 			if l.Type() != "veth" {
 				continue
 			}
-			addresses, err := inside.AddrList(l, unix.AF_UNSPEC)
+			addresses, err := settled(func() ([]netlink.Addr, error) { return inside.AddrList(l, unix.AF_UNSPEC) })
 			if err != nil {
 				return err
 			}
@@ -175,7 +190,9 @@ func (i Inside) SetGateways(v4, v6 netip.Addr) error {
 			way    netip.Addr
 		}{{unix.AF_INET, v4}, {unix.AF_INET6, v6}} {
 			// Default ones alone: a container may have made any number of others.
-			routes, err := inside.RouteListFiltered(family.number, &netlink.Route{}, netlink.RT_FILTER_DST)
+			routes, err := settled(func() ([]netlink.Route, error) {
+				return inside.RouteListFiltered(family.number, &netlink.Route{}, netlink.RT_FILTER_DST)
+			})
 			if err != nil {
 				return err
 			}
