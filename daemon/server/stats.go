@@ -2,11 +2,11 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/moby/moby/api/types/container"
 
+	"pier/api/docker"
 	"pier/daemon/engine"
 	"pier/lib/errkind"
 )
@@ -34,10 +34,15 @@ func (s *Server) containerStats(w http.ResponseWriter, r *request) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
-	out := json.NewEncoder(newFlushWriter(w))
+	out := newFlushWriter(w)
+	var line []byte
 	for {
 		sample, err := stats.Next(ctx)
-		if err != nil || out.Encode(sample) != nil {
+		if err != nil {
+			return nil
+		}
+		line = append(docker.AppendStats(line[:0], &sample), '\n')
+		if _, err := out.Write(line); err != nil {
 			return nil
 		}
 	}

@@ -39,7 +39,7 @@ const (
 type Target struct {
 	Cgroup string // below the hierarchies' mount points
 	Pid    int    // a process of the container
-	// Network tells that its network namespace is not the host's.
+	// Network tells that its network namespace is not the host's, and has links.
 	Network bool
 }
 
@@ -99,7 +99,7 @@ func (m *Meter) Watch(id string) *Watch {
 	if time.Since(g.latest.Read) < interval {
 		w.c <- g.latest
 	} else {
-		go m.read(g, machineCPU())
+		go m.measure(g, machineCPU())
 	}
 	return w
 }
@@ -140,7 +140,7 @@ func (w *Watch) Pair(ctx context.Context) (container.StatsResponse, error) {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		go w.m.read(w.g, machineCPU())
+		go w.m.measure(w.g, machineCPU())
 	case <-ctx.Done():
 	}
 	return w.Next(ctx)
@@ -167,32 +167,72 @@ func (m *Meter) run() {
 	}
 }
 
-// readAll reads every gauge of a round. When one keeps its reader waiting, another reader takes the rest.
+// readAll reads every gauge of a round, and then wakes all watchers at once. When one gauge keeps its reader waiting, those
+// that were read go out, and another reader takes the rest.
 func (m *Meter) readAll(round <-chan *gauge) {
 	host := machineCPU()
+	read := make(chan *sample, len(round))
 	for {
 		before, done := len(round), make(chan struct{})
 		go func() {
 			defer close(done)
 			for g := range round {
-				m.read(g, host)
+				if s := m.read(g, host); s != nil {
+					read <- s
+				}
 			}
 		}()
 		for moved := true; moved; {
 			select {
 			case <-done:
+				m.tellAll(read)
 				return
 			case <-time.After(patience):
 				moved, before = len(round) < before, len(round)
+				m.tellAll(read)
 			}
+		}
+		go func() { // the one that waits tells by itself
+			<-done
+			m.tellAll(read)
+		}()
+	}
+}
+
+// tellAll gives out what is in read.
+func (m *Meter) tellAll(read <-chan *sample) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		select {
+		case s := <-read:
+			m.tell(s)
+		default:
+			return
 		}
 	}
 }
 
-// read takes one sample and gives it to the watchers.
-func (m *Meter) read(g *gauge, host hostCPU) {
+// sample is what was read of a gauge, which is busy until it is told.
+type sample struct {
+	g      *gauge
+	s      container.StatsResponse
+	exists bool
+}
+
+// measure takes one sample and gives it to the watchers.
+func (m *Meter) measure(g *gauge, host hostCPU) {
+	if s := m.read(g, host); s != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.tell(s)
+	}
+}
+
+// read takes one sample, nil where another reading is under way.
+func (m *Meter) read(g *gauge, host hostCPU) *sample {
 	if !g.busy.CompareAndSwap(false, true) {
-		return
+		return nil
 	}
 	target, exists := m.source.Target(g.id)
 	if target != g.target {
@@ -210,11 +250,15 @@ func (m *Meter) read(g *gauge, host hostCPU) {
 			s = container.StatsResponse{} // it has just ended
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	return &sample{g, s, exists}
+}
+
+// tell gives a sample to the watchers. It is called with mu held.
+func (m *Meter) tell(read *sample) {
+	g, s := read.g, read.s
 	g.last, g.latest = s, s
 	for w := range g.watchers {
-		if !exists {
+		if !read.exists {
 			close(w.c)
 			delete(g.watchers, w)
 			continue
@@ -225,7 +269,7 @@ func (m *Meter) read(g *gauge, host hostCPU) {
 		}
 		w.c <- s
 	}
-	if !exists {
+	if !read.exists {
 		if m.gauges[g.id] == g {
 			delete(m.gauges, g.id)
 		}
