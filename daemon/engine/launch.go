@@ -47,6 +47,10 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		o.ExtraHosts = slices.Concat(o.ExtraHosts, linked.Hosts)
 	}
 	box, err := e.o.Networks.Join(ctx, o)
+	var files map[string]string
+	if err == nil {
+		files, err = e.writeFiles(r, box)
+	}
 	m := <-rootc
 	if box != nil && box.Netns != nil {
 		defer box.Netns.Close()
@@ -59,10 +63,6 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		return nil, m.err
 	}
 	r = c.change(func(r *row) { r.Settings, r.Ports = box.Settings, box.Ports })
-	files, err := e.writeFiles(r, box)
-	if err != nil {
-		return nil, err
-	}
 	mounts, err := e.mounts.Mount(ctx, r.ID, r.Mounts, m.root, !r.Life.Ran)
 	if err != nil {
 		return nil, err

@@ -238,11 +238,7 @@ func dnsNames(o *JoinOptions, aliases []string) (names []string) {
 
 // sandbox describes b's namespace to the kernel.
 func (s *state) sandbox(b *box, o *JoinOptions) link.Sandbox {
-	l := link.Sandbox{Sysctls: map[string]string{
-		// As with Docker: no capability is needed for ports below 1024 or for ping in a namespace of one's own.
-		"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647",
-	}}
-	maps.Copy(l.Sysctls, o.Sysctls)
+	l := link.Sandbox{Sysctls: o.Sysctls}
 	gateway4, gateway6 := b.gateways()
 	hairpin := len(b.published) > 0 && s.filtered()
 	for i, e := range b.endpoints {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Making an empty namespace is half the work of a start with a network and nearly all without. So a Manager that has
-// made one keeps a few more for the next ones. They hold nothing but their loopback, nobody can find them, and they
+// Making an empty namespace is half the work of a start with a network and all without. So a Manager that has made one
+// keeps a few more for the next ones. They hold nothing but their loopback, nobody can find them, and they
 // are gone with the process, however it ends.
 const (
 	spares = 2
@@ -95,6 +95,13 @@ func (m *Manager) makeSpares() {
 	}
 }
 
+// initial is what every namespace has before its first device, which takes some of it over.
+var initial = [...][2]string{
+	{"net.ipv6.conf.default.accept_ra", "0"}, {"net.ipv6.conf.default.disable_ipv6", "1"},
+	// No capability is needed for ports below 1024 or for ping in a namespace of one's own.
+	{"net.ipv4.ip_unprivileged_port_start", "0"}, {"net.ipv4.ping_group_range", "0 2147483647"},
+}
+
 // blank takes the thread into a new namespace, with its loopback up, and returns it.
 func (t *thread) blank() (_ *os.File, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -104,8 +111,7 @@ func (t *thread) blank() (_ *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Devices take these values when they are made, hence before the first one.
-	for _, c := range [...][2]string{{"net.ipv6.conf.default.accept_ra", "0"}, {"net.ipv6.conf.default.disable_ipv6", "1"}} {
+	for _, c := range initial {
 		if err = t.set(c[0], c[1]); err != nil && !errors.Is(err, os.ErrNotExist) { // no IPv6 in this kernel
 			_ = ns.Close()
 			return nil, err

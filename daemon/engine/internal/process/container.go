@@ -204,13 +204,12 @@ func ipcSysctls(h *container.HostConfig) map[string]string {
 	return out
 }
 
-// NetworkSysctls are those of the network namespace: the user's over Docker's defaults, which let every user of a
-// container bind low ports and send pings, for inside both harm nobody.
+// NetworkSysctls are the user's for the network namespace.
 func NetworkSysctls(h *container.HostConfig) map[string]string {
 	if h.NetworkMode.IsHost() || h.NetworkMode.IsContainer() {
 		return nil
 	}
-	out := map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+	out := map[string]string{}
 	for k, v := range h.Sysctls {
 		if strings.HasPrefix(k, "net.") {
 			out[k] = v
