@@ -57,18 +57,10 @@ func Assemble(root *os.File, parts []Part) (*Tree, error) {
 }
 
 // assemble gives the calling thread another mount namespace, root folder and working folder.
-func (t *Tree) assemble(parts []Part) error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return os.NewSyscallError("unshare mount namespace", err)
+func (t *Tree) assemble(parts []Part) (err error) {
+	if t.namespace, err = ownNamespace(); err != nil {
+		return err
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return os.NewSyscallError("make mounts private", err)
-	}
-	n, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("open mount namespace", err)
-	}
-	t.namespace = os.NewFile(uintptr(n), "mount namespace")
 	if err := Attach(t.root, "/"); err != nil {
 		return err
 	}

@@ -1,7 +1,10 @@
 package mount
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -194,4 +197,38 @@ func TestMoveGoesToTheHeldDirectory(t *testing.T) {
 	clone, err := OpenTreeAt(held, "", true)
 	must(t, err)
 	must(t, clone.Close())
+}
+
+func TestEmptyHoldsNothingOfTheHost(t *testing.T) {
+	ns, err := Empty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	onPassingThread(func() {
+		var self int
+		if self, err = unix.Open("/proc/thread-self", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+			return
+		}
+		defer unix.Close(self)
+		if err = unix.Unshare(unix.CLONE_FS); err != nil {
+			return
+		}
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return
+		}
+		var n int
+		if n, err = unix.Openat(self, "mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return
+		}
+		f := os.NewFile(uintptr(n), "mountinfo")
+		defer f.Close()
+		var text []byte
+		if text, err = io.ReadAll(f); err == nil && bytes.Count(text, []byte("\n")) != 1 {
+			err = fmt.Errorf("mounts: %s", text)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

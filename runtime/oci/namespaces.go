@@ -40,6 +40,7 @@ type namespaces struct {
 	join  []spawn.Namespace
 
 	users, mounts *os.File // to be joined in their own moments, nil for none
+	empty         *os.File // what the new one of mounts is a copy of, once the root comes; nil for the host's
 	// split is set where some namespaces hold for children only: the child enters them, and is divided in two. It then
 	// makes all of its namespaces itself; above are those that wait for its second half.
 	split    bool
@@ -101,6 +102,12 @@ func (s *start) openNamespaces() error {
 	}
 	n.arrange()
 	s.pids = n.hideFromPids()
+	if n.flags&unix.CLONE_NEWNS != 0 && s.plainRoot() {
+		n.empty = s.c.Empty
+	}
+	if n.empty != nil {
+		n.flags &^= unix.CLONE_NEWNS
+	}
 	if (s.spec.Hostname != "" || s.spec.Domainname != "") && !s.owns(unix.CLONE_NEWUTS) {
 		return s.fail("sethostname", s.spec.Hostname, errkind.New(errkind.Invalid, "a host name needs a uts namespace of its own"))
 	}

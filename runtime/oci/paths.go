@@ -12,14 +12,19 @@ import (
 	"pier/lib/errkind"
 )
 
-// openNull opens the real null device for masks. The child takes it from the host's /dev before the root changes, and
-// makes sure that it is character device 1:3, so that nothing in a container can stand in for it.
+// openNull opens the real null device for masks: the host's, before the root changes, or the one that we have just made where
+// the host's cannot be seen. The child makes sure that it is character device 1:3, so that nothing in a container can stand
+// in for it.
 func (s *start) openNull() spawn.Arg {
 	if s.haveNull {
 		return spawn.From(s.null)
 	}
 	s.null, s.haveNull = s.Slot(), true
-	s.openAt("open null device", spawn.Int(unix.AT_FDCWD), "/dev/null", unix.O_PATH|unix.O_NOFOLLOW, 0).Into(s.null)
+	dev, name := spawn.Int(unix.AT_FDCWD), "/dev/null"
+	if s.namespaces.empty != nil {
+		dev, name = s.File(s.dev), "null"
+	}
+	s.openAt("open null device", dev, name, unix.O_PATH|unix.O_NOFOLLOW, 0).Into(s.null)
 	stx := new(unix.Statx_t)
 	s.Add("statx", "/dev/null", unix.SYS_STATX, spawn.From(s.null), s.empty(), spawn.Int(unix.AT_EMPTY_PATH), spawn.Int(unix.STATX_TYPE), spawn.Pointer(s.List, stx))
 	const what = "check null device"

@@ -1,8 +1,11 @@
 package oci
 
 import (
+	"path"
 	"path/filepath"
+	"slices"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"pier/kernel/mount"
@@ -91,9 +94,25 @@ func (s *start) fillRoot() error {
 // attachRoot adds the root to the child's mount namespace, which it makes its own first: nothing mounted from here on
 // reaches the host. It lies upon "/", or at its path on the host where hooks of the container are to see both.
 func (s *start) attachRoot() {
-	s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
+	if empty := s.namespaces.empty; empty != nil {
+		s.Add("join namespace", empty.Name(), unix.SYS_SETNS, s.File(empty), spawn.Int(unix.CLONE_NEWNS))
+		s.Add("unshare", "mnt", unix.SYS_UNSHARE, spawn.Int(unix.CLONE_NEWNS))
+	} else {
+		s.Add("make mounts private", "/", unix.SYS_MOUNT, s.empty(), s.String("/"), spawn.Int(0), spawn.Int(unix.MS_REC|unix.MS_PRIVATE), spawn.Int(0))
+	}
 	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(s.hostPlace()),
 		spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// plainRoot reports whether the child finds its way without the host's mounts: it has its own /dev with nothing odd in it,
+// and no hook is to see both roots.
+func (s *start) plainRoot() bool {
+	odd := func(d specs.LinuxDevice) bool {
+		name, under := underDev(&d)
+		return !under || name == "null"
+	}
+	dev := func(m specs.Mount) bool { return m.Type == "tmpfs" && path.Clean(m.Destination) == "/dev" }
+	return s.spec.Hooks == nil && !s.c.NoPivot && !s.newUsers && slices.ContainsFunc(s.spec.Mounts, dev) && !slices.ContainsFunc(s.linux.Devices, odd)
 }
 
 // hostPlace is where the root lies until it is the root.
@@ -127,7 +146,7 @@ func (s *start) changeRoot() {
 	}
 	s.Add("fchdir", "/", unix.SYS_FCHDIR, s.root)
 	dot := s.String(".")
-	if s.c.NoPivot {
+	if s.c.NoPivot || s.namespaces.empty != nil { // an empty one has nothing below the root that could be found
 		if s.hostPlace() != "/" {
 			s.Add("move root", "/", unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String("/"), spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 		}

@@ -14,6 +14,7 @@ import (
 
 	"pier/kernel/capability"
 	"pier/kernel/cgroup"
+	"pier/kernel/mount"
 	"pier/kernel/pidfd"
 	"pier/kernel/seccomp"
 	"pier/lib/id"
@@ -109,7 +110,12 @@ func testContainer(t testing.TB, args ...string) *Container {
 			t.Error(err)
 		}
 	})
-	return &Container{ID: name, Spec: dockerSpec(t, testRoot(t), args...), Cgroup: group}
+	empty, err := mount.Empty() // as the supervisor has it; the runtime's commands have none
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { empty.Close() })
+	return &Container{ID: name, Spec: dockerSpec(t, testRoot(t), args...), Cgroup: group, Empty: empty}
 }
 
 // output runs c to its end and returns what it wrote and how it ended.

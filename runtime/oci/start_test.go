@@ -3,8 +3,10 @@ package oci
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,9 +26,20 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // What a container sees of itself, with everything that Docker gives by default.
 func TestStartDefaults(t *testing.T) {
+	t.Run("copy of an empty mount namespace", func(t *testing.T) { testDefaults(t, func(*Container) {}) })
+	t.Run("copy of the host's mounts", func(t *testing.T) { testDefaults(t, func(c *Container) { c.Empty = nil }) })
+	t.Run("host's null device", func(t *testing.T) {
+		testDefaults(t, func(c *Container) {
+			c.Spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}}
+		})
+	})
+}
+
+func testDefaults(t *testing.T, change func(*Container)) {
 	c := testContainer(t, "sh", "-c", `cat /proc/self/status; echo pid $$; echo name $(hostname); cat /proc/mounts;
 cat /proc/self/cgroup; ls -l /dev; echo links $(ip link | grep -c mtu); echo keys $(cat /proc/keys | grep -c .); echo net $(readlink /proc/self/ns/net);
 echo fds $(ls /proc/self/fd); touch /proc/sys/x /sys/x /proc/acpi/x; echo x > /proc/sysrq-trigger`)
+	change(c)
 	out, status := output(t, c)
 	host, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
@@ -58,6 +71,62 @@ echo fds $(ls /proc/self/fd); touch /proc/sys/x /sys/x /proc/acpi/x; echo x > /p
 	if status.Code == 0 || t.Failed() {
 		t.Log(status, out)
 	}
+}
+
+// Below the root there is nothing of the host's, for those who get in without being in the root.
+func TestNothingBelowTheRoot(t *testing.T) {
+	for _, below := range []string{"an empty mount namespace", "the host's mounts"} {
+		t.Run(below, func(t *testing.T) {
+			c := testContainer(t, "sleep", "1000")
+			if below == "the host's mounts" {
+				c.Empty = nil
+			}
+			p, err := Start(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				_ = pidfd.Signal(p.Pidfd, 9)
+				reapAll(t, p)
+			}()
+			looked := make(chan error)
+			go func() { looked <- lookBelow(p.Pid, c.Spec.Root.Path) }()
+			if err := <-looked; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// lookBelow enters the mount namespace of a process, takes its root away, and looks for a path of the host. It wants a
+// goroutine of its own.
+func lookBelow(pid int, hostPath string) error {
+	runtime.LockOSThread()
+	ns, err := os.Open("/proc/" + itoa(pid) + "/ns/mnt")
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	for _, last := range []bool{false, true} {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		if _, err := os.Lstat("/bin/busybox"); (err == nil) == last {
+			return fmt.Errorf("the container's program, its root unmounted: %v: %w", last, err)
+		}
+		if _, err := os.Lstat(hostPath); err == nil {
+			return fmt.Errorf("%s is there", hostPath)
+		}
+		if !last {
+			if err := unix.Unmount("/", unix.MNT_DETACH); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func TestStartTerminal(t *testing.T) {

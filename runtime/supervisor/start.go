@@ -40,6 +40,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	}
 	spec.Process.Terminal = r.Stdio.Terminal
 	c := &oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Width: r.Width, Height: r.Height, Bundle: r.Bundle}
+	c.Empty, _ = s.empty() // without it, the way is longer
 	if r.HasRootfs {
 		c.Rootfs, files = files[0], files[1:]
 	}

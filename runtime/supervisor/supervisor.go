@@ -16,6 +16,7 @@ import (
 	"pier/api/shim"
 	"pier/kernel/filelock"
 	"pier/kernel/memory"
+	"pier/kernel/mount"
 	"pier/kernel/pidfd"
 	"pier/kernel/reaper"
 	"pier/kernel/self"
@@ -64,7 +65,8 @@ type Supervisor struct {
 	watchers map[*watcher]struct{}
 	stopping bool
 
-	init func() (*os.File, error) // the program for containers that ask for an init, made with the first of them
+	empty func() (*os.File, error) // the mount namespace that those of containers are copies of, made with the first of them
+	init  func() (*os.File, error) // the program for containers that ask for an init, made with the first of them
 
 	probes *probes.Probes
 
@@ -119,7 +121,7 @@ func tidyUp() {
 func open(c Config) (*Supervisor, error) {
 	s := &Supervisor{root: c.Root, socket: c.Socket, binary: c.Binary, log: c.Log, tools: make(toolBox, 4), generation: 1,
 		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{},
-		init: sync.OnceValues(reaper.Open)}
+		init: sync.OnceValues(reaper.Open), empty: sync.OnceValues(mount.Empty)}
 	s.probes = probes.New(probeHost{s}, s.log)
 	if s.socket == "" {
 		s.socket = filepath.Join(s.root, "supervisor.sock")
