@@ -102,10 +102,8 @@ func (s *start) openNamespaces() error {
 	}
 	n.arrange()
 	s.pids = n.hideFromPids()
-	if n.flags&unix.CLONE_NEWNS != 0 && s.plainRoot() {
+	if s.c.Empty != nil && n.flags&unix.CLONE_NEWNS != 0 && s.pids == nil && s.plainRoot() {
 		n.empty = s.c.Empty
-	}
-	if n.empty != nil {
 		n.flags &^= unix.CLONE_NEWNS
 	}
 	if (s.spec.Hostname != "" || s.spec.Domainname != "") && !s.owns(unix.CLONE_NEWUTS) {

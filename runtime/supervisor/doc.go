@@ -20,7 +20,7 @@
 //	tasks/<id>/task.json       what was started, where the page has no room for it
 //	tasks/<id>/{stdin,stdout,stderr}   FIFOs, owned by the container's user
 //	tasks/<id>/{stdout,stderr}.ring    output on its way to the log, where there is some (ring.go)
-//	tasks/<id>/exit.json       the exit record for people and tools, written before the exit is announced
+//	tasks/<id>/exit.json       the exit record for people and tools, written once the exit is announced
 //	tasks/<id>/exec/<exec>/    the same for each process started later
 //
 // # Slow readers

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
+	"runtime"
 	"time"
 
 	"pier/api/shim"
@@ -17,8 +18,9 @@ const (
 	unknownCode = 255
 )
 
-// wait ends a task when its process has: the order is that the status is known, all output is out, the record is on
-// disk, the process is reaped, and the exit is announced. A successor that finds any part done goes on from there.
+// wait ends a task when its process has: the order is that the status is known, all output is out, the journal has it,
+// the process is reaped, the exit is announced, and the record for people is on disk. A successor that finds any part done
+// goes on from there.
 func (s *Supervisor) wait(t *task) {
 	if t.pidfd != nil { // else it ended while nobody could see it
 		if err := pidfd.Wait(context.Background(), t.pidfd); err != nil {
@@ -56,15 +58,6 @@ func (s *Supervisor) settle(t *task) *shim.Exit {
 	for _, o := range t.streams {
 		<-o.ended
 	}
-	if t.ref.Exec == "" {
-		text, err := json.Marshal(exit)
-		if err == nil {
-			err = atomicfile.WriteVolatile(t.path("exit.json"), text, 0o600)
-		}
-		if err != nil {
-			s.log.Error("write exit record", "task", t.ref, "err", err)
-		}
-	}
 	t.journal.exited(exit)
 	return exit
 }
@@ -76,7 +69,18 @@ func (s *Supervisor) finish(t *task, exit *shim.Exit) {
 	t.info.Exit = exit
 	s.tell(shim.Response{Exit: exit})
 	s.mu.Unlock()
+	runtime.Gosched() // somebody waits for the news, nobody for the rest
+	if t.ref.Exec == "" {
+		text, err := json.Marshal(exit)
+		if err == nil {
+			err = atomicfile.WriteVolatile(t.path("exit.json"), text, 0o600)
+		}
+		if err != nil {
+			s.log.Error("write exit record", "task", t.ref, "err", err)
+		}
+	}
 	t.release()
+	close(t.over)
 }
 
 // status asks, in turn, everybody who can know.

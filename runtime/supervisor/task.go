@@ -38,6 +38,7 @@ type task struct {
 	master *os.File       // nil without a terminal
 	rootfs *os.File       // held so that the exit does not wait for the unmount; nil for an exec
 	reaped chan shim.Exit // pierd tells how its child ended; buffered
+	over   chan struct{}  // closed when nothing more is done with what is on disk
 
 	// guarded by Supervisor.mu
 	info    shim.Task
@@ -64,7 +65,7 @@ type record struct {
 func (t *task) path(name string) string { return filepath.Join(t.dir, name) }
 
 func (s *Supervisor) newTask(r record) *task {
-	t := &task{sup: s, ref: r.Task.TaskRef, dir: s.dir(r.Task.TaskRef), record: r, info: r.Task, reaped: make(chan shim.Exit, 1)}
+	t := &task{sup: s, ref: r.Task.TaskRef, dir: s.dir(r.Task.TaskRef), record: r, info: r.Task, reaped: make(chan shim.Exit, 1), over: make(chan struct{})}
 	t.hub.exec, t.hub.loose = t.ref.Exec != "", r.Task.Log.Buffer > 0
 	return t
 }
@@ -297,6 +298,7 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 	}
 	s.mu.Unlock()
 	for _, g := range gone {
+		<-g.over
 		g.settled(func() { _ = g.journal.page.Close() })
 		g.pidfd.Close()
 	}

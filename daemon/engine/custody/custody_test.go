@@ -35,8 +35,11 @@ func TestStartOutputExit(t *testing.T) {
 	if log["stdout"] != string(out) || log["stderr"] != "err\n" {
 		t.Errorf("log %q", log)
 	}
-	if _, err := os.Stat(filepath.Join(b.root, "tasks/c1/exit.json")); err != nil {
-		t.Error(err)
+	within, record := ctx(t), filepath.Join(b.root, "tasks/c1/exit.json")
+	for _, err := os.Stat(record); err != nil; _, err = os.Stat(record) { // it comes after the news
+		if within.Err() != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := b.Delete(ctx(t), ref); err != nil {
 		t.Error(err)
