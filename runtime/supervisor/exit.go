@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
-	"runtime"
 	"time"
 
 	"pier/api/shim"
@@ -66,17 +65,21 @@ func (s *Supervisor) settle(t *task) *shim.Exit {
 func (s *Supervisor) finish(t *task, exit *shim.Exit) {
 	t.hub.close("")
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	t.info.Exit = exit
+	go t.end(exit) // before the news, so that it comes after them: somebody waits for these, nobody for the rest
 	s.tell(shim.Response{Exit: exit})
-	s.mu.Unlock()
-	runtime.Gosched() // somebody waits for the news, nobody for the rest
+}
+
+// end writes the exit record and lets go of what the task held.
+func (t *task) end(exit *shim.Exit) {
 	if t.ref.Exec == "" {
 		text, err := json.Marshal(exit)
 		if err == nil {
 			err = atomicfile.WriteVolatile(t.path("exit.json"), text, 0o600)
 		}
 		if err != nil {
-			s.log.Error("write exit record", "task", t.ref, "err", err)
+			t.sup.log.Error("write exit record", "task", t.ref, "err", err)
 		}
 	}
 	t.release()
