@@ -121,7 +121,7 @@ func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*St
 		}
 		c.released.Wait() // or we would join what has just ended
 		var err error
-		s, err = e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, keys)
+		s, err = e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, keys, nil)
 		return err
 	})
 	if err != nil {
@@ -146,8 +146,9 @@ func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*St
 	return s, nil
 }
 
-// attach opens the stream of a container's process or of an exec in it. It is closed when the container is removed.
-func (e *Engine) attach(c *ctr, task shim.TaskRef, tty bool, o AttachOptions, keys []byte) (*Stream, error) {
+// attach opens the stream of a container's process or of an exec in it. It is closed when the container is removed. For
+// meanwhile see custody.Custodian.Attach.
+func (e *Engine) attach(c *ctr, task shim.TaskRef, tty bool, o AttachOptions, keys []byte, meanwhile func()) (*Stream, error) {
 	s := &Stream{Terminal: tty, input: o.Stdin, out: bytes.NewReader(nil)}
 	s.leave = func() {
 		c.mu.Lock()
@@ -157,7 +158,7 @@ func (e *Engine) attach(c *ctr, task shim.TaskRef, tty bool, o AttachOptions, ke
 	if !o.Stream {
 		return s, nil
 	}
-	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr})
+	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr}, meanwhile)
 	if err != nil {
 		return nil, err
 	}

@@ -215,15 +215,16 @@ func (xs *Execs) Start(ctx context.Context, id string, o ExecStartOptions) (*Str
 	}
 	e.sayExec(x, "exec_start")
 	var s *Stream
+	prepared := e.preparing(x)
 	if !o.Detach {
 		s, err = e.attach(x.c, shim.TaskRef{ID: x.c.id, Exec: x.id}, x.want.Tty, AttachOptions{
-			Stream: true, Stdin: x.want.AttachStdin, Stdout: x.want.AttachStdout, Stderr: x.want.AttachStderr}, x.keys)
+			Stream: true, Stdin: x.want.AttachStdin, Stdout: x.want.AttachStdout, Stderr: x.want.AttachStderr}, x.keys, func() { _, _ = prepared() })
 		if err != nil {
 			x.finish(ExitNotExecutable)
 			return nil, err
 		}
 	}
-	if err := e.execute(context.WithoutCancel(ctx), x, o); err != nil {
+	if err := e.execute(context.WithoutCancel(ctx), x, o, prepared); err != nil {
 		if s == nil {
 			return nil, err
 		}
@@ -252,10 +253,18 @@ func failedStream(tty bool, err error) *Stream {
 	return &Stream{Terminal: tty, out: bytes.NewReader(text)}
 }
 
+// preparing returns what makes the request for the process, the first time that it is called.
+func (e *Engine) preparing(x *execution) func() (process.Prepared, error) {
+	return sync.OnceValues(func() (process.Prepared, error) {
+		r := x.c.row()
+		return process.Prepare(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
+	})
+}
+
 // execute starts the process. Whatever the result, the exec knows it.
-func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) error {
+func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions, prepared func() (process.Prepared, error)) error {
 	r := x.c.row()
-	p, err := process.Prepare(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
+	p, err := prepared()
 	fail := func(err error) error {
 		code, err := process.ExecError(r.Pid, x.want.Cmd[0], p.Process, err)
 		if code == process.ExitUnstarted {
@@ -331,12 +340,12 @@ func (e *Engine) probeExec(ctx context.Context, x *execution, timeout time.Durat
 	e.execs.add(x)
 	defer e.execs.forget(x)
 	task := shim.TaskRef{ID: x.c.id, Exec: x.id}
-	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdout: true, Stderr: true})
+	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdout: true, Stderr: true}, nil)
 	if err != nil {
 		return 0, "", false, err
 	}
 	defer live.Close()
-	if err := e.execute(context.WithoutCancel(ctx), x, ExecStartOptions{}); err != nil {
+	if err := e.execute(context.WithoutCancel(ctx), x, ExecStartOptions{}, e.preparing(x)); err != nil {
 		return 0, "", false, err
 	}
 	within, cancel := context.WithTimeout(ctx, timeout)

@@ -78,7 +78,7 @@ func (cs *Containers) Run(ctx context.Context, r CreateRequest, o AttachOptions)
 		c.joining = nil
 		started <- err
 	})
-	stream, err := e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, nil)
+	stream, err := e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, nil, nil)
 	joined <- err
 	close(joined) // a start that is tried again asks again
 	if err != nil {

@@ -58,7 +58,7 @@ func (c *Conn) Send(payload []byte, files ...*os.File) error {
 	}
 	return fd.All(files, func(fds []int) error {
 		n, _, err := c.conn.WriteMsgUnix(frame, unix.UnixRights(fds...), nil)
-		if err != nil {
+		if err != nil || n == len(frame) {
 			return err
 		}
 		_, err = c.conn.Write(frame[n:]) // a stream takes as much as its buffer holds

@@ -219,7 +219,7 @@ func (b *bench) exec(name, execName string, stdio shim.Stdio, args ...string) *s
 
 func (b *bench) attach(ref shim.TaskRef, stdin bool) Stream {
 	b.t.Helper()
-	s, err := b.Attach(ctx(b.t), shim.Attach{TaskRef: ref, Stdin: stdin, Stdout: true, Stderr: true})
+	s, err := b.Attach(ctx(b.t), shim.Attach{TaskRef: ref, Stdin: stdin, Stdout: true, Stderr: true}, nil)
 	if err != nil {
 		b.t.Fatalf("attach to %s: %v", ref.ID, err)
 	}

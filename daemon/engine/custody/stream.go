@@ -17,17 +17,21 @@ import (
 )
 
 // Attach joins the streams of a task, before or after its start: attached before, it misses nothing. ctx bounds the call,
-// not the stream.
-func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
+// not the stream. Where meanwhile is not nil it is called while the answer is on its way, again where the supervisor dies
+// over it.
+func (c *Custodian) Attach(ctx context.Context, a shim.Attach, meanwhile func()) (Stream, error) {
 	inc, err := c.living(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if meanwhile == nil {
+		meanwhile = func() {}
 	}
 	s := &stream{custodian: c, asked: a}
 	s.ctx, s.stop = context.WithCancel(c.ctx)
 	within, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	for err = s.connect(within, nil); isLost(err); err = s.connect(within, nil) {
+	for err = s.connect(within, nil, meanwhile); isLost(err); err = s.connect(within, nil, meanwhile) {
 		var lost error
 		if inc, lost = c.next(within, inc); lost != nil {
 			break
@@ -73,8 +77,8 @@ type stream struct {
 	ended   bool // CloseWrite was called
 }
 
-// connect makes the connection; resume is nil the first time.
-func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
+// connect makes the connection; resume is nil the first time, and meanwhile what there is to do before the answer comes.
+func (s *stream) connect(ctx context.Context, resume *shim.Position, meanwhile func()) error {
 	conn, err := dial(ctx, s.custodian.socket())
 	if err != nil {
 		return &lostError{err}
@@ -87,7 +91,11 @@ func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().SetDeadline(time.Unix(1, 0)) })
-	answer, err := roundTrip(conn, payload, nil)
+	var answer *response
+	if err = conn.Send(payload); err == nil {
+		meanwhile()
+		answer, err = receive(conn)
+	}
 	switch {
 	case !stop():
 		err = ctx.Err()
@@ -221,7 +229,7 @@ func (s *stream) resume() error {
 			return errkind.New(errkind.Unavailable, "stream of task %s: the supervisor died before all was sent, and the task is gone", s.asked.ID)
 		}
 		if err == nil {
-			err = s.connect(ctx, &at)
+			err = s.connect(ctx, &at, func() {})
 		}
 		if !isLost(err) {
 			return err

@@ -154,10 +154,11 @@ func (s Mounts) Unmount(id string, list []settings.Mount) error {
 // Release gives the volumes of a container back and, with anonymous, removes those that were made for it and that nobody
 // else uses. From now on they may outlive the container's folder.
 func (s Mounts) Release(ctx context.Context, id string, list []settings.Mount, anonymous bool) error {
-	var errs []error
-	if len(list) > 0 {
-		s.Volumes.Release(id)
+	if len(list) == 0 {
+		return nil
 	}
+	var errs []error
+	s.Volumes.Release(id)
 	for _, m := range list {
 		if !anonymous || !m.Anonymous || m.Name == "" {
 			continue
