@@ -76,6 +76,9 @@ func (c *Cgroup) create(r *specs.LinuxResources) (*Cgroup, error) {
 			r = &specs.LinuxResources{}
 		}
 		rules := deviceRules(r.Devices)
+		if !old && c.allow(rules) {
+			rules = nil
+		}
 		if err = c.set(r, rules); c.unified && errors.Is(err, os.ErrNotExist) {
 			if err = c.delegateAll(); err == nil {
 				err = c.set(r, rules)
@@ -153,8 +156,14 @@ func (c *Cgroup) makeDir(dir string) (was bool, err error) {
 	err = unix.Mkdir(dir, 0o755)
 	switch err {
 	case unix.ENOENT:
-		if _, err := c.makeDir(filepath.Dir(dir)); err != nil {
+		parent := filepath.Dir(dir)
+		if _, err := c.makeDir(parent); err != nil {
 			return false, err
+		}
+		if strings.HasPrefix(c.byName["cpuset"], parent+"/") { // then the kernel does for its children what inheritCpuset would
+			if err := writeFile(filepath.Join(parent, "cgroup.clone_children"), "1"); err != nil {
+				return false, err
+			}
 		}
 		err = unix.Mkdir(dir, 0o755)
 	case unix.EEXIST:
@@ -175,7 +184,7 @@ func (c *Cgroup) makeDir(dir string) (was bool, err error) {
 	return was, nil
 }
 
-// inheritCpuset copies the parent's CPUs and memory nodes: a v1 cpuset begins empty and then takes no process.
+// inheritCpuset copies the parent's CPUs and memory nodes where the kernel has not: a v1 cpuset begins empty and then takes no process.
 func inheritCpuset(dir string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		value, err := readFile(filepath.Join(dir, file))

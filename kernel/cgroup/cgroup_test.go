@@ -416,3 +416,38 @@ func unified() bool {
 	h, err := mounted()
 	return err == nil && h.unified != ""
 }
+
+// What is written rule by rule is what a comparison with the rules before comes to.
+func TestDeviceRulesOfANewCgroup(t *testing.T) {
+	if unified() {
+		t.Skip("reads v1 files")
+	}
+	rule := func(kind string, major, minor *int64, access string) specs.LinuxDeviceCgroup {
+		return specs.LinuxDeviceCgroup{Allow: true, Type: kind, Major: major, Minor: minor, Access: access}
+	}
+	for name, given := range map[string][]specs.LinuxDeviceCgroup{
+		"default": nil,
+		"closed":  {{Type: "a", Access: "rwm"}, rule("c", ptr[int64](-1), ptr[int64](-1), "m"), rule("c", ptr[int64](5), ptr[int64](1), "rwm")},
+		"some":    {rule("c", ptr[int64](10), ptr[int64](200), "rw"), rule("b", ptr[int64](8), nil, "r"), rule("c", ptr[int64](1), ptr[int64](3), "r")},
+		"all":     {rule("", nil, nil, "rwm")},
+		"odd":     {{Access: "rwm"}, rule("c", ptr[int64](10), nil, "rwm"), {Type: "c", Major: ptr[int64](10), Access: "w"}},
+	} {
+		c := group(t, &specs.LinuxResources{Devices: given})
+		list := func() []string {
+			b, err := os.ReadFile(filepath.Join(c.byName["devices"], "devices.list"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Fields(strings.ReplaceAll(string(b), " ", "_"))
+			slices.Sort(lines)
+			return lines
+		}
+		got := list()
+		if err := c.set(&specs.LinuxResources{}, deviceRules(given)); err != nil {
+			t.Fatal(err)
+		}
+		if want := list(); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -145,6 +146,35 @@ func deviceRules(given []specs.LinuxDeviceCgroup) []*devices.Rule {
 		rules = append(rules, &rule)
 	}
 	return rules
+}
+
+// allow sets the device rules of a new v1 cgroup, where they only allow one thing after the other (any but a user's odd
+// ones), in a tenth of the time that a comparison with the old rules takes. Where it reports false, that has to be done.
+func (c *Cgroup) allow(rules []*devices.Rule) bool {
+	dir := c.byName["devices"]
+	if dir == "" || writeFile(filepath.Join(dir, "devices.deny"), "a") != nil {
+		return false
+	}
+	n, err := openFile(filepath.Join(dir, "devices.allow"), unix.O_WRONLY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(n)
+	closed := true
+	for _, r := range rules {
+		everything := r.Type == devices.WildcardDevice && r.Major == devices.Wildcard && r.Minor == devices.Wildcard && r.Permissions == "rwm"
+		if everything && !r.Allow && closed {
+			continue // as it is
+		}
+		if !r.Allow || !everything && r.Type != devices.CharDevice && r.Type != devices.BlockDevice {
+			return false
+		}
+		closed = false
+		if _, err := unix.Write(n, []byte(r.CgroupString())); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // alwaysAllowed: making any device node is harmless where opening it is not allowed; then the default devices of the
