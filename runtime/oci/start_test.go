@@ -179,10 +179,10 @@ func TestStartPrivileges(t *testing.T) {
 // A start that hangs ends with its context, and leaves nothing.
 func TestStartCanceled(t *testing.T) {
 	c := testContainer(t, "true")
-	before := hostTraces(t)
 	if err := c.Cgroup.Freeze(); err != nil {
 		t.Fatal(err)
 	}
+	before := hostTraces(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	thaw := time.AfterFunc(100*time.Millisecond, func() { _ = c.Cgroup.Thaw() }) // on v1 a frozen process dies only then
