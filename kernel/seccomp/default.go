@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/moby/profiles/seccomp"
@@ -52,8 +53,35 @@ const maxCached = 64
 // Cache keeps compiled programs by the content of their profiles. The zero value is ready; any number of goroutines may
 // use it.
 type Cache struct {
-	mu       sync.Mutex // guards programs
+	mu       sync.Mutex // guards what follows
 	programs map[[sha256.Size]byte]Program
+	defaults map[string]Program // by the names of the capabilities
+}
+
+// Default is Compile of what the function Default gives for caps, which has no flags. Making that profile takes longer than
+// all else here, so it is found by caps alone.
+func (c *Cache) Default(caps []string) (Program, error) {
+	key := strings.Join(caps, ",")
+	c.mu.Lock()
+	program, ok := c.defaults[key]
+	c.mu.Unlock()
+	if ok {
+		return program, nil
+	}
+	profile, err := Default(caps)
+	if err != nil {
+		return nil, err
+	}
+	if program, err = Compile(profile); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.defaults == nil || len(c.defaults) >= maxCached {
+		c.defaults = make(map[string]Program)
+	}
+	c.defaults[key] = program
+	return program, nil
 }
 
 // Compile is the function Compile, done once for equal profiles. A profile with a listener is errkind.Unsupported: its

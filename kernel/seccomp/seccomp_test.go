@@ -359,6 +359,31 @@ func TestCompileIsDeterministicAndQuick(t *testing.T) {
 	}
 }
 
+func TestDefaultIsCachedByCapabilities(t *testing.T) {
+	var cache Cache
+	for _, caps := range [][]string{nil, {"CAP_SYS_ADMIN"}, {"CAP_SYS_ADMIN", "CAP_BPF"}, {"CAP_SYS_ADMIN"}} {
+		profile, err := Default(caps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if flags, err := Flags(profile); flags != 0 || err != nil {
+			t.Errorf("the default profile has flags: %#x, %v", flags, err)
+		}
+		want, err := Compile(profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got, err := cache.Default(caps); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%q: not what the profile compiles to (%v)", caps, err)
+			}
+		}
+	}
+	if len(cache.defaults) != 3 {
+		t.Errorf("%d programs for 3 sets of capabilities", len(cache.defaults))
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	big := uint(5000)
 	rule := func(s specs.LinuxSyscall) *specs.LinuxSeccomp {
