@@ -28,7 +28,7 @@ type Container struct {
 	Rootfs *os.File
 	// Netns is joined if it is not nil; else Spec.Linux.Namespaces decides.
 	Netns *os.File
-	// Empty, where not nil, is a mount namespace as mount.Empty makes it. Where that serves, the container's begins as a copy
+	// Empty, where not nil, is what EmptyMounts made. Where that serves, the container's begins as a copy
 	// of it and not of the host's.
 	Empty *os.File
 	// Seccomp is the compiled filter (kernel/seccomp). nil: Spec.Linux.Seccomp is compiled, if set.

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -103,6 +104,9 @@ func (s *start) attachRoot() {
 	s.Add("attach root", s.rootfs.Name(), unix.SYS_MOVE_MOUNT, s.root, s.empty(), spawn.Int(unix.AT_FDCWD), s.String(s.hostPlace()),
 		spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
+
+// EmptyMounts is mount.Empty, for any number of containers. The caller closes it.
+func EmptyMounts() (*os.File, error) { return mount.Empty() }
 
 // plainRoot reports whether the child finds its way without the host's mounts: it has its own /dev with nothing odd in it,
 // and no hook is to see both roots.

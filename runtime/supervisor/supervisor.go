@@ -16,12 +16,12 @@ import (
 	"pier/api/shim"
 	"pier/kernel/filelock"
 	"pier/kernel/memory"
-	"pier/kernel/mount"
 	"pier/kernel/pidfd"
 	"pier/kernel/reaper"
 	"pier/kernel/self"
 	"pier/lib/errkind"
 	"pier/runtime/logging"
+	"pier/runtime/oci"
 	"pier/runtime/supervisor/internal/probes"
 )
 
@@ -121,7 +121,7 @@ func tidyUp() {
 func open(c Config) (*Supervisor, error) {
 	s := &Supervisor{root: c.Root, socket: c.Socket, binary: c.Binary, log: c.Log, tools: make(toolBox, 4), generation: 1,
 		tasks: map[shim.TaskRef]*task{}, making: map[shim.TaskRef]*task{}, waiting: map[shim.TaskRef][]*attacher{}, watchers: map[*watcher]struct{}{},
-		init: sync.OnceValues(reaper.Open), empty: sync.OnceValues(mount.Empty)}
+		init: sync.OnceValues(reaper.Open), empty: sync.OnceValues(oci.EmptyMounts)}
 	s.probes = probes.New(probeHost{s}, s.log)
 	if s.socket == "" {
 		s.socket = filepath.Join(s.root, "supervisor.sock")
