@@ -29,7 +29,10 @@ type spill struct {
 func (s *spill) Write(p []byte) (int, error) {
 	if s.pipe == nil {
 		if s.head.Len()+len(p) <= wholeLimit {
-			s.head.Grow(wholeLimit - s.head.Len()) // once: growing by steps touches twice the memory
+			if s.head.Cap() == 0 {
+				// Once: growing by steps touches twice the memory, and Buffer.Grow all of it.
+				s.head = *bytes.NewBuffer(make([]byte, 0, wholeLimit))
+			}
 			return s.head.Write(p)
 		}
 		var r *io.PipeReader
