@@ -81,8 +81,8 @@ func (w *waiter) within(ctx context.Context, d time.Duration) (met bool, err err
 	}
 }
 
-// Wait answers once on the channel when the condition holds: not-running ("" too) at once where it does not run,
-// next-exit at the end of the current or the next run, removed when the container is gone. The wait is registered when
+// Wait answers once on the channel when the condition holds: not-running ("" too) at once where it does not run, and
+// otherwise at the end of this run, or of the next where it is about to be started again; next-exit at the end of the current or the next run, removed when the container is gone. The wait is registered when
 // Wait returns: what happens after is not missed. The channel is buffered and closed after its value; when ctx ends it
 // is closed without one.
 func (cs *Containers) Wait(ctx context.Context, ref string, cond container.WaitCondition) (<-chan WaitResult, error) {
@@ -93,9 +93,13 @@ func (cs *Containers) Wait(ctx context.Context, ref string, cond container.WaitC
 	var want func(r *row) bool
 	switch cond {
 	case "", container.WaitConditionNotRunning:
+		before := c.row().Life.FinishedAt
 		want = func(r *row) bool {
 			s := r.Life.State
-			return !s.Alive() && s != lifecycle.Restarting && !(s == lifecycle.Removing && !r.gone)
+			if s.Alive() || s == lifecycle.Restarting { // one that its policy starts again has ended all the same
+				return r.Life.FinishedAt.After(before)
+			}
+			return s != lifecycle.Removing || r.gone
 		}
 	case container.WaitConditionNextExit:
 		before := c.row().Life.FinishedAt

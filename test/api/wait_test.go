@@ -46,6 +46,67 @@ func TestWaitConditions(t *testing.T) {
 	p.want(400, "POST", "/containers/second/wait?condition=tired", nil, nil)
 }
 
+// TestWhileRestarting asks of a container that its policy is about to start again what the API can ask, and waits for its
+// end, which comes again and again.
+func TestWhileRestarting(t *testing.T) {
+	p := startPierd(t)
+	p.importBusybox()
+	p.create("again", object{"Image": "busybox", "Cmd": []string{"sh", "-c", "exit 3"},
+		"HostConfig": object{"NetworkMode": "none", "RestartPolicy": object{"Name": "always"}}})
+	p.want(204, "POST", "/containers/again/start", nil, nil)
+	type state struct {
+		RestartCount int
+		State        struct {
+			Status              string
+			Running, Restarting bool
+			ExitCode, Pid       int
+		}
+	}
+	look := func() (s state) {
+		p.want(200, "GET", "/containers/again/json", nil, &s)
+		return s
+	}
+	for range 3 {
+		var end struct{ StatusCode int }
+		if p.want(200, "POST", "/containers/again/wait", nil, &end); end.StatusCode != 3 {
+			t.Errorf("wait = %+v", end)
+		}
+	}
+	for _, r := range []struct {
+		method, path string
+		body         any
+		status       int
+	}{
+		{"GET", "/top", nil, 409}, {"POST", "/exec", object{"Cmd": []string{"true"}}, 409}, {"POST", "/pause", nil, 409}, {"POST", "/unpause", nil, 409},
+		{"POST", "/attach?logs=1&stdout=1", nil, 409}, {"POST", "/rename?name=again", nil, 400}, {"POST", "/update", object{"CpuShares": 99}, 200},
+		{"GET", "/archive?path=/etc", nil, 200}, {"GET", "/stats?stream=0&one-shot=1", nil, 200}, {"GET", "/logs?stdout=1", nil, 200}, {"DELETE", "", nil, 409},
+	} {
+		p.Eventually(r.method+" "+r.path, func() error { // again where it was started in the middle of it
+			before := look()
+			a := p.do(r.method, "/containers/again"+r.path, r.body)
+			if after := look(); !before.State.Restarting || after != before {
+				return fmt.Errorf("%+v, then %+v", before, after)
+			}
+			if s := before.State; a.status != r.status || !s.Running || s.Status != "restarting" || s.Pid != 0 || s.ExitCode != 3 {
+				t.Errorf("%s %s of %+v = %d %.200s, want %d", r.method, r.path, before, a.status, a.body, r.status)
+			}
+			return nil
+		})
+	}
+	p.Eventually("the list of those that are restarting", func() error {
+		var list []object
+		if p.want(200, "GET", `/containers/json?filters={"status":["restarting"]}`, nil, &list); len(list) != 1 {
+			return fmt.Errorf("%v", list)
+		}
+		return nil
+	})
+	p.want(204, "POST", "/containers/again/stop?t=0", nil, nil)
+	if s := look(); s.State.Status != "exited" || s.State.Running {
+		t.Errorf("stopped: %+v", s)
+	}
+	p.want(204, "DELETE", "/containers/again", nil, nil)
+}
+
 // TestPruneFilters removes stopped containers by each filter, and never one that runs.
 func TestPruneFilters(t *testing.T) {
 	p := startPierd(t)
