@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -211,6 +212,12 @@ var bans = map[string][]ban{
 		{Module + "/cli", "pier alone links the commands"},
 		{Module + "/client", "pier alone links the client"},
 	}, heavy...), engineParts...),
+	"cmd/pier-tls": append([]ban{
+		{"net/http", "it carries bytes; HTTP is pier's"},
+		{Module + "/cli", "pier alone links the commands"},
+		{Module + "/runtime", "pier-runtime alone links the runtime"},
+		{Module + "/kernel", "a client makes no system calls of its own"},
+	}, slices.Concat(heavy, engineParts)...),
 	"cmd/pierd": {
 		{"github.com/moby/swarmkit", "runs as pier-swarm when it is needed: 20 ms of start and 22 MB"},
 		{"github.com/compose-spec", "belongs to pier-compose"},
