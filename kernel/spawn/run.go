@@ -41,8 +41,8 @@ const Supported = true
 // child writes to or reads from is on the heap: a stack may move between two calls of the parent.
 func clone(args *cloneArgs, size uintptr, first, end *call, failed **call, keep *List) uintptr
 
-//go:linkname entersyscall runtime.entersyscall
-func entersyscall()
+//go:linkname entersyscallblock runtime.entersyscallblock
+func entersyscallblock()
 
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
@@ -53,14 +53,15 @@ func beforeFork()
 //go:linkname afterFork syscall.runtime_AfterFork
 func afterFork()
 
-// vfork is clone with the scheduler told. entersyscall gives the processor away while the child sets itself up;
-// beforeFork blocks all signals, so that the child, which shares our stack pointer, never runs a handler on it. In this
-// order, because exitsyscall may reschedule and must not be called with signals blocked.
+// vfork is clone with the scheduler told. entersyscallblock gives the processor away while the child sets itself up, and at
+// once: it will take long, and the scheduler's monitor would look every 20 microseconds whether it does. beforeFork blocks
+// all signals, so that the child, which shares our stack pointer, never runs a handler on it. In this order, because
+// exitsyscall may reschedule and must not be called with signals blocked.
 //
 //go:nosplit
 //go:norace
 func vfork(args *cloneArgs, first, end *call, failed **call, keep *List) uintptr {
-	entersyscall()
+	entersyscallblock()
 	beforeFork()
 	r := clone(args, unsafe.Sizeof(*args), first, end, failed, keep)
 	afterFork()
