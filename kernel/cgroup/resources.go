@@ -41,6 +41,9 @@ func (c *Cgroup) set(r *specs.LinuxResources, rules []*devices.Rule) error {
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) || errors.Is(err, unix.EBUSY) {
 		return errkind.New(errkind.Invalid, "limit cgroup %s: the kernel refuses the value: %w", c.path, err)
 	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return errkind.New(errkind.Unsupported, "limit cgroup %s: the kernel cannot do that here (the weight of a block device needs the device's I/O scheduler bfq): %w", c.path, err)
+	}
 	if err != nil {
 		return fmt.Errorf("limit cgroup %s: %w", c.path, err)
 	}
