@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"testing"
-
-	"pier/test/lab"
 )
 
 // TestStalledReader attaches to containers before they start and reads nothing. One whose log mode is non-blocking runs to
@@ -39,12 +37,11 @@ func TestStalledReader(t *testing.T) {
 	}
 	open("GET /v1.44/containers/logged/logs?stdout=1&follow=1")
 	ended := func(name string) {
-		lab.Eventually(t, name+" to end", func() error {
-			if s := p.state(name); s.Status != "exited" || s.ExitCode != 0 {
-				return fmt.Errorf("%+v", s)
-			}
-			return nil
-		})
+		t.Helper()
+		p.want(200, "POST", "/containers/"+name+"/wait", nil)
+		if s := p.state(name); s.Status != "exited" || s.ExitCode != 0 {
+			t.Errorf("%s = %+v", name, s)
+		}
 	}
 	ended("logged")
 	ended("loose")
