@@ -19,8 +19,8 @@ var rooms = []string{
 	"pier/kernel/quota", "pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
 }
 
-// programs are those that take the most time: the engine's own tests, what kills pierd and its supervisor, every field of the
-// runtime specification. One machine runs them, while the other one is busy with a whole Debian; checks.sh says which tests.
+// programs are those that take the most time: the engine's own tests, upgrades of what runs, limits as the runtime
+// specification has them. One machine runs them, while the other one is busy with a whole Debian; checks.sh says which tests.
 var programs = []string{"pier/daemon/engine", "pier/test/crash", "pier/test/oci"}
 
 var bin string // folder of the programs under test
