@@ -45,9 +45,9 @@ type round struct {
 
 const (
 	// roundPatience is how long a round may stand still over one beginning until another goroutine goes on.
-	roundPatience = 20 * time.Millisecond
+	roundPatience = 50 * time.Millisecond
 	// probeSoon is how long after the last beginning the end of all is waited for.
-	probeSoon = 5 * time.Millisecond
+	probeSoon = 20 * time.Millisecond
 )
 
 // Run answers a request for probes on conn. It reports whether the connection can take another request.
