@@ -49,7 +49,7 @@ type operation struct {
 
 // every is how many points of an operation there are for one that is looked at, where they are many: the others are much like
 // it, or other rows look at them.
-var every = map[string]int{"restart": 4, "health check": 2, "build": 3, "exec with a terminal": 2}
+var every = map[string]int{"restart": 4, "health check": 6, "build": 3, "exec with a terminal": 2}
 
 // cell is one crash: an operation, a point, and who dies.
 type cell struct {

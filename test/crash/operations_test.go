@@ -16,7 +16,6 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	dnet "github.com/moby/moby/api/types/network"
-	"golang.org/x/sys/unix"
 
 	"pier/client"
 	"pier/lib/errkind"
@@ -244,18 +243,12 @@ func operations() []operation {
 			c.sick = true
 			running(c)
 			c.Eventually(c.name+" to be well", func() error { return c.well(ctx, time.Time{}) })
-		}, func(c *cell) (err error) {
-			if c.probed, err = c.probe(ctx); err != nil {
-				return err
-			}
-			time.Sleep(150 * time.Millisecond) // for the next one to begin and end without our asking
-			_ = soon(func() error {
-				if err = c.well(ctx, c.probed); unix.Kill(c.Pid(), 0) != nil {
-					return nil
-				}
-				return err
-			})
-			return err
+			var err error
+			c.probed, err = c.probe(ctx)
+			c.must(err)
+		}, func(*cell) error {
+			time.Sleep(250 * time.Millisecond) // some probes, and nothing else: how often pierd is asked meanwhile is up to the scheduler
+			return nil
 		}, func(c *cell, told error) error {
 			if err := c.well(ctx, c.probed); err != nil {
 				return err
