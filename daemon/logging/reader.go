@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"pier/api/shim"
@@ -112,7 +113,8 @@ func (f From) seek(files []*source, lost *bool) ([]*source, error) {
 }
 
 // openSources opens the log's files, newest first, as far as the one that stop accepts, which is left out. While files
-// are being renamed one number can be missing and one file be met twice.
+// are being renamed one number can be missing and one file be met twice: what was met since then is met once more, and
+// newer files are left for the next time.
 func openSources(path string, stop func(*source) bool) ([]*source, error) {
 	var files []*source
 	missing := 0
@@ -140,9 +142,9 @@ func openSources(path string, stop func(*source) bool) ([]*source, error) {
 			s.close()
 			break
 		}
-		if len(files) > 0 && files[len(files)-1].same(s) {
-			s.close()
-			continue
+		if again := slices.IndexFunc(files, s.same); again >= 0 {
+			closeAll(files[again:])
+			files = files[:again]
 		}
 		files = append(files, s)
 	}
