@@ -12,6 +12,7 @@ if [ "$1" != checks ]; then
 	mount -t ext4 -o prjquota /dev/vda /mnt
 	if [ ! -e /mnt/checks.sh ]; then # else this is the second start
 		cp -a /bin /etc /lib /lib64 /pier /tests /usr /init /busybox.tar /checks.sh /mnt/
+		sync # a second start finds them, whatever the checks were
 		cd /mnt && mkdir dev proc sys tmp run root data
 	fi
 	cd /mnt
