@@ -54,13 +54,13 @@ func Open(ctx context.Context, o Options) (*Custodian, error) {
 	c := &Custodian{o: o, log: o.Log, exits: feed.New[shim.Exit](remembered), tasks: map[shim.TaskRef]*held{},
 		ended: map[shim.TaskRef]shim.Exit{}, more: make(chan struct{}), streams: map[*stream]struct{}{}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	inc, err := c.find(ctx)
-	if err == nil {
-		err = c.takeUp(ctx, inc)
-	}
-	var w *watch
-	if err == nil {
-		w, err = c.openWatch(inc)
+	inc, w, err := c.begun(ctx)
+	// One that was killed together with the former daemon may answer a last time.
+	for tries := 0; isLost(err) && tries < 3 && ctx.Err() == nil; tries++ {
+		if inc != nil {
+			inc.retire()
+		}
+		inc, w, err = c.begun(ctx)
 	}
 	if err != nil {
 		if inc != nil {
@@ -74,6 +74,17 @@ func Open(ctx context.Context, o Options) (*Custodian, error) {
 	c.work.Go(func() { c.keep(w) })
 	c.work.Go(c.reapOrphans)
 	return c, nil
+}
+
+// begun finds a supervisor, takes up what it has and begins to hear of it.
+func (c *Custodian) begun(ctx context.Context) (inc *incarnation, w *watch, err error) {
+	if inc, err = c.find(ctx); err == nil {
+		err = c.takeUp(ctx, inc)
+	}
+	if err == nil {
+		w, err = c.openWatch(inc)
+	}
+	return inc, w, err
 }
 
 // find dials the living supervisor or starts one. One that a killed daemon was just starting may come up meanwhile: ours
