@@ -22,6 +22,7 @@ const dialTimeout = 30 * time.Second
 func Main(args []string, in io.Reader, out, diagnostics io.Writer) int {
 	// What interrupts pier reaches all programs of its terminal. This one ends with pier, or with the connection.
 	signal.Ignore()
+	starter := os.Getppid()
 	conn, err := open(args)
 	if err != nil {
 		fmt.Fprintln(out, strings.ReplaceAll(err.Error(), "\n", " "))
@@ -34,6 +35,10 @@ func Main(args []string, in io.Reader, out, diagnostics io.Writer) int {
 	go func() {
 		_, _ = io.Copy(conn, in)
 		_ = conn.CloseWrite()
+		for os.Getppid() == starter { // one that was killed ends its input too, and hears no more
+			time.Sleep(time.Second)
+		}
+		_ = conn.Close()
 	}()
 	from := &source{Reader: conn}
 	_, _ = io.Copy(out, from)

@@ -133,7 +133,10 @@ func (e *Engine) beginRewiring(r *row, net string) error {
 func (e *Engine) mend(ctx context.Context, c *ctr) {
 	r := c.row()
 	change, err := e.o.Networks.Mend(ctx, joinOptions(r), r.Rewiring)
-	if err == nil {
+	switch {
+	case errkind.Is(err, errkind.NotFound): // the network is gone, and the interface with it
+		err = e.save(c.change(func(r *row) { r.Rewiring = "" }))
+	case err == nil:
 		e.renew(r, change, false)
 		if change.Settings != nil {
 			e.renew(r, change, true)

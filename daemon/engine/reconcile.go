@@ -64,6 +64,9 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		e.ship(c.row()) // what the former daemon had not delivered
 		if _, runs := alive[c.id]; !runs {
 			e.shipper.End(c.id)
+			if c.row().Rewiring != "" { // its interfaces are gone, and the record says what comes
+				c.change(func(r *row) { r.Rewiring = "" })
+			}
 		}
 		in := lifecycle.Input{Kind: lifecycle.Boot}
 		if t, ok := alive[c.id]; ok {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -21,9 +22,7 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 	if err != nil {
 		return nil, err
 	}
-	ended := false // its end is about to be recorded: then there is nothing left to limit
 	change := func() error {
-		ended = false
 		r := c.row()
 		host, err := settings.Clone(r.Host)
 		if err != nil {
@@ -43,7 +42,9 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 			}
 			if err := e.limit(ctx, c.id, host); err != nil {
 				_ = e.save(r)
-				ended = errkind.Is(err, errkind.Conflict) || errkind.Is(err, errkind.NotFound)
+				if errkind.Is(err, errkind.Conflict) || errkind.Is(err, errkind.NotFound) {
+					return &endedError{err}
+				}
 				return err
 			}
 		}
@@ -57,14 +58,23 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 		e.say(c, "update", nil)
 		return nil
 	}
-	for range 100 {
-		if err = c.do(ctx, change); !ended {
+	for range 100 { // its end may be about to be recorded: then there is nothing left to limit
+		err = c.do(ctx, change)
+		if ended := (*endedError)(nil); !errors.As(err, &ended) || ctx.Err() != nil {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return warnings, err
+	if err != nil {
+		return nil, err
+	}
+	return warnings, nil
 }
+
+// endedError is what a container answers that ended a moment ago, whose record does not say so yet.
+type endedError struct{ error }
+
+func (e *endedError) Unwrap() error { return e.error }
 
 // limit gives the cgroup of a container that runs all its limits.
 func (e *Engine) limit(ctx context.Context, id string, h *container.HostConfig) error {

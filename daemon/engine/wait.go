@@ -97,13 +97,13 @@ func (cs *Containers) Wait(ctx context.Context, ref string, cond container.WaitC
 		want = func(r *row) bool {
 			s := r.Life.State
 			if s.Alive() || s == lifecycle.Restarting { // one that its policy starts again has ended all the same
-				return r.Life.FinishedAt.After(before)
+				return !r.Life.FinishedAt.Equal(before)
 			}
 			return s != lifecycle.Removing || r.gone
 		}
 	case container.WaitConditionNextExit:
 		before := c.row().Life.FinishedAt
-		want = func(r *row) bool { return r.gone || r.Life.FinishedAt.After(before) }
+		want = func(r *row) bool { return r.gone || !r.Life.FinishedAt.Equal(before) }
 	case container.WaitConditionRemoved:
 		want = func(r *row) bool { return r.gone }
 	default:

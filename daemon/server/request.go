@@ -136,6 +136,10 @@ func (r *request) filters(known ...string) (docker.Filters, error) {
 var systems = []string{"aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd",
 	"plan9", "solaris", "wasip1", "windows"}
 
+// architectures are those of Go that Linux runs on.
+var architectures = []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
+	"riscv64", "s390x"}
+
 // platform reads the argument as "os[/arch[/variant]]" or as the JSON that newer versions send; nil if it is missing.
 func (r *request) platform() (*ocispec.Platform, error) {
 	s := r.arg("platform")
@@ -153,11 +157,25 @@ func (r *request) platform() (*ocispec.Platform, error) {
 	if len(parts) > 3 || parts[0] == "" {
 		return nil, errkind.New(errkind.Invalid, "%q is an invalid component of platform %q: want os[/arch[/variant]]", parts[0], s)
 	}
+	if len(parts) == 1 && slices.Contains(architectures, architecture(parts[0])) { // one word is either
+		parts = []string{"linux", parts[0]}
+	}
 	if !slices.Contains(systems, parts[0]) {
 		return nil, errkind.New(errkind.Invalid, "%q in platform %q: unknown operating system: want os[/arch[/variant]], such as linux/amd64", parts[0], s)
 	}
 	parts = append(parts, "", "")
-	return &ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}, nil
+	return &ocispec.Platform{OS: parts[0], Architecture: architecture(parts[1]), Variant: parts[2]}, nil
+}
+
+// architecture turns the kernel's word for an architecture into that of images.
+func architecture(word string) string {
+	switch word {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return word
 }
 
 // decode reads a JSON body into v. Exactly one value is accepted. An empty body is an error unless optional. Fields that

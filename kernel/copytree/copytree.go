@@ -107,9 +107,11 @@ func (c *copier) entry(name string) error {
 		if err := c.entries(name); err != nil {
 			return err
 		}
-		if node, err = c.from.At(name); err != nil { // filling the copy has changed its time, so it is finished last
+		again, err := c.from.At(name)
+		if err != nil { // filling the copy has changed its time, so it is finished last
 			return ignoreMissing(err)
 		}
+		node = again
 		if fi, err = node.Stat(); err == nil && !fi.IsDir() {
 			return nil // something else has taken its place
 		}

@@ -163,11 +163,16 @@ func (l *List) Strings(list []string) Arg {
 // File returns the descriptor number of f, which is kept open until Run has returned (unless its owner closes it).
 func (l *List) File(f *os.File) Arg {
 	l.keep = append(l.keep, f)
+	return Int(number(f))
+}
+
+// number is a file's descriptor, -1 where it is closed.
+func number(f *os.File) int {
 	n := -1
 	if raw, err := f.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { n = int(fd) })
 	}
-	return Int(n)
+	return n
 }
 
 // Call is a call that was added; its methods refine it and return it.

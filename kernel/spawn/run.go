@@ -90,7 +90,7 @@ func (l *List) Run(o Options) (*Child, error) {
 	}
 	if o.Cgroup != nil {
 		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(l.File(o.Cgroup).v)
+		args.cgroup = uint64(number(o.Cgroup))
 	}
 	defer runtime.KeepAlive(o.Cgroup)
 	if l.split {

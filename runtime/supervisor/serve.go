@@ -164,14 +164,16 @@ func (s *Supervisor) signal(r *shim.Signal) error {
 	if err != nil {
 		return err
 	}
-	if t.view().Exit != nil {
-		return errkind.New(errkind.NotFound, "send signal %d to task %s: it has ended", r.Signal, name(t.ref))
-	}
-	switch {
-	case r.All && r.Signal == sigkill:
-		s.mu.Lock()
+	s.mu.Lock()
+	ended := t.info.Exit != nil
+	if !ended && r.All && r.Signal == sigkill {
 		t.journal.setFlag(flagDoomed, true) // should this one die over it, the next goes on
-		s.mu.Unlock()
+	}
+	s.mu.Unlock()
+	switch {
+	case ended:
+		return errkind.New(errkind.NotFound, "send signal %d to task %s: it has ended", r.Signal, name(t.ref))
+	case r.All && r.Signal == sigkill:
 		err = t.cgroup.Kill()
 	case r.All:
 		err = signalAll(t, r.Signal)
@@ -191,7 +193,7 @@ func (s *Supervisor) letDie(t *task) error {
 	if t.cgroup == nil {
 		return nil
 	}
-	if t.journal.flag(flagFrozen) {
+	if t.view().Frozen {
 		if err := s.freeze(&shim.Freeze{ID: t.ref.ID}); err != nil {
 			return err
 		}

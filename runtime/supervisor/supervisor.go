@@ -65,7 +65,7 @@ type Supervisor struct {
 	watchers map[*watcher]struct{}
 	stopping bool
 
-	empty func() (*os.File, error) // the mount namespace that those of containers are copies of, made with the first of them
+	empty func() (*os.File, error) // the mount namespace that those of containers are copies of, made when it begins to serve
 	init  func() (*os.File, error) // the program for containers that ask for an init, made with the first of them
 
 	probes *probes.Probes
@@ -95,6 +95,7 @@ func Run(ctx context.Context, c Config) error {
 		s.inherit(c.inherited)
 	}
 	go s.reapOrphans(ctx)
+	_, _ = s.empty() // before there are probes: it uses up a thread, and a probe dies with the thread that began it
 	for {
 		conn, err := s.listener.AcceptUnix()
 		if ctx.Err() != nil {

@@ -22,6 +22,7 @@ var wrongRequests = []wrongRequest{
 	{`POST`, `/containers/create?platform=%2Famd64`, `{"Image":"busybox","Cmd":["sleep"]}`, 400, `"" is an invalid component of platform "/amd64": want os[/arch[/variant]]`, 400, ""},
 	{`POST`, `/containers/create?platform=windows%2Famd64`, `{"Image":"busybox","Cmd":["sleep"]}`, 404, `image with reference busybox was found but its platform (linux/amd64) does not match the specified platform (w`, 404, ""},
 	{`POST`, `/containers/create?platform=linux%2Farm64`, `{"Image":"busybox","Cmd":["sleep"]}`, 404, `image with reference busybox was found but its platform (linux/amd64) does not match the specified platform (l`, 404, ""},
+	{`POST`, `/containers/create?platform=aarch64`, `{"Image":"busybox","Cmd":["sleep"]}`, 404, `image with reference busybox was found but its platform (linux/amd64) does not match the specified platform (l`, 404, ""},
 	{`POST`, `/containers/create?platform=%7B%22os%22%3A`, `{"Image":"busybox","Cmd":["sleep"]}`, 400, `invalid platform: unexpected end of JSON input`, 400, ""},
 	{`POST`, `/containers/create?platform=plan9`, `{"Image":"busybox","Cmd":["sleep"]}`, 404, `image with reference busybox was found but its platform (linux/amd64) does not match the specified platform (p`, 404, ""},
 	{`POST`, `/containers/create`, ``, 400, `invalid JSON: got EOF while reading request body`, 500, blames},

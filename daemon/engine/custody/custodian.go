@@ -76,9 +76,12 @@ func Open(ctx context.Context, o Options) (*Custodian, error) {
 	return c, nil
 }
 
-// begun finds a supervisor, takes up what it has and begins to hear of it.
+// begun finds a supervisor, gives it what one before it has handed over, takes up what it has and begins to hear of it.
 func (c *Custodian) begun(ctx context.Context) (inc *incarnation, w *watch, err error) {
 	if inc, err = c.find(ctx); err == nil {
+		err = c.handAllOver(inc)
+	}
+	if err == nil {
 		err = c.takeUp(ctx, inc)
 	}
 	if err == nil {

@@ -181,6 +181,7 @@ func (i *incarnation) converse(ctx context.Context, r *shim.Request, files []*os
 	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().SetDeadline(time.Unix(1, 0)) })
 	var answer *response
 	var refused error
+	broken := false // more answers may come that nobody waits for
 	for more := true; more && err == nil && refused == nil; {
 		if answer == nil {
 			answer, err = roundTrip(conn, payload, files)
@@ -194,6 +195,7 @@ func (i *incarnation) converse(ctx context.Context, r *shim.Request, files []*os
 			refused, more = answer.Error, false
 		default:
 			more, refused = told(answer)
+			broken = refused != nil
 		}
 	}
 	if !stop() { // the deadline may hit a later request
@@ -204,6 +206,8 @@ func (i *incarnation) converse(ctx context.Context, r *shim.Request, files []*os
 	} else if err != nil {
 		conn.Close()
 		return &lostError{err}
+	} else if broken {
+		conn.Close()
 	} else {
 		i.put(conn)
 	}

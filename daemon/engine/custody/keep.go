@@ -176,6 +176,15 @@ func (c *Custodian) replace(old *incarnation) (*incarnation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.handAllOver(inc); err != nil {
+		inc.retire()
+		return nil, err
+	}
+	return inc, nil
+}
+
+// handAllOver gives a supervisor what is held and still runs. It fails only where the supervisor is lost.
+func (c *Custodian) handAllOver(inc *incarnation) error {
 	c.mu.Lock()
 	var tasks []*held
 	for _, h := range c.tasks {
@@ -188,12 +197,11 @@ func (c *Custodian) replace(old *incarnation) (*incarnation, error) {
 		if err := c.handOver(inc, h); err != nil {
 			c.log.Error("hand a task over", "task", h.task.TaskRef, "err", err)
 			if isLost(err) {
-				inc.retire()
-				return nil, err
+				return err
 			}
 		}
 	}
-	return inc, nil
+	return nil
 }
 
 func (c *Custodian) handOver(inc *incarnation, h *held) error {

@@ -194,12 +194,12 @@ func (j *Journal) write(lines []byte, end uint64) error {
 func (j *Journal) rotate() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := os.Rename(j.file.Name(), filepath.Join(j.o.Dir, older)); err != nil {
+	if err := os.Rename(j.file.Name(), filepath.Join(j.o.Dir, older)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	file, err := os.OpenFile(filepath.Join(j.o.Dir, current), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err // lines go on into the file under its other name
+		return err // the next time there is no file to rename
 	}
 	_ = j.file.Close()
 	j.file, j.size = file, 0
