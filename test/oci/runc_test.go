@@ -197,6 +197,9 @@ func nameAll(at string, v any, names *[]string) {
 			nameAll(at+"/"+name, inner, names)
 		}
 	case []any:
+		if strings.HasPrefix(at, "/data/blkio/") { // whether its files had to be read from a disk
+			return
+		}
 		for _, inner := range v {
 			nameAll(at+"/[]", inner, names)
 		}
