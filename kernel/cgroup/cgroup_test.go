@@ -76,7 +76,7 @@ func ptr[T any](v T) *T { return &v }
 
 func TestLimitsHold(t *testing.T) {
 	if unified() {
-		t.Skip("reads v1 files")
+		t.Skip("the machine has no cgroup v1 hierarchies, whose files this test reads")
 	}
 	c := group(t, &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20))},
@@ -420,7 +420,7 @@ func unified() bool {
 // What is written rule by rule is what a comparison with the rules before comes to.
 func TestDeviceRulesOfANewCgroup(t *testing.T) {
 	if unified() {
-		t.Skip("reads v1 files")
+		t.Skip("the machine has no cgroup v1 hierarchies, whose files this test reads")
 	}
 	rule := func(kind string, major, minor *int64, access string) specs.LinuxDeviceCgroup {
 		return specs.LinuxDeviceCgroup{Allow: true, Type: kind, Major: major, Minor: minor, Access: access}
