@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -52,7 +51,7 @@ func (s *state) connect(_ context.Context, o JoinOptions, ref string, asked *api
 	}
 	undo := func() {
 		_ = s.reroute(b, old)
-		_ = s.links.Inside(b.netns).RemoveInterface(hardware(e), e.settings.IPAddress)
+		_ = s.links.Inside(b.netns).RemoveInterface(e.net.Bridge, e.port())
 	}
 	if err := s.reroute(old, b); err != nil {
 		undo()
@@ -147,7 +146,7 @@ func (s *state) disconnect(_ context.Context, o JoinOptions, ref string) (*Chang
 		return nil, err
 	}
 	if e.net.Bridge != "" {
-		if err := s.links.Inside(b.netns).RemoveInterface(hardware(e), e.settings.IPAddress); err != nil {
+		if err := s.links.Inside(b.netns).RemoveInterface(e.net.Bridge, e.port()); err != nil {
 			return nil, err
 		}
 	}
@@ -172,12 +171,17 @@ func (s *state) mend(o JoinOptions, ref string) (*Change, error) {
 		return nil, errkind.New(errkind.Conflict, "container %s has no network of its own now", id.Short(o.ContainerID))
 	}
 	inside := s.links.Inside(b.netns)
-	found, err := inside.OnBridge(n.Bridge)
+	port := ""
+	at := slices.IndexFunc(b.endpoints, func(e *endpoint) bool { return e.net == n })
+	if at >= 0 {
+		port = b.endpoints[at].port()
+	}
+	found, err := inside.OnBridge(n.Bridge, port)
 	if err != nil {
 		return nil, err
 	}
 	c := &Change{Name: n.Network.Name, Ports: clonePorts(b.ports)}
-	if at := slices.IndexFunc(b.endpoints, func(e *endpoint) bool { return e.net == n }); at >= 0 {
+	if at >= 0 {
 		e := b.endpoints[at]
 		if len(found) == 0 {
 			_, err = inside.AddInterface(s.interfaceOf(e, len(b.published) > 0))
@@ -186,13 +190,11 @@ func (s *state) mend(o JoinOptions, ref string) (*Change, error) {
 	} else {
 		var own []netip.Addr
 		for _, f := range found {
-			first := netip.Addr{} // cut off before it had one
 			for _, a := range f.Addresses {
 				own = append(own, a.Addr())
-				first = own[0]
 			}
-			err = errors.Join(err, inside.RemoveInterface(f.MAC, first))
 		}
+		err = inside.RemoveInterface(n.Bridge, port)
 		c.Hosts = nameLines(&o, own)
 		_, gateway6 := b.gateways()
 		host := s.hostResolver()
@@ -263,11 +265,12 @@ func (e *endpoint) release() {
 	}
 }
 
-func hardware(e *endpoint) net.HardwareAddr { return net.HardwareAddr(e.settings.MacAddress) }
+// port is the name of e's end at home: the same as long as e is.
+func (e *endpoint) port() string { return link.PortName(e.settings.EndpointID) }
 
 // interfaceOf describes e's interface to the kernel, but for its name.
 func (s *state) interfaceOf(e *endpoint, published bool) link.Interface {
-	f := link.Interface{Bridge: e.net.Bridge, MAC: hardware(e), MTU: s.mtu, Hairpin: published && s.filtered(),
+	f := link.Interface{Bridge: e.net.Bridge, Port: e.port(), MAC: net.HardwareAddr(e.settings.MacAddress), MTU: s.mtu, Hairpin: published && s.filtered(),
 		Addresses: []netip.Prefix{prefix(e.settings.IPAddress, e.settings.IPPrefixLen)}}
 	if e.settings.GlobalIPv6Address.IsValid() {
 		f.Addresses = append(f.Addresses, prefix(e.settings.GlobalIPv6Address, e.settings.GlobalIPv6PrefixLen))

@@ -1,12 +1,12 @@
 package link
 
 import (
-	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -44,9 +44,12 @@ func (i Inside) AddInterface(f Interface) (name string, err error) {
 			return err
 		}
 		name = f.Name
+		if f.Port == "" {
+			f.Port = PortName(rand.Text())
+		}
 		if err := t.addInterface(i.ns, inside, master, f); err != nil {
-			if l, found := inside.LinkByName(f.Name); found == nil {
-				_ = inside.LinkDel(l)
+			if l, found := t.routes.LinkByName(f.Port); found == nil {
+				_ = t.routes.LinkDel(l)
 			}
 			return err
 		}
@@ -71,21 +74,13 @@ func freeName(inside *netlink.Handle) (string, error) {
 	return "", errkind.New(errkind.Exhausted, "the namespace has %d interfaces", maxNamed)
 }
 
-// OnBridge lists the interfaces of a namespace whose other end is a port of bridge, with what AddInterface gave them or what
-// the container has made of that: name, hardware address, IP addresses.
-func (i Inside) OnBridge(bridge string) (list []Interface, err error) {
+// OnBridge lists the interfaces of a namespace whose other end is on bridge, with what AddInterface gave them or what the
+// container has made of that: name, port, hardware address, IP addresses. The one whose port has the name port is among
+// them, with no more than that, where the container has moved it to another namespace.
+func (i Inside) OnBridge(bridge, port string) (list []Interface, err error) {
 	err = i.m.run(i.ns, func(t *thread) error {
-		master, err := t.index(bridge)
-		if err != nil {
-			return err
-		}
-		ports, err := settled(t.routes.LinkList)
-		if err != nil {
-			return err
-		}
-		// How the namespace is known at home, since that list at the latest; none means that nothing there leads into it.
-		id, err := t.routes.GetNetNsIdByFd(int(i.ns.Fd()))
-		if err != nil || id < 0 {
+		ports, id, err := t.ports(i.ns, bridge, port)
+		if err != nil || len(ports) == 0 {
 			return err
 		}
 		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -94,22 +89,10 @@ func (i Inside) OnBridge(bridge string) (list []Interface, err error) {
 		}
 		defer inside.Close()
 		for _, p := range ports {
-			if a := p.Attrs(); p.Type() != "veth" || a.MasterIndex != master || a.NetNsID != id {
-				continue
-			}
-			l, err := inside.LinkByIndex(p.Attrs().ParentIndex)
-			if err != nil {
-				return err
-			}
-			f := Interface{Name: l.Attrs().Name, Bridge: bridge, MAC: l.Attrs().HardwareAddr}
-			addresses, err := settled(func() ([]netlink.Addr, error) { return inside.AddrList(l, unix.AF_UNSPEC) })
-			if err != nil {
-				return err
-			}
-			for _, a := range addresses {
-				if ip, ok := netip.AddrFromSlice(a.IP); ok && !ip.IsLinkLocalUnicast() {
-					bits, _ := a.Mask.Size()
-					f.Addresses = append(f.Addresses, netip.PrefixFrom(ip.Unmap(), bits))
+			f := Interface{Bridge: bridge, Port: p.Attrs().Name}
+			if p.Attrs().NetNsID == id {
+				if err := f.describe(inside, p.Attrs().ParentIndex); err != nil {
+					return err
 				}
 			}
 			list = append(list, f)
@@ -120,6 +103,51 @@ func (i Inside) OnBridge(bridge string) (list []Interface, err error) {
 		return nil, fmt.Errorf("look for interfaces on %s: %w", bridge, err)
 	}
 	return list, nil
+}
+
+// ports lists the outer ends, of those that addInterface makes, that are on bridge and lead into the namespace ns, or have the
+// name port. id is how ns is known at home, negative where nothing leads into it. A missing bridge has none.
+func (t *thread) ports(ns *os.File, bridge, port string) (list []netlink.Link, id int, err error) {
+	master, err := t.index(bridge)
+	if err != nil && !errkind.Is(err, errkind.NotFound) {
+		return nil, 0, err
+	}
+	all, err := settled(t.routes.LinkList)
+	if err != nil {
+		return nil, 0, err
+	}
+	// Known since that list at the latest.
+	if id, err = t.routes.GetNetNsIdByFd(int(ns.Fd())); err != nil {
+		return nil, 0, err
+	}
+	for _, l := range all {
+		a := l.Attrs()
+		leads := id >= 0 && a.NetNsID == id && master > 0 && a.MasterIndex == master
+		if l.Type() == "veth" && strings.HasPrefix(a.Name, portPrefix) && (leads || a.Name == port) {
+			list = append(list, l)
+		}
+	}
+	return list, id, nil
+}
+
+// describe fills f with what the link of that index is now.
+func (f *Interface) describe(inside *netlink.Handle, index int) error {
+	l, err := inside.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	f.Name, f.MAC = l.Attrs().Name, l.Attrs().HardwareAddr
+	addresses, err := settled(func() ([]netlink.Addr, error) { return inside.AddrList(l, unix.AF_UNSPEC) })
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && !ip.IsLinkLocalUnicast() {
+			bits, _ := a.Mask.Size()
+			f.Addresses = append(f.Addresses, netip.PrefixFrom(ip.Unmap(), bits))
+		}
+	}
+	return nil
 }
 
 // dumps bounds how often a list is asked for that changes while the kernel writes it down.
@@ -136,42 +164,21 @@ func settled[T any](list func() ([]T, error)) (all []T, err error) {
 	return all, err
 }
 
-// RemoveInterface removes the interface of a namespace that has the hardware address or, where the container has changed
-// that, the IP address. One that is not there is no error.
-func (i Inside) RemoveInterface(mac net.HardwareAddr, a netip.Addr) error {
-	err := i.m.run(i.ns, func(*thread) error {
-		inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open a netlink socket: %w", err)
-		}
-		defer inside.Close()
-		links, err := settled(inside.LinkList)
-		if err != nil {
-			return err
-		}
-		for _, l := range links {
-			if l.Type() == "veth" && bytes.Equal(l.Attrs().HardwareAddr, mac) {
-				return inside.LinkDel(l)
+// RemoveInterface removes what OnBridge lists. It is found by its outer end, which is out of a container's reach: the names and
+// addresses of the inner one may be anything. Nothing there is no error.
+func (i Inside) RemoveInterface(bridge, port string) error {
+	err := i.m.run(nil, func(t *thread) error {
+		ports, _, err := t.ports(i.ns, bridge, port)
+		for _, p := range ports {
+			var missing netlink.LinkNotFoundError
+			if gone := t.routes.LinkDel(p); gone != nil && !errors.Is(gone, unix.ENODEV) && !errors.As(gone, &missing) {
+				err = errors.Join(err, fmt.Errorf("%s: %w", p.Attrs().Name, gone))
 			}
 		}
-		for _, l := range links {
-			if l.Type() != "veth" {
-				continue
-			}
-			addresses, err := settled(func() ([]netlink.Addr, error) { return inside.AddrList(l, unix.AF_UNSPEC) })
-			if err != nil {
-				return err
-			}
-			for _, own := range addresses {
-				if own.IP.Equal(a.AsSlice()) {
-					return inside.LinkDel(l)
-				}
-			}
-		}
-		return nil
+		return err
 	})
 	if err != nil {
-		return fmt.Errorf("remove the interface of %s: %w", a, err)
+		return fmt.Errorf("remove the interface on %s: %w", bridge, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -8,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"pier/kernel/link"
 )
@@ -202,7 +206,7 @@ func TestInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	mac, address := net.HardwareAddr{2, 0x42, 10, 8, 0, 2}, netip.MustParseAddr("10.8.0.2")
-	f := link.Interface{Bridge: "br1", MAC: mac, Addresses: []netip.Prefix{netip.PrefixFrom(address, 16)}}
+	f := link.Interface{Bridge: "br1", Port: link.PortName("second"), MAC: mac, Addresses: []netip.Prefix{netip.PrefixFrom(address, 16)}}
 	in := m.Inside(ns)
 	if name, err := in.AddInterface(f); err != nil || name != "eth1" {
 		t.Fatalf("%q, %v", name, err)
@@ -238,26 +242,83 @@ func TestInside(t *testing.T) {
 	}
 	defer other.Close()
 	for bridge, want := range map[string]string{"br0": "eth0 02:42:0a:09:00:02 10.9.0.2/16", "br1": "eth1 02:42:0a:08:00:02 10.8.0.2/16"} {
-		list, err := in.OnBridge(bridge)
+		list, err := in.OnBridge(bridge, "")
 		if err != nil || len(list) != 1 || len(list[0].Addresses) != 1 ||
 			fmt.Sprintf("%s %s %s", list[0].Name, list[0].MAC, list[0].Addresses[0]) != want {
 			t.Errorf("on %s: %+v, %v, want %s", bridge, list, err, want)
 		}
 	}
 	for range 2 { // the second time it is gone
-		if err := in.RemoveInterface(mac, address); err != nil {
+		if err := in.RemoveInterface("br1", f.Port); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// One whose hardware address the container has changed is found by its IP address.
-	f.MAC = net.HardwareAddr{2, 0x42, 10, 8, 0, 3}
-	if name, err := in.AddInterface(f); err != nil || name != "eth1" {
-		t.Fatalf("%q, %v", name, err)
-	}
-	if err := in.RemoveInterface(mac, address); err != nil {
-		t.Fatal(err)
-	}
 	if got := strings.Join(names(t, m, ns), " "); got != "lo eth0" {
 		t.Errorf("inside: %s", got)
+	}
+}
+
+// What a container has made of its interfaces does not lead to the wrong one.
+func TestRemoveInterfaceFindsTheOneMeant(t *testing.T) {
+	m := hostNamespace(t)
+	bridge(t, m)
+	if err := m.EnsureBridge(link.Bridge{Name: "br1", Addresses: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/16")}}); err != nil {
+		t.Fatal(err)
+	}
+	s := sandbox("10.9.0.2/16")
+	second := link.Interface{Bridge: "br1", Port: link.PortName("one"), MAC: s.Interfaces[0].MAC, // of both
+		Addresses: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/16")}}
+	nested, err := m.NewNamespace(link.Sandbox{Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nested.Close()
+	for name, change := range map[string]func(*netlink.Handle, netlink.Link) error{
+		"as it was": func(*netlink.Handle, netlink.Link) error { return nil },
+		"renamed": func(h *netlink.Handle, l netlink.Link) error {
+			return errors.Join(h.LinkSetDown(l), h.LinkSetName(l, "lan"))
+		},
+		"moved": func(h *netlink.Handle, l netlink.Link) error { return h.LinkSetNsFd(l, int(nested.Fd())) },
+		"another address": func(h *netlink.Handle, l netlink.Link) error {
+			return h.LinkSetHardwareAddr(l, net.HardwareAddr{2, 0, 0, 0, 0, 1})
+		},
+	} {
+		for _, port := range []string{second.Port, ""} { // "": all that is known is the bridge
+			if port == "" && name == "moved" {
+				continue // to where nothing tells whose it is
+			}
+			ns, err := m.NewNamespace(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := m.Inside(ns)
+			if _, err := in.AddInterface(second); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Do(ns, func() error {
+				h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+				if err != nil {
+					return err
+				}
+				defer h.Close()
+				l, err := h.LinkByName("eth1")
+				if err != nil {
+					return err
+				}
+				return change(h, l)
+			}); err != nil {
+				t.Fatal(name, err)
+			}
+			if list, err := in.OnBridge("br1", port); err != nil || len(list) != 1 || list[0].Port != second.Port {
+				t.Errorf("%s: %+v, %v", name, list, err)
+			}
+			if err := in.RemoveInterface("br1", port); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if got := strings.Join(append(names(t, m, ns), names(t, m, nested)...), " "); got != "lo eth0 lo" {
+				t.Errorf("%s: inside: %s", name, got)
+			}
+			ns.Close()
+		}
 	}
 }

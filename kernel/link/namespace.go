@@ -2,6 +2,7 @@ package link
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -22,7 +23,9 @@ import (
 type Interface struct {
 	// Name inside the namespace ("eth0") and the bridge at home.
 	Name, Bridge string
-	MAC          net.HardwareAddr
+	// Port is the name of the outer end, by which RemoveInterface finds it; "" for a random one. PortName makes one.
+	Port string
+	MAC  net.HardwareAddr
 	// MTU in bytes, 0 for the kernel's default.
 	MTU       int
 	Addresses []netip.Prefix
@@ -138,7 +141,10 @@ func (t *thread) setAll(sysctls map[string]string) error {
 
 // addInterface makes the pair and its inner end's address. The thread is inside ns; t.routes works at home.
 func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f Interface) error {
-	outer := hostName()
+	outer := f.Port
+	if outer == "" {
+		outer = PortName(rand.Text())
+	}
 	if err := addPair(t.sockets, ns, master, outer, f); err != nil {
 		return err
 	}
@@ -259,12 +265,14 @@ func addPair(home map[int]*nl.SocketHandle, ns *os.File, master int, name string
 	return nil
 }
 
-// hostName is a name for the outer end of a pair. It is random, because the name of a pair that is going away stays
-// taken for some 40 ms.
-func hostName() string {
-	var b [5]byte
-	_, _ = rand.Read(b[:])
-	return "pv" + hex.EncodeToString(b[:])
+// portPrefix begins the names of all outer ends.
+const portPrefix = "pv"
+
+// PortName is the name of the outer end of the interface that seed, a random text, stands for. No seed serves twice: the
+// name of a pair that is going away stays taken for some 40 ms.
+func PortName(seed string) string {
+	sum := sha256.Sum256([]byte(seed))
+	return portPrefix + hex.EncodeToString(sum[:5])
 }
 
 func (t *thread) index(name string) (int, error) {
