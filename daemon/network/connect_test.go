@@ -1,13 +1,18 @@
 package network_test
 
 import (
+	"cmp"
+	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	api "github.com/moby/moby/api/types/network"
 
 	"pier/daemon/network"
+	"pier/kernel/link"
 )
 
 // own makes a network with a range of its own.
@@ -44,5 +49,73 @@ func TestDisconnectWithOneHardwareAddress(t *testing.T) {
 			}
 		}
 		r.n.Leave(o.ContainerID)
+	}
+}
+
+// An address that goes over to another hardware address is reached at once by all who knew the former one.
+func TestAddressWithAnotherHardwareAddress(t *testing.T) {
+	r := newRig(t)
+	for _, six := range []bool{false, true} {
+		want := []string{"10.41.0.9"}
+		create := api.CreateRequest{Name: "a", EnableIPv6: &six, IPAM: &api.IPAM{Config: []api.IPAMConfig{{Subnet: netip.MustParsePrefix("10.41.0.0/24")}}}}
+		fixed := api.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr("10.41.0.9")}
+		if six {
+			want = append(want, "fd41::9")
+			create.IPAM.Config = append(create.IPAM.Config, api.IPAMConfig{Subnet: netip.MustParsePrefix("fd41::/64")})
+			fixed.IPv6Address = netip.MustParseAddr("fd41::9")
+		}
+		made := must(r.n.Create(t.Context(), create))(t)
+		peer := r.join(network.JoinOptions{Name: "peer", Mode: "a"})
+		other := r.join(network.JoinOptions{Name: "other"})
+		for _, family := range []string{"ipv4", "ipv6"} { // who believes something does not ask whether it still holds
+			for link, ns := range map[string]*os.File{"br-" + made.ID[:12]: nil, "eth0": peer.Netns} {
+				if err := r.m.SetSysctl(ns, "net."+family+".neigh."+link+".delay_first_probe_time", "600"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i, mac := range []string{"", "02:00:00:00:00:07", "", "02:00:00:00:00:09"} {
+			e := &api.EndpointSettings{IPAMConfig: &fixed}
+			if mac != "" {
+				if err := e.MacAddress.UnmarshalText([]byte(mac)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o := network.JoinOptions{Name: "moves", Mode: "a", Endpoints: map[string]*api.EndpointSettings{"a": e}}
+			c := other
+			if i < 3 {
+				c = r.join(o)
+			} else { // the last one by a connect to a container that runs
+				o.ContainerID = other.id
+				must(r.n.Connect(t.Context(), o, "a", e))(t)
+			}
+			for _, from := range []*os.File{nil, peer.Netns} {
+				for _, address := range want {
+					if i > 0 {
+						eventually(t, "the new hardware address of "+address, func() bool {
+							return strings.Contains(run(t, r, from, "ip", "neighbour", "show", address), " "+cmp.Or(mac, "02:42:0a:29:00:09")+" ")
+						})
+					}
+				}
+			}
+			for _, address := range want {
+				for _, from := range []*os.File{nil, peer.Netns} { // nobody listens, which is an answer
+					if _, err := r.askFor(from, "tcp", net.JoinHostPort(address, "80"), 10*time.Second); !link.Refused(err) {
+						t.Errorf("%s: %v", address, err)
+					}
+				}
+			}
+			for _, key := range []string{"net.ipv4.conf.eth0.arp_notify", "net.ipv6.conf.eth0.ndisc_notify"} {
+				if v, err := r.m.Sysctl(c.Netns, key); err != nil || v != "0" {
+					t.Errorf("%s = %q, %v", key, v, err)
+				}
+			}
+			r.n.Leave(c.id)
+			c.Netns.Close()
+		}
+		r.n.Leave(peer.id)
+		if err := r.n.Remove(t.Context(), made.ID); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -16,6 +16,8 @@ type pool struct {
 	within netip.Prefix // the part from which addresses are chosen: subnet, or ip-range
 	last   netip.Addr   // given most recently
 	used   map[netip.Addr]bool
+	// strange are free addresses whose last owner had a hardware address of its own choice, which others may remember.
+	strange map[netip.Addr]bool
 }
 
 // newPool returns a pool without the addresses in reserved (gateway, auxiliary ones).
@@ -23,7 +25,7 @@ func newPool(subnet, within netip.Prefix, reserved ...netip.Addr) *pool {
 	if !within.IsValid() {
 		within = subnet
 	}
-	p := &pool{subnet: subnet.Masked(), within: within.Masked(), used: map[netip.Addr]bool{}}
+	p := &pool{subnet: subnet.Masked(), within: within.Masked(), used: map[netip.Addr]bool{}, strange: map[netip.Addr]bool{}}
 	p.last = p.within.Addr().Prev()
 	if p.within.Addr() == p.subnet.Addr() {
 		p.last = p.within.Addr() // the network's own address
@@ -70,7 +72,19 @@ func (p *pool) claim(a netip.Addr) error {
 }
 
 // give returns an address. An unknown one is ignored.
-func (p *pool) give(a netip.Addr) { delete(p.used, a) }
+func (p *pool) give(a netip.Addr, strange bool) {
+	if strange && p.used[a] {
+		p.strange[a] = true
+	}
+	delete(p.used, a)
+}
+
+// wasStrange reports, once, whether the last owner of an address left it strange.
+func (p *pool) wasStrange(a netip.Addr) bool {
+	was := p.strange[a]
+	delete(p.strange, a)
+	return was
+}
 
 func familyDigit(a netip.Addr) byte {
 	if a.Is4() {

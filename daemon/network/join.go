@@ -34,8 +34,9 @@ type box struct {
 
 // endpoint is one interface of a box.
 type endpoint struct {
-	net      *network
-	settings *api.EndpointSettings
+	net        *network
+	settings   *api.EndpointSettings
+	wasStrange bool // an address may be known with the hardware address of its last owner
 }
 
 func (b *box) close() {
@@ -204,6 +205,7 @@ func (e *endpoint) fill(o *JoinOptions) error {
 		if n.Network.Internal {
 			gateway = netip.Addr{}
 		}
+		e.wasStrange = p.wasStrange(a) || e.wasStrange
 		if a.Is4() {
 			set.IPAddress, set.IPPrefixLen, set.Gateway = a, p.subnet.Bits(), gateway
 		} else {
@@ -218,12 +220,17 @@ func (e *endpoint) fill(o *JoinOptions) error {
 		return errkind.New(errkind.Exhausted, "network %s has no IPv4 address range", n.Network.Name)
 	}
 	if len(set.MacAddress) == 0 {
-		a := set.IPAddress.As4()
-		set.MacAddress = api.HardwareAddr{0x02, 0x42, a[0], a[1], a[2], a[3]}
+		set.MacAddress = usualMAC(set.IPAddress)
 	} else if len(set.MacAddress) != 6 || set.MacAddress[0]&1 != 0 {
 		return errkind.New(errkind.Invalid, "invalid MAC address %s: not the address of one host", set.MacAddress)
 	}
 	return nil
+}
+
+// usualMAC is the hardware address of who has an IPv4 address and asks for none.
+func usualMAC(ip netip.Addr) api.HardwareAddr {
+	a := ip.As4()
+	return api.HardwareAddr{0x02, 0x42, a[0], a[1], a[2], a[3]}
 }
 
 // dnsNames are the names under which a container is known on a network.

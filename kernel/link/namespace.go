@@ -33,6 +33,9 @@ type Interface struct {
 	// (br_netfilter), a container reaches its own published port only so. It comes into force shortly after
 	// NewNamespace has returned.
 	Hairpin bool
+	// Announce tells everybody on the bridge which hardware address the IP addresses have now: needed where they may be
+	// known with another one.
+	Announce bool
 }
 
 // Sandbox describes a namespace to make.
@@ -156,7 +159,7 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(f.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+	if f.has6() {
 		for _, c := range [...][2]string{{"accept_dad", "0"}, {"disable_ipv6", "0"}} {
 			if err := t.set("net/ipv6/conf/"+f.Name+"/"+c[0], c[1]); err != nil {
 				return err
@@ -204,7 +207,38 @@ func (t *thread) addInterface(ns *os.File, inside *netlink.Handle, master int, f
 	}); err != nil {
 		return fmt.Errorf("tell the bridge of %s: %w", f.MAC, err)
 	}
+	if f.Announce {
+		if err := t.announce(inside, inner, f); err != nil {
+			return fmt.Errorf("announce %s: %w", f.MAC, err)
+		}
+	}
 	return nil
+}
+
+// announce has the kernel send what it sends when a hardware address changes: gratuitous ARP (RFC 5227, 3) and unsolicited
+// neighbour advertisements (RFC 4861, 7.2.6), one for each IP address. The thread is inside the namespace. A packet socket
+// of our own would do it too, but to close one takes tens of milliseconds.
+func (t *thread) announce(inside *netlink.Handle, l netlink.Link, f Interface) error {
+	keys := []string{"net/ipv4/conf/" + f.Name + "/arp_notify", "net/ipv6/conf/" + f.Name + "/ndisc_notify"}
+	if !f.has6() {
+		keys = keys[:1]
+	}
+	var err error
+	for _, key := range keys {
+		err = errors.Join(err, t.set(key, "1"))
+	}
+	if err == nil {
+		err = inside.LinkSetHardwareAddr(l, f.MAC)
+	}
+	for _, key := range keys {
+		err = errors.Join(err, t.set(key, "0"))
+	}
+	return err
+}
+
+// has6 reports whether f has an IPv6 address.
+func (f *Interface) has6() bool {
+	return slices.ContainsFunc(f.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 
 // upLimit bounds waitUp, so that a link which somebody keeps down holds up nobody.
