@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -105,6 +106,7 @@ func TestReleaseForged(t *testing.T) {
 
 // drop gives up the right to ignore quotas; the test's own thread is the one that writes.
 func drop(t *testing.T) {
+	runtime.LockOSThread() // a capability is the thread's; the thread ends with the test
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {

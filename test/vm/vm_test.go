@@ -64,7 +64,7 @@ func build(t *testing.T, folder string, packages []string) {
 }
 
 // deadline is what a machine has from its first instruction to its last, several times what it takes: it ends one that hangs.
-const deadline = 12 * time.Minute
+const deadline = 20 * time.Minute
 
 // machine is what lasts from one start of it to the next.
 type machine struct {

@@ -355,7 +355,7 @@ room() {
 	programs/oci) which='^TestFields$/^linux.resources' ;; # the rest is the same everywhere
 	esac
 	cd /tests
-	PIER_QUOTA_DIR=/data PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 150s -test.run "$which"
+	PIER_QUOTA_DIR=/data PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 600s -test.run "$which"
 }
 
 # What is to be seen after a power cut. The names say what the machine's next start makes of them.
