@@ -89,10 +89,10 @@ func RemoveGroups(t testing.TB, group string) {
 	for _, pattern := range []string{"/sys/fs/cgroup" + group, "/sys/fs/cgroup/*" + group} {
 		dirs, _ := filepath.Glob(pattern)
 		for _, dir := range dirs {
-			_ = os.Remove(dir + "/conmon")
-			if err := os.Remove(dir); err != nil {
-				t.Errorf("what is left of the cgroups: %v", err)
-			}
+			Eventually(t, "the end of the cgroups", func() error { // what was in them may still be ending
+				_ = os.Remove(dir + "/conmon")
+				return os.Remove(dir)
+			})
 		}
 	}
 }

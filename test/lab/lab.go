@@ -139,7 +139,7 @@ func (d *Daemon) ping() error {
 		return err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(conn, "GET /_ping HTTP/1.0\r\n\r\n"); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (d *Daemon) Signal(s os.Signal) error {
 	case err := <-d.exited:
 		d.exited <- err
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		_ = d.cmd.Process.Kill()
 		d.t.Fatalf("pierd does not end on %v\n%s", s, d.Log())
 		return nil
@@ -197,22 +197,27 @@ func (d *Daemon) Log() string {
 	return string(data)
 }
 
-// Eventually calls f until it returns nil, for at most 20 seconds.
+// Eventually calls f until it returns nil, for at most the time of patience.
 func (d *Daemon) Eventually(what string, f func() error) {
 	d.t.Helper()
 	Eventually(d.t, what, f)
 }
 
-// Eventually calls f until it returns nil, for at most 20 seconds; then the test fails with what it waited for.
+// patience is when a test gives up: far above what anything takes, for a machine that is busy with other things.
+const patience = 2 * time.Minute
+
+// Eventually calls f until it returns nil, for at most the time of patience; then the test fails with what it waited for.
 func Eventually(t testing.TB, what string, f func() error) {
 	t.Helper()
-	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err = f(); err == nil {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		err := f()
+		if err == nil {
 			return
 		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s: %v", what, err)
+		}
 	}
-	t.Fatalf("waited in vain for %s: %v", what, err)
 }
 
 // Result is a finished command.
@@ -263,13 +268,14 @@ func (d *Daemon) Pier(args ...string) string {
 
 // cleanup ends everything and compares the host with what it should be.
 func (d *Daemon) cleanup() {
+	supervisor, _ := os.ReadFile(filepath.Join(d.Dir, "run", "supervisor.log")) // it goes with the exec root
 	out, err := exec.Command(filepath.Join(d.Bin, "pierd"), append([]string{"cleanup", "--data"}, d.flags...)...).CombinedOutput()
 	if err != nil {
 		d.t.Errorf("pierd cleanup: %v\n%s", err, out)
 	}
 	select {
 	case <-d.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		d.t.Error("pierd outlived its cleanup")
 		_ = d.cmd.Process.Kill()
 	}
@@ -277,7 +283,7 @@ func (d *Daemon) cleanup() {
 		d.t.Errorf("left behind: %s", left)
 	}
 	if d.t.Failed() {
-		d.t.Logf("log of pierd:\n%s", d.Log())
+		d.t.Logf("log of pierd:\n%s\nlog of the supervisor:\n%s", d.Log(), supervisor)
 	}
 	if err := os.RemoveAll(d.Dir); err != nil {
 		d.t.Error(err)

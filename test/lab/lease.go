@@ -130,15 +130,12 @@ func (l *lease) plausible() bool {
 	return err == nil && len(random) == 3 && l.Name == "pt"+hex.EncodeToString(random) && filepath.Dir(l.Dir) == filepath.Clean(os.TempDir()) && strings.HasPrefix(filepath.Base(l.Dir), "pier-") && l.Started != ""
 }
 
-// sweepLimit bounds what pierd may take to clear up by itself.
-const sweepLimit = time.Minute
-
 // sweep has pierd clear up, which knows most of what there is, and then takes away what it could not.
 func (l *lease) sweep(bin string) error {
 	if _, err := os.Stat(filepath.Join(l.Dir, "data")); err == nil && len(l.Flags) > 0 && l.Boot == boot() {
 		cmd := exec.Command(filepath.Join(bin, "pierd"), append([]string{"cleanup", "--data"}, l.Flags...)...)
 		if cmd.Start() == nil {
-			late := time.AfterFunc(sweepLimit, func() { _ = cmd.Process.Kill() })
+			late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 			_ = cmd.Wait() // what it leaves follows
 			late.Stop()
 		}
@@ -156,22 +153,23 @@ func (l *lease) sweep(bin string) error {
 // endProcesses kills pierd, the supervisor, and all in the daemon's cgroups.
 func (l *lease) endProcesses() error {
 	root := filepath.Join(l.Dir, "run")
-	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range commands {
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		p, err := os.FindProcess(pid) // before the look: it stays that process
-		if err != nil {
-			continue
-		}
-		words, _ := os.ReadFile(path)
-		if strings.Contains(string(words), "root\x00"+root+"\x00") {
-			_ = p.Kill()
-		}
-		_ = p.Release()
-	}
 	alive := 0
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		alive = 0
+		commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, path := range commands {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			p, err := os.FindProcess(pid) // before the look: it stays that process
+			if err != nil {
+				continue
+			}
+			words, _ := os.ReadFile(path) // nothing, once it has ended
+			if strings.Contains(string(words), "root\x00"+root+"\x00") {
+				alive++
+				_ = p.Kill()
+			}
+			_ = p.Release()
+		}
 		for _, group := range l.groups() {
 			_ = filepath.WalkDir(group, func(dir string, d os.DirEntry, err error) error {
 				if err != nil || !d.IsDir() {
@@ -234,13 +232,14 @@ func removeGroup(dir string) error {
 		}
 	}
 	var err error
-	for range 100 { // the kernel lets go of the last process a moment after its end
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // the kernel lets go of the last process a moment after its end
 		if err = os.Remove(dir); err == nil || errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(deadline) {
+			return err
+		}
 	}
-	return err
 }
 
 func (l *lease) unmount() error {
