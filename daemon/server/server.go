@@ -93,6 +93,7 @@ func (s *Server) Heard(ctx context.Context) {
 func (s *Server) Shutdown(ctx context.Context) {
 	s.close()
 	if err := s.http.Shutdown(ctx); err != nil {
+		s.o.Log.Warn("requests that did not end in time are cut off")
 		_ = s.http.Close()
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 )
 
 func (p *pierd) kill(pid int) {
@@ -33,13 +32,24 @@ func (p *pierd) killSupervisor() {
 	p.t.Helper()
 	old := p.Supervisor()
 	p.kill(old)
-	for range 500 {
-		if pid := p.Supervisor(); pid != 0 && pid != old {
-			return
+	p.Eventually("another supervisor", func() error {
+		if pid := p.Supervisor(); pid == 0 || pid == old {
+			return fmt.Errorf("it is process %d\n%s", pid, p.Log())
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	p.t.Fatalf("the supervisor %d is not replaced\n%s", old, p.Log())
+		return nil
+	})
+}
+
+// logged waits until a container's standard output, as it was logged, holds text.
+func (p *pierd) logged(name, text string) {
+	p.t.Helper()
+	p.Eventually(name+" to say "+text, func() error {
+		a := p.want(200, "GET", "/containers/"+name+"/logs?stdout=1", nil, nil)
+		if !strings.Contains(string(a.body), text) {
+			return fmt.Errorf("its log has %d bytes", len(a.body))
+		}
+		return nil
+	})
 }
 
 // TestCrash kills pierd, the supervisor, and one after the other, while containers run, log and are attached to. The
@@ -80,13 +90,13 @@ func TestCrash(t *testing.T) {
 				}
 			}
 			q.want(200, "GET", "/containers/"+name+"/json", nil, &before)
-			time.Sleep(150 * time.Millisecond)
+			q.logged(name, "line 5\n")
 			crash.do()
 			q.want(200, "GET", "/containers/"+name+"/json", nil, &after)
 			if after.State.Status != "running" || after.State.Pid != before.State.Pid {
 				t.Fatalf("the container was %+v, is %+v", before.State, after.State)
 			}
-			time.Sleep(150 * time.Millisecond)
+			q.logged(name, "line 10\n")
 			var exec struct{ Id string }
 			q.want(201, "POST", "/containers/"+name+"/exec", object{"Cmd": []string{"sh", "-c", "echo in; touch /tmp/end"}, "AttachStdout": true}, &exec)
 			_, _, out := q.hijack("/exec/"+exec.Id+"/start", true, object{})

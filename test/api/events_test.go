@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -83,9 +84,8 @@ func TestEvents(t *testing.T) {
 	var x struct{ Id string }
 	p.want(201, "POST", "/containers/noted/exec", object{"Cmd": []string{"sh", "-c", "exit 3"}}, &x)
 	p.want(200, "POST", "/exec/"+x.Id+"/start", object{"Detach": true}, nil)
-	p.Eventually("the exec to end", func() error {
-		var state struct{ Running bool }
-		if p.want(200, "GET", "/exec/"+x.Id+"/json", nil, &state); state.Running {
+	p.Eventually("the exec to end", func() error { // nobody is told of that but by its event
+		if n := len(p.eventsBetween(from, time.Now(), `{"event":["exec_die"]}`)); n == 0 {
 			return fmt.Errorf("it runs")
 		}
 		return nil
@@ -190,7 +190,14 @@ func TestEventsOutlivePierd(t *testing.T) {
 			return nil
 		})
 		if end != nil {
-			time.Sleep(100 * time.Millisecond) // what is lost with a pierd that is killed is less old
+			// What is lost with a pierd that is killed is what it had no time to write.
+			p.Eventually("the journal of events", func() error {
+				text, err := os.ReadFile(filepath.Join(p.Dir, "data", "events", "events.log"))
+				if err == nil && strings.Count(string(text), `"die"`) < i+1 {
+					err = fmt.Errorf("it holds %q", text)
+				}
+				return err
+			})
 			end()
 			p.Run()
 			p.http.CloseIdleConnections()

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -56,12 +57,10 @@ func TestClientsThatLeave(t *testing.T) {
 		})
 	}
 	all.Wait()
-	var after usage
-	for range 50 {
-		if after = count(); after.NFd <= before.NFd+8 && after.NGoroutines <= before.NGoroutines+8 {
-			return
+	p.Eventually("goroutines and descriptors to go", func() error {
+		if after := count(); after.NFd > before.NFd+8 || after.NGoroutines > before.NGoroutines+8 {
+			return fmt.Errorf("before %+v, after %+v", before, after)
 		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Errorf("before %+v, after %+v", before, after)
+		return nil
+	})
 }

@@ -75,7 +75,7 @@ func TestOneContainer(t *testing.T) {
 						select {
 						case <-gone:
 							return
-						case <-time.After(10 * time.Second):
+						case <-time.After(time.Minute):
 						}
 					}
 					if !slices.Contains(r.statuses, a.status) {

@@ -135,7 +135,7 @@ func (p *pierd) hijack(path string, upgrade bool, body any) (*http.Response, net
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute)) // of the whole stream
 	var data []byte
 	if body != nil {
 		if data, err = json.Marshal(body); err != nil {

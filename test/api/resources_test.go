@@ -33,11 +33,8 @@ func (p *pierd) resources() {
 	}
 	began := time.Now()
 	s = sample("stream=false")
-	if !s.PreRead.Before(s.Read) || s.PreRead.IsZero() || s.PreCPUStats.SystemUsage == 0 || s.PreCPUStats.SystemUsage > s.CPUStats.SystemUsage {
+	if !s.PreRead.Before(s.Read) || s.PreRead.Before(began) || s.PreCPUStats.SystemUsage == 0 || s.PreCPUStats.SystemUsage > s.CPUStats.SystemUsage {
 		p.t.Errorf("a pair = %v after %v", s.Read, s.PreRead)
-	}
-	if d := time.Since(began); d > 2*time.Second {
-		p.t.Errorf("a pair took %v", d)
 	}
 	p.want(400, "GET", "/containers/meter/stats?stream=1&one-shot=1", nil, nil)
 	p.want(404, "GET", "/containers/none/stats", nil, nil)
@@ -93,7 +90,7 @@ func (p *pierd) resources() {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Error("the stream does not end with the container")
 	}
 }

@@ -204,7 +204,7 @@ func (p *pierd) containers() {
 		if !bytes.Contains(a.body, []byte(`"StatusCode":137`)) {
 			p.t.Errorf("wait = %s", a.body)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		p.t.Fatal("wait does not end")
 	}
 	p.want(409, "POST", "/containers/site/kill", nil, nil)
@@ -246,7 +246,7 @@ func (p *pierd) streams() {
 	script := "echo ready; cat; echo bye >&2; exit 3"
 	p.create("talk", object{"Image": "busybox", "Cmd": []string{"sh", "-c", script}, "OpenStdin": true, "StdinOnce": true,
 		"HostConfig": object{"NetworkMode": "none"}})
-	for _, upgrade := range []bool{true, false} {
+	for i, upgrade := range []bool{true, false} {
 		response, conn, in := p.hijack("/containers/talk/attach?stream=1&stdin=1&stdout=1&stderr=1", upgrade, nil)
 		if want := map[bool]int{true: 101, false: 200}[upgrade]; response.StatusCode != want {
 			p.t.Fatalf("attach, upgrade %v: status %d, want %d", upgrade, response.StatusCode, want)
@@ -256,6 +256,14 @@ func (p *pierd) streams() {
 		}
 		p.want(204, "POST", "/containers/talk/start", nil, nil)
 		_, _ = io.WriteString(conn, "hello\n")
+		// What goes to two streams at about the same time has no order: the first is in the log before the second begins.
+		p.Eventually("the log", func() error {
+			a := p.want(200, "GET", "/containers/talk/logs?stdout=1", nil, nil)
+			if n := bytes.Count(a.body, []byte("hello\n")); n != i+1 {
+				return fmt.Errorf("it has %d greetings", n)
+			}
+			return nil
+		})
 		_ = conn.(interface{ CloseWrite() error }).CloseWrite()
 		if got := frames(p.t, in); got[1] != "ready\nhello\n" || got[2] != "bye\n" {
 			p.t.Errorf("attach, upgrade %v: %q", upgrade, got)
@@ -331,13 +339,12 @@ func (p *pierd) execs() {
 		Running  bool
 		ExitCode *int
 	}
-	for range 100 { // the exit is recorded a moment after the streams end
-		p.want(200, "GET", "/exec/"+exec.Id+"/json", nil, &end)
-		if !end.Running {
-			break
+	p.Eventually("the exec to end", func() error { // the exit is recorded a moment after the streams end
+		if p.want(200, "GET", "/exec/"+exec.Id+"/json", nil, &end); end.Running {
+			return fmt.Errorf("it runs")
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return nil
+	})
 	if end.ExitCode == nil || *end.ExitCode != 4 {
 		p.t.Errorf("exec ended as %+v", end)
 	}

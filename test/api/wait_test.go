@@ -26,7 +26,7 @@ func TestWaitConditions(t *testing.T) {
 	begin := func(name, condition string) *http.Response {
 		return p.send("POST", "/containers/"+name+"/wait?condition="+condition, nil) // returns with the head, before the end
 	}
-	p.create("first", object{"Image": "busybox", "Cmd": []string{"sh", "-c", "trap 'exit 5' TERM; while true; do sleep 0.05; done"},
+	p.create("first", object{"Image": "busybox", "Cmd": []string{"sh", "-c", "trap 'exit 5' TERM; echo ready; while true; do sleep 0.05; done"},
 		"HostConfig": object{"NetworkMode": "none", "AutoRemove": true}})
 	if r := read(begin("first", "not-running")); r.StatusCode != 0 {
 		t.Errorf("of one that never ran = %+v", r)
@@ -34,8 +34,8 @@ func TestWaitConditions(t *testing.T) {
 	next, removed := begin("first", "next-exit"), begin("first", "removed")
 	p.want(204, "POST", "/containers/first/start", nil, nil)
 	running := begin("first", "not-running")
-	time.Sleep(200 * time.Millisecond) // the shell sets its trap
-	p.want(204, "POST", "/containers/first/stop?t=10", nil, nil)
+	p.logged("first", "ready")
+	p.want(204, "POST", "/containers/first/stop?t=100", nil, nil)
 	for what, r := range map[string]*http.Response{"next-exit": next, "removed": removed, "not-running": running} {
 		if got := read(r); got.StatusCode != 5 {
 			t.Errorf("%s = %+v", what, got)

@@ -51,7 +51,7 @@ func TestWrongBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(conn, w.request)
 		head := make([]byte, 64)
 		n, err := io.ReadFull(conn, head)
