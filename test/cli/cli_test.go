@@ -139,9 +139,9 @@ func shell(ts *testscript.TestScript, negate bool, args []string) {
 	}
 }
 
-// waitFor repeats a shell command until it succeeds, for at most 20 seconds.
+// waitFor repeats a shell command until it succeeds, for at most two minutes.
 func waitFor(ts *testscript.TestScript, negate bool, args []string) {
-	if err := ts.Exec("bash", "-c", "while [ $SECONDS -lt 20 ]; do ("+strings.Join(args, " ")+") && exit 0; sleep 0.05; done; exit 1"); err != nil {
+	if err := ts.Exec("bash", "-c", "while [ $SECONDS -lt 120 ]; do ("+strings.Join(args, " ")+") && exit 0; sleep 0.05; done; exit 1"); err != nil {
 		ts.Fatalf("waited in vain for %s\n%s", strings.Join(args, " "), ts.ReadFile("stderr"))
 	}
 }
