@@ -9,11 +9,19 @@ import (
 
 	"github.com/moby/moby/api/types"
 
+	"pier/kernel/fdsock"
 	"pier/lib/errkind"
 )
 
 // aliveEvery is how often a connection whose client has closed its sending half is asked whether it is still there.
 const aliveEvery = 500 * time.Millisecond
+
+// headPatience and headStart are how long output waits at most for the head of its answer, see awaitHead: where that can
+// be seen, and where it cannot.
+const (
+	headPatience = 10 * time.Second
+	headStart    = 5 * time.Millisecond
+)
 
 // closeWriter is a connection whose two directions end one by one: a socket, not a websocket.
 type closeWriter interface{ CloseWrite() error }
@@ -68,7 +76,7 @@ func hijack(w http.ResponseWriter, r *request, contentType string, first []byte)
 func pump(conn net.Conn, in io.Reader, stream processStream, stdin bool) {
 	done := make(chan struct{})
 	_, over := sendInput(conn, in, stream, stdin, done)
-	_, _ = io.Copy(conn, stream)
+	_, _ = io.Copy(&afterHead{conn: conn}, stream)
 	close(done)
 	_ = stream.Close()
 	if c, ok := conn.(closeWriter); ok {
@@ -76,6 +84,39 @@ func pump(conn net.Conn, in io.Reader, stream processStream, stdin bool) {
 	}
 	_ = conn.Close()
 	<-over
+}
+
+// afterHead holds back the first output until the client has read the head of the answer. Some clients (docker-py is one)
+// read the head through a buffer and the stream without it: what comes in the same read as the head is lost to them.
+type afterHead struct {
+	conn net.Conn
+	read bool
+}
+
+// Write implements io.Writer.
+func (a *afterHead) Write(p []byte) (int, error) {
+	if !a.read {
+		a.read = true
+		awaitHead(a.conn)
+	}
+	return a.conn.Write(p)
+}
+
+// awaitHead returns when the client has read all that was sent to it, or is gone; after headPatience at the latest. No
+// more than that can be known of a client that is not on this machine: it gets headStart.
+func awaitHead(conn net.Conn) {
+	switch conn := conn.(type) {
+	case *net.UnixConn:
+		end := time.Now().Add(headPatience)
+		for pause := 50 * time.Microsecond; time.Now().Before(end); pause = min(2*pause, 5*time.Millisecond) {
+			if unread, err := fdsock.Unread(conn); !unread || err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+	case *net.TCPConn:
+		time.Sleep(headStart)
+	}
 }
 
 // sendInput gives a process the client's input, in the background, until conn is closed or done is and the input has ended;

@@ -89,3 +89,22 @@ func TestPumpEndsWithTheProcess(t *testing.T) {
 		t.Errorf("output = %q, %v", got, err)
 	}
 }
+
+// A client that reads the head of an answer through a buffer, and the stream without it, loses no output.
+func TestOutputWaitsForTheHead(t *testing.T) {
+	server, client := local(t)
+	out, output := io.Pipe()
+	_, input := io.Pipe()
+	_, _ = server.Write([]byte("head"))
+	go pump(server, server, pipeStream{out, input}, true)
+	_, _ = output.Write([]byte("output")) // pump has it
+	time.Sleep(10 * time.Millisecond)     // and would have sent it
+	buffered := make([]byte, 100)
+	if n, err := client.Read(buffered); err != nil || string(buffered[:n]) != "head" {
+		t.Fatalf("with the head came %q, %v", buffered[:n], err)
+	}
+	_ = output.Close()
+	if got, err := io.ReadAll(client); err != nil || string(got) != "output" {
+		t.Errorf("output = %q, %v", got, err)
+	}
+}

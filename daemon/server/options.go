@@ -1,12 +1,9 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"pier/daemon/build"
 	"pier/daemon/engine"
@@ -15,7 +12,6 @@ import (
 	"pier/daemon/network"
 	"pier/daemon/store/journal"
 	"pier/daemon/volume"
-	"pier/lib/atomicfile"
 	"pier/lib/id"
 	"pier/lib/version"
 )
@@ -50,15 +46,10 @@ type Host struct {
 // DescribeHost fills in what is known of this program and of the installation below the data root root: its
 // identifier is made at the first start and kept in the file engine-id.
 func DescribeHost(root string) (Host, error) {
-	path := filepath.Join(root, "engine-id")
-	engineID, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		engineID = []byte(id.New()[:32])
-		err = atomicfile.Write(path, engineID, 0o600)
-	}
+	engineID, err := id.Kept(filepath.Join(root, "engine-id"))
 	if err != nil {
 		return Host{}, fmt.Errorf("identifier of this installation: %w", err)
 	}
 	v := version.Read()
-	return Host{ID: strings.TrimSpace(string(engineID)), Version: v.Number, Commit: v.Commit, Built: v.Time, Root: root}, nil
+	return Host{ID: engineID, Version: v.Number, Commit: v.Commit, Built: v.Time, Root: root}, nil
 }

@@ -104,3 +104,24 @@ func TestPeerCred(t *testing.T) {
 		t.Errorf("PeerCred = %d %d %d, %v", pid, uid, gid, err)
 	}
 }
+
+func TestUnread(t *testing.T) {
+	ca, cb := pair(t)
+	a, b := ca.NetConn(), cb.NetConn()
+	want := func(when string, unread bool) {
+		t.Helper()
+		if got, err := Unread(a); err != nil || got != unread {
+			t.Fatalf("%s: unread = %v, %v", when, got, err)
+		}
+	}
+	want("at first", false)
+	_, _ = a.Write([]byte("head"))
+	want("written", true)
+	_, _ = io.ReadFull(b, make([]byte, 3))
+	want("read in part", true)
+	_, _ = io.ReadFull(b, make([]byte, 1))
+	want("read", false)
+	_, _ = a.Write([]byte("more"))
+	_ = b.Close()
+	want("the reader is gone", false)
+}

@@ -1,6 +1,9 @@
 package id
 
-import "testing"
+import (
+	"path/filepath"
+	"testing"
+)
 
 func TestNew(t *testing.T) {
 	seen := map[string]bool{}
@@ -26,5 +29,19 @@ func TestValid(t *testing.T) {
 		if got := Valid(in); got != want {
 			t.Errorf("Valid(%q) = %v, want %v", in, got, want)
 		}
+	}
+}
+
+func TestKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "id")
+	made, err := Kept(path)
+	if err != nil || len(made) != 32 || !Valid(made+made) {
+		t.Fatalf("made %q, %v", made, err)
+	}
+	if kept, err := Kept(path); err != nil || kept != made {
+		t.Errorf("kept %q of %q, %v", kept, made, err)
+	}
+	if _, err := Kept(filepath.Join(path, "x")); err == nil {
+		t.Error("a file is no folder")
 	}
 }
