@@ -108,6 +108,11 @@ func sendChunks(w io.Writer, body io.Reader) error {
 	}
 }
 
+// asks reports whether r changes nothing on the server (RFC 9110, 9.2.1), so that it does not matter how often it comes.
+func (r *Request) asks() bool {
+	return (r.Method == "GET" || r.Method == "HEAD") && r.Body == nil && r.Stream == nil
+}
+
 // BodyError says that Request.Stream could not be read: no fault of the connection.
 type BodyError struct{ err error }
 

@@ -27,7 +27,9 @@ type Transport struct {
 
 // Do sends req and returns the answer once its head is there; the caller closes its body. The end of ctx ends both. An
 // answer with an error status is no error here. Request.Stream is read by another goroutine, and closed if it is an
-// io.Closer: it may still be read when Do returns. A failure to read it is a *BodyError.
+// io.Closer: it may still be read when Do returns. A failure to read it is a *BodyError. A connection that was idle may be
+// closed by the server at the moment of its use: then the request is sent once more, on a new one, unless the server
+// may have done what it asks for.
 func (t *Transport) Do(ctx context.Context, req *Request) (*Response, error) {
 	head, err := req.head()
 	if err != nil {
@@ -35,8 +37,8 @@ func (t *Transport) Do(ctx context.Context, req *Request) (*Response, error) {
 	}
 	if req.Stream == nil { // what can be sent only once is not risked on a connection that may be closed by now
 		if w := t.take(); w != nil {
-			resp, untouched, err := w.begin(ctx, req, head, t.put)
-			if !untouched {
+			resp, harmless, err := w.begin(ctx, req, head, t.put)
+			if !harmless {
 				return resp, err
 			}
 		}

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -188,6 +189,73 @@ func TestConnectionClosedMeanwhileIsReplaced(t *testing.T) {
 	}
 	if n := conns.Load(); n != 3 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// A server may close an idle connection at the very moment at which a request comes. What changes nothing is sent once more.
+func TestConnectionClosedUnderARequest(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	for _, test := range []struct {
+		req   Request
+		says  string // before it closes the connection that was used before
+		again bool
+	}{
+		{Request{Method: "GET"}, "", true},
+		{Request{Method: "HEAD"}, "", true},
+		{Request{Method: "GET"}, "H", false},
+		{Request{Method: "GET"}, "HTTP/1.1 100 Continue\r\n\r\n", false},
+		{Request{Method: "GET", Body: []byte("x")}, "", false},
+		{Request{Method: "POST"}, "", false},
+		{Request{Method: "DELETE"}, "", false},
+	} {
+		for _, kind := range []string{"tcp", "unix"} {
+			l, err := net.Listen(kind, map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")}[kind])
+			if err != nil {
+				t.Fatal(err)
+			}
+			var conns atomic.Int32
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					r := bufio.NewReader(c)
+					for n := range 2 {
+						req, err := http.ReadRequest(r)
+						if err != nil {
+							break
+						}
+						_, _ = io.Copy(io.Discard, req.Body)
+						if n == 0 && conns.Add(1) <= 2 {
+							_, _ = io.WriteString(c, strings.TrimSuffix(answer, map[bool]string{true: "ok"}[req.Method == "HEAD"]))
+						} else {
+							_, _ = io.WriteString(c, test.says)
+						}
+					}
+					c.Close()
+				}
+			}()
+			tr := &Transport{Dial: func(ctx context.Context) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, kind, l.Addr().String())
+			}}
+			test.req.Target, test.req.Host = "/", "pier"
+			for n, want := range []bool{true, test.again} {
+				resp, err := tr.Do(t.Context(), &test.req)
+				if (err == nil) != want || err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("%s by %s, %q, request %d: %v", test.req.Method, kind, test.says, n, err)
+				}
+				if err == nil {
+					_, _ = io.ReadAll(resp.Body)
+					resp.Body.Close()
+				}
+			}
+			if n := conns.Load(); n != map[bool]int32{true: 2, false: 1}[test.again] {
+				t.Errorf("%s by %s, %q: %d connections", test.req.Method, kind, test.says, n)
+			}
+			tr.CloseIdle()
+			l.Close()
+		}
 	}
 }
 

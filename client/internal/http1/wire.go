@@ -29,10 +29,14 @@ type exchange struct {
 
 // begin sends req, whose head it gets, and returns its answer as soon as the answer's head is there. The connection ends
 // with ctx, and the answer's body with it. Once the body has ended, the wire goes to again, if it can be used again.
-// untouched: the server cannot have seen all of the request.
-func (w *wire) begin(ctx context.Context, req *Request, head []byte, again func(*wire)) (resp *Response, untouched bool, err error) {
+// harmless: the request may be sent once more, as the server cannot have seen all of it, or has said nothing to one that
+// changes nothing.
+func (w *wire) begin(ctx context.Context, req *Request, head []byte, again func(*wire)) (resp *Response, harmless bool, err error) {
 	e := &exchange{wire: w, ctx: ctx, stop: context.AfterFunc(ctx, func() { w.Close() })}
 	refused := e.send(req, head)
+	if _, err := w.r.Peek(1); err != nil && refused == nil {
+		return nil, ctx.Err() == nil && req.asks(), e.fail(unexpected(err))
+	}
 	// A server that will not read all of the body has said why before it closed the connection.
 	resp, last, err := readHead(w.r)
 	if err != nil && refused != nil {
