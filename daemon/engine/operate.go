@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"math"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	}
 	patience := stopTimeout(r)
 	if t := o.Timeout; t != nil {
-		patience = time.Duration(*t) * time.Second
+		patience = seconds(*t)
 	}
 	var (
 		end  *waiter
@@ -104,9 +105,15 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 // stopTimeout is the container's own; negative: it is never killed.
 func stopTimeout(r *row) time.Duration {
 	if t := r.Config.StopTimeout; t != nil {
-		return time.Duration(*t) * time.Second
+		return seconds(*t)
 	}
 	return defaultStopTimeout
+}
+
+// seconds is n seconds as far as a Duration goes; any negative n is one that stays negative.
+func seconds(n int) time.Duration {
+	const most = int(math.MaxInt64 / time.Second)
+	return time.Duration(max(-1, min(n, most))) * time.Second
 }
 
 // youth is how long a process has to install its signal handlers.

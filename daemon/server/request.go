@@ -91,7 +91,7 @@ func (r *request) int(name string, fallback int64) (int64, error) {
 	return n, nil
 }
 
-// seconds reads an optional number of seconds, as stop and restart take it; nil where it is missing.
+// seconds reads an optional number of seconds, as stop and restart take it: any negative one means for ever; nil where it is missing.
 func (r *request) seconds(name string) (*int, error) {
 	if r.arg(name) == "" {
 		return nil, nil
@@ -100,10 +100,10 @@ func (r *request) seconds(name string) (*int, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n < -1 || n > 1<<31-1 {
+	if n > 1<<31-1 {
 		return nil, errkind.New(errkind.Invalid, "invalid value %d for %s: out of range", n, name)
 	}
-	s := int(n)
+	s := int(max(n, -1))
 	return &s, nil
 }
 

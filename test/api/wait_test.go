@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -78,7 +79,7 @@ func TestWhileRestarting(t *testing.T) {
 		status       int
 	}{
 		{"GET", "/top", nil, 409}, {"POST", "/exec", object{"Cmd": []string{"true"}}, 409}, {"POST", "/pause", nil, 409}, {"POST", "/unpause", nil, 409},
-		{"POST", "/attach?logs=1&stdout=1", nil, 409}, {"POST", "/rename?name=again", nil, 400}, {"POST", "/update", object{"CpuShares": 99}, 200},
+		{"POST", "/attach?logs=1&stdout=1", nil, 409}, {"POST", "/rename?name=again", nil, 400}, {"POST", "/start", nil, 304}, {"POST", "/update", object{"CpuShares": 99}, 200},
 		{"GET", "/archive?path=/etc", nil, 200}, {"GET", "/stats?stream=0&one-shot=1", nil, 200}, {"GET", "/logs?stdout=1", nil, 200}, {"DELETE", "", nil, 409},
 	} {
 		p.Eventually(r.method+" "+r.path, func() error { // again where it was started in the middle of it
@@ -105,6 +106,32 @@ func TestWhileRestarting(t *testing.T) {
 		t.Errorf("stopped: %+v", s)
 	}
 	p.want(204, "DELETE", "/containers/again", nil, nil)
+}
+
+// TestStopWithoutEnd has a container take longer to end than it would be given: any negative number means that it is never killed.
+func TestStopWithoutEnd(t *testing.T) {
+	p := startPierd(t)
+	p.importBusybox()
+	for _, c := range []struct {
+		query   string
+		timeout int // the container's own
+	}{{"?t=-7", 0}, {"?t=-9223372036854775808", 0}, {"", -9999999999}} {
+		p.create("slow", object{"Image": "busybox", "Cmd": []string{"sh", "-c", "trap 'sleep 0.5; exit 7' TERM; echo ready; while :; do sleep 0.05; done"},
+			"StopTimeout": c.timeout, "HostConfig": object{"NetworkMode": "none"}})
+		p.want(204, "POST", "/containers/slow/start", nil, nil)
+		p.Eventually("the trap to be set", func() error {
+			if a := p.do("GET", "/containers/slow/logs?stdout=1", nil); !strings.Contains(string(a.body), "ready") {
+				return fmt.Errorf("%q", a.body)
+			}
+			return nil
+		})
+		p.want(204, "POST", "/containers/slow/stop"+c.query, nil, nil)
+		var end struct{ StatusCode int }
+		if p.want(200, "POST", "/containers/slow/wait", nil, &end); end.StatusCode != 7 {
+			t.Errorf("stop%s of one with %d seconds: it ended with %d", c.query, c.timeout, end.StatusCode)
+		}
+		p.want(204, "DELETE", "/containers/slow", nil, nil)
+	}
 }
 
 // TestPruneFilters removes stopped containers by each filter, and never one that runs.

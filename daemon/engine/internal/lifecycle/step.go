@@ -99,20 +99,15 @@ func Step(c Container, r Rules, in Input, ref, name string) (Container, []Effect
 
 func start(c Container, ref string) (Container, []Effect, error) {
 	switch c.State {
-	case Running:
+	case Running, Restarting:
 		return c, nil, errkind.New(errkind.NotModified, "container %s is already running", ref)
 	case Paused:
 		return c, nil, errkind.New(errkind.Conflict, "cannot start a paused container, try unpause instead")
 	case Removing, Dead:
 		return c, nil, errkind.New(errkind.Conflict, "container is marked for removal and cannot be started")
 	}
-	effects := []Effect{Launch}
-	if c.State == Restarting {
-		effects = []Effect{Unschedule, Launch}
-		c.State = Exited
-	}
 	c.Stopped, c.Kept, c.Restarts, c.Backoff = false, false, 0, 0
-	return c, effects, nil
+	return c, []Effect{Launch}, nil
 }
 
 func stop(c Container, in Input, ref string) (Container, []Effect, error) {
