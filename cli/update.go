@@ -13,7 +13,8 @@ func newUpdate(a *app) *cobra.Command {
 	var limits request.Limits
 	cmd := &cobra.Command{
 		Use: "update [OPTIONS] CONTAINER [CONTAINER...]", Short: "Update configuration of one or more containers", Args: minArgs(1),
-		Example: "  pier update --memory 512m --memory-swap 1g --restart unless-stopped web",
+		Example: "  pier update --memory 512m --memory-swap 1g --restart unless-stopped web\n" +
+			"  pier update --publish-add 8443:443 --publish-rm 8080:80 web   ports, while it runs",
 	}
 	limits.Register(cmd.Flags())
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {

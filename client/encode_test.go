@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/volume"
+
+	"pier/api/docker"
 )
 
 // fill sets about half of what v holds to something.
@@ -78,7 +80,7 @@ func fill(r *rand.Rand, v reflect.Value, depth int) {
 func TestEncode(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, example := range []any{container.CreateRequest{}, container.ExecCreateRequest{}, container.ExecStartRequest{},
-		container.UpdateConfig{}, network.CreateRequest{}, network.ConnectRequest{}, volume.CreateRequest{}} {
+		docker.Update{}, network.CreateRequest{}, network.ConnectRequest{}, volume.CreateRequest{}} {
 		for range 300 {
 			in := reflect.New(reflect.TypeOf(example))
 			fill(r, in.Elem(), 4)

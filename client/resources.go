@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/moby/moby/api/types/container"
+
+	"pier/api/docker"
 )
 
 // Resources are what containers use and what they may use.
@@ -45,8 +47,13 @@ func (s Resources) Follow(ctx context.Context, ref string, f func(container.Stat
 	}
 }
 
-// Update changes limits and the restart policy (POST /containers/{id}/update); fields that are not set stay.
-func (s Resources) Update(ctx context.Context, ref string, u container.UpdateConfig) (warnings []string, err error) {
+// Update changes limits, the restart policy and published ports (POST /containers/{id}/update); fields that are not set stay.
+func (s Resources) Update(ctx context.Context, ref string, u docker.Update) (warnings []string, err error) {
+	if len(u.PublishAdd)+len(u.PublishRemove) > 0 {
+		if err := s.c.needsPier(ctx, "publishing ports of a container that exists"); err != nil {
+			return nil, err
+		}
+	}
 	var out container.UpdateResponse
 	err = s.c.call(ctx, request{method: "POST", path: at(ref, "update"), body: u}, &out)
 	return out.Warnings, err

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/system"
+
+	"pier/lib/errkind"
 )
 
 // System are the questions about the daemon itself.
@@ -33,6 +36,20 @@ func (s System) Info(ctx context.Context) (system.Info, error) {
 // Ping reports whether the daemon answers.
 func (s System) Ping(ctx context.Context) error {
 	return s.c.call(ctx, request{method: "GET", path: "/_ping"}, nil)
+}
+
+// needsPier asks whether the server is a pierd. Another would pass over what Pier adds to the API, as if it had been done:
+// then it is Unsupported; what names the addition.
+func (c *Client) needsPier(ctx context.Context, what string) error {
+	body, header, err := c.stream(ctx, request{method: "GET", path: "/_ping"})
+	if err != nil {
+		return err
+	}
+	_ = body.Close()
+	if server := header.Get("Server"); !strings.HasPrefix(server, "Pier/") {
+		return errkind.New(errkind.Unsupported, "%s is an addition of Pier: the server at %s is %q", what, c.Host(), server)
+	}
+	return nil
 }
 
 // Events calls each for every event until it returns an error, the stream ends, or ctx is done. since and until are

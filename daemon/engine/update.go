@@ -4,59 +4,46 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 
+	"pier/api/docker"
 	"pier/api/shim"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/errkind"
 )
 
-// Update changes limits and the restart policy of a container, at once where it runs. Fields that are not set stay. A
-// limit that does not go with the others, or that the kernel refuses, leaves everything as it was.
-func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateConfig) (warnings []string, err error) {
+// Update changes limits, the restart policy and the published ports of a container, at once where it runs. Fields that are
+// not set stay. A limit that does not go with the others or that the kernel refuses, or a port that is taken (Conflict; where
+// a container has it the error says which), leaves everything as it was.
+func (rs *Resources) Update(ctx context.Context, ref string, u docker.Update) (warnings []string, err error) {
 	e := rs.e
 	c, err := e.index.Find(ref)
 	if err != nil {
 		return nil, err
 	}
 	change := func() error {
-		r := c.row()
-		host, err := settings.Clone(r.Host)
+		next := *c.row()
+		if next.Host, err = settings.Clone(next.Host); err != nil {
+			return err
+		}
+		if warnings, err = settings.Update(next.Host, u.UpdateConfig, e.host); err != nil {
+			return err
+		}
+		if len(u.PublishAdd)+len(u.PublishRemove) == 0 {
+			return e.enact(ctx, c, &next, true)
+		}
+		back, err := e.publish(ctx, &next, u)
 		if err != nil {
 			return err
 		}
-		if warnings, err = settings.Update(host, u, e.host); err != nil {
-			return err
+		if err = e.enact(ctx, c, &next, !reflect.ValueOf(u.UpdateConfig).IsZero()); err != nil {
+			back()
 		}
-		next := *r
-		next.Host = host
-		if r.Life.State.Alive() {
-			// A crash between the two leaves limits that no record says: the next daemon then sets them again.
-			before := *r
-			before.Limiting = true
-			if err := e.save(&before); err != nil {
-				return err
-			}
-			if err := e.limit(ctx, c.id, host); err != nil {
-				_ = e.save(r)
-				if errkind.Is(err, errkind.Conflict) || errkind.Is(err, errkind.NotFound) {
-					return &endedError{err}
-				}
-				return err
-			}
-		}
-		if err := e.save(&next); err != nil {
-			if r.Life.State.Alive() {
-				_ = e.limit(ctx, c.id, r.Host)
-			}
-			return err
-		}
-		c.change(func(r *row) { r.Host = host })
-		e.say(c, "update", nil)
-		return nil
+		return err
 	}
 	for range 100 { // its end may be about to be recorded: then there is nothing left to limit
 		err = c.do(ctx, change)
@@ -69,6 +56,64 @@ func (rs *Resources) Update(ctx context.Context, ref string, u container.UpdateC
 		return nil, err
 	}
 	return warnings, nil
+}
+
+// enact gives a container that runs the limits of next, where there are new ones, and records that.
+func (e *Engine) enact(ctx context.Context, c *ctr, next *row, limits bool) error {
+	r := c.row()
+	limits = limits && r.Life.State.Alive()
+	if limits {
+		// A crash between the two leaves limits that no record says: the next daemon then sets them again.
+		before := *r
+		before.Limiting = true
+		if err := e.save(&before); err != nil {
+			return err
+		}
+		if err := e.limit(ctx, c.id, next.Host); err != nil {
+			_ = e.save(r)
+			if errkind.Is(err, errkind.Conflict) || errkind.Is(err, errkind.NotFound) {
+				return &endedError{err}
+			}
+			return err
+		}
+	}
+	if err := e.save(next); err != nil {
+		if limits {
+			_ = e.limit(ctx, c.id, r.Host)
+		}
+		return err
+	}
+	c.change(func(r *row) { r.Host, r.Ports = next.Host, next.Ports })
+	e.say(c, "update", nil)
+	return nil
+}
+
+// publish changes the ports of next, and those that are open where the container runs; back undoes that. A crash before next
+// is recorded undoes it too: the next daemon opens what the record says, and nothing else.
+func (e *Engine) publish(ctx context.Context, next *row, u docker.Update) (back func(), err error) {
+	alive := next.Life.State.Alive()
+	o := joinOptions(next)
+	o.PublishAll = false
+	old := o
+	old.Ports = nil
+	if alive {
+		old.Ports = next.Ports
+	}
+	if o.Ports, err = settings.Publish(next.Host, next.Config.ExposedPorts, old.Ports, u.PublishAdd, u.PublishRemove); err != nil || !alive {
+		return func() {}, err
+	}
+	if next.Ports, err = e.o.Networks.Publish(ctx, o); err != nil {
+		kind := errkind.Of(err)
+		if kind == errkind.Exhausted {
+			kind = errkind.Conflict
+		}
+		return nil, errkind.New(kind, "Cannot update container %s: %w", next.ID, err)
+	}
+	return func() {
+		if _, err := e.o.Networks.Publish(context.WithoutCancel(ctx), old); err != nil {
+			e.o.Log.Error("container's published ports are not what its record says; start it again", "container", next.ID, "error", err)
+		}
+	}, nil
 }
 
 // endedError is what a container answers that ended a moment ago, whose record does not say so yet.

@@ -5,6 +5,7 @@
 //	host ports            state.publish  ports.go         a silent socket for each, or a relay (IPv6 to IPv4)
 //	namespace, veth       kernel/link                     one RTM_NEWLINK, born in place
 //	translation           kernel/nft                      one map element for each port
+//	other ports           state.changePorts  publish.go   of a container that runs: nothing else is touched
 //	names                 state.resolve  names.go         127.0.0.11 inside, for networks that users made
 //	/etc/hosts, resolv.conf              resolv.go
 //

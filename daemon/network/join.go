@@ -66,7 +66,7 @@ func (s *state) join(ctx context.Context, o JoinOptions) (_ *Sandbox, err error)
 	if err := s.attach(b, &o); err != nil {
 		return nil, err
 	}
-	if err := s.publish(b, &o); err != nil {
+	if err := s.publish(b, &o, nil); err != nil {
 		return nil, err
 	}
 	if b.isolated() {

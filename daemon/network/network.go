@@ -146,6 +146,15 @@ func (n *Networks) Mend(_ context.Context, o JoinOptions, ref string) (*Change, 
 	return n.mend(o, ref)
 }
 
+// Publish makes the ports of a running container those of o, which is as for Join: bindings that are as Sandbox.Ports has
+// them and lead to the same port stay untouched, others are opened, and what is not among them is closed, with the
+// connections made through it. It returns all ports as Sandbox.Ports has them. On an error, such as a port that is taken
+// (see Join), all is as it was, but for connections over IPv6 through ports that were to be closed. Conflict where nothing
+// leads from outside to the container.
+func (n *Networks) Publish(_ context.Context, o JoinOptions) (api.PortMap, error) {
+	return n.changePorts(o)
+}
+
 // Adopt takes up a container that runs since before this daemon started: addresses, ports, name service. Call it for
 // all of them before the first Join, then call Settle.
 func (n *Networks) Adopt(ctx context.Context, o AdoptOptions) error { return n.adopt(ctx, o) }

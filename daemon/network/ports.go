@@ -47,9 +47,12 @@ func (p published) close() {
 }
 
 // forwarded lists what the kernel translates.
-func (b *box) forwarded() (list []nft.Port) {
+func (b *box) forwarded() []nft.Port { return translated(b.published) }
+
+// translated lists those ports that the kernel translates.
+func translated(ports []published) (list []nft.Port) {
 	numbers := map[api.IPProtocol]uint8{api.TCP: nft.TCP, api.UDP: nft.UDP, api.SCTP: nft.SCTP}
-	for _, p := range b.published {
+	for _, p := range ports {
 		if p.from.Addr().Is4() == p.to.Addr().Is4() {
 			list = append(list, nft.Port{Proto: numbers[p.proto], From: p.from, To: p.to})
 		}
@@ -71,8 +74,8 @@ func (b *box) target() (v4, v6 netip.Addr) {
 	return v4, v6
 }
 
-// publish chooses and reserves the host ports of b.
-func (s *state) publish(b *box, o *JoinOptions) error {
+// publish chooses and reserves the host ports of b. What is in held it has already.
+func (s *state) publish(b *box, o *JoinOptions, held map[portKey]published) error {
 	v4, v6 := b.target()
 	b.ports = api.PortMap{}
 	if !b.isolated() || s.table == nil {
@@ -104,6 +107,11 @@ func (s *state) publish(b *box, o *JoinOptions) error {
 			return errkind.New(errkind.Invalid, "invalid containerPort: %s", port)
 		}
 		for _, binding := range wanted[port] {
+			if p, ok := held[exactly(port, binding)]; ok && p.to.Port() == port.Num() {
+				b.published = append(b.published, p)
+				b.ports[port] = append(b.ports[port], binding)
+				continue
+			}
 			bound, err := s.bind(b, port, binding, v4, v6)
 			if err != nil {
 				return fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", b.name, b.endpoints[0].settings.EndpointID, err)
@@ -129,6 +137,12 @@ func hostPorts(text string) (first, last uint16, err error) {
 		return 0, 0, errkind.New(errkind.Invalid, "invalid port specification: %q", text)
 	}
 	return uint16(a), uint16(z), nil
+}
+
+// exactly is the one port of one address that a binding means; of one that leaves the choice no port is the key.
+func exactly(port api.Port, binding api.PortBinding) portKey {
+	number, _ := strconv.ParseUint(binding.HostPort, 10, 16)
+	return portKey{port.Proto(), netip.AddrPortFrom(binding.HostIP.Unmap(), uint16(number))}
 }
 
 // bind reserves one binding, with the same number for all its addresses, and records it in b.
@@ -218,22 +232,26 @@ func (s *state) claimPort(b *box, k portKey) error {
 	any4 := k.at.Addr().IsUnspecified()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken := false
+	holder := ""
 	if any4 { // every address of the family counts
-		for other := range s.ports {
-			taken = taken || other.proto == k.proto && other.at.Port() == k.at.Port() && other.at.Addr().Is4() == k.at.Addr().Is4()
+		for other, owner := range s.ports {
+			if other.proto == k.proto && other.at.Port() == k.at.Port() && other.at.Addr().Is4() == k.at.Addr().Is4() {
+				holder = owner
+			}
 		}
 	} else {
 		unspecified := netip.IPv6Unspecified()
 		if k.at.Addr().Is4() {
 			unspecified = netip.IPv4Unspecified()
 		}
-		_, exact := s.ports[k]
-		_, all := s.ports[portKey{k.proto, netip.AddrPortFrom(unspecified, k.at.Port())}]
-		taken = exact || all
+		holder = cmp.Or(s.ports[k], s.ports[portKey{k.proto, netip.AddrPortFrom(unspecified, k.at.Port())}])
 	}
-	if taken {
-		return errkind.New(errkind.Exhausted, "Bind for %s failed: port is already allocated", k.at)
+	if holder != "" {
+		name := "container " + id.Short(holder)
+		if other := s.boxes[holder]; other != nil {
+			name += " (" + other.name + ")"
+		}
+		return errkind.New(errkind.Exhausted, "Bind for %s failed: port is already allocated: %s has it", k.at, name)
 	}
 	s.ports[k] = b.id
 	return nil

@@ -66,7 +66,8 @@ func (s *Server) containerUpdate(w http.ResponseWriter, r *request) error {
 	if err := body.check(); err != nil {
 		return err
 	}
-	warnings, err := s.o.Engine.Resources().Update(r.Context(), r.PathValue("id"), body.UpdateConfig)
+	warnings, err := s.o.Engine.Resources().Update(r.Context(), r.PathValue("id"),
+		docker.Update{UpdateConfig: body.UpdateConfig, PublishAdd: body.PublishAdd, PublishRemove: body.PublishRemove})
 	if err != nil {
 		return err
 	}

@@ -105,6 +105,21 @@ func (i Inside) OnBridge(bridge, port string) (list []Interface, err error) {
 	return list, nil
 }
 
+// Hairpin does what Interface.Hairpin says to the interfaces of a namespace on bridge that is in use.
+func (i Inside) Hairpin(bridge string) error {
+	err := i.m.run(nil, func(t *thread) error {
+		ports, _, err := t.ports(i.ns, bridge, "")
+		for _, p := range ports {
+			err = errors.Join(err, t.routes.LinkSetHairpin(p, true))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("let %s send back what it received: %w", bridge, err)
+	}
+	return nil
+}
+
 // ports lists the outer ends, of those that addInterface makes, that are on bridge and lead into the namespace ns, or have the
 // name port. id is how ns is known at home, negative where nothing leads into it. A missing bridge has none.
 func (t *thread) ports(ns *os.File, bridge, port string) (list []netlink.Link, id int, err error) {

@@ -132,6 +132,10 @@ func (t *Table) Remove(ports ...Port) {
 	}
 }
 
+// Swap takes ports away and publishes others, in one transaction, and returns when the kernel has done so. Unknown ones are
+// not taken away. On an error all is as it was.
+func (t *Table) Swap(remove, add []Port) error { return t.ask(&change{remove: remove, add: add}) }
+
 // Delete removes the table from the kernel.
 func (t *Table) Delete() error { return t.ask(&change{drop: true}) }
 
@@ -237,16 +241,6 @@ func (t *Table) apply(group []*change) error {
 				t.ports[p.key()] = p
 			}
 		}
-		for _, p := range c.add {
-			if err := p.check(); err != nil {
-				return err
-			}
-			if old, ok := t.ports[p.key()]; ok && old == p {
-				continue
-			}
-			t.ports[p.key()] = p
-			add = append(add, p)
-		}
 		for _, p := range c.remove {
 			if old, ok := t.ports[p.key()]; !ok || old != p {
 				continue
@@ -257,6 +251,16 @@ func (t *Table) apply(group []*change) error {
 			} else {
 				remove = append(remove, p)
 			}
+		}
+		for _, p := range c.add {
+			if err := p.check(); err != nil {
+				return err
+			}
+			if old, ok := t.ports[p.key()]; ok && old == p {
+				continue
+			}
+			t.ports[p.key()] = p
+			add = append(add, p)
 		}
 	}
 	if t.suspend {

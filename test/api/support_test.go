@@ -26,6 +26,7 @@ const (
 	supported = "yes"     // it does what the description says
 	refused   = "refused" // the request fails, and the answer names it
 	accepted  = "kept"    // taken, and without effect for a reason that the note tells
+	added     = "added"   // an addition of Pier: no version of the API has it
 	lacking   = "lacking" // "!name": a field of the answer that is never there, for the reason given
 )
 
@@ -64,7 +65,7 @@ func declared(t *testing.T) (order []string, table map[string][]said) {
 			t.Fatalf("support.txt: %q", line)
 		}
 		s := said{name: f[0], how: f[1], proof: strings.Join(f[2:], " "), note: note}
-		if !slices.Contains([]string{supported, refused, accepted, lacking}, s.how) || (s.how == accepted || s.how == lacking) && note == "" {
+		if !slices.Contains([]string{supported, refused, accepted, added, lacking}, s.how) || (s.how == accepted || s.how == lacking) && note == "" {
 			t.Errorf("support.txt: %s %s: %q wants a reason", order[len(order)-1], s.name, s.how)
 		}
 		op := order[len(order)-1]
@@ -207,8 +208,8 @@ func TestSupportTable(t *testing.T) {
 	for op, list := range table {
 		seen := map[string]bool{}
 		for _, s := range list {
-			if _, ok := all[op][s.name]; !ok || seen[s.name] {
-				t.Errorf("support.txt speaks of %s: %s, which no version has, or twice", op, s.name)
+			if _, ok := all[op][s.name]; ok == (s.how == added) || seen[s.name] {
+				t.Errorf("support.txt speaks of %s: %s, which no version has (or one has what is added), or twice", op, s.name)
 			}
 			seen[s.name] = true
 		}
@@ -237,6 +238,7 @@ own, every answer against the description.
 - **yes**: it does what the description says.
 - **refused**: the request is answered with 400 or 501 and the field's name; nothing is ever left out in silence.
 - **kept**: taken, and without effect for the reason given.
+- **added**: an addition of Pier, which other servers pass over. `+"`pier`"+` asks first whether the server is a pierd.
 
 Answers have all fields that the newest description gives them, but for those named below.
 
@@ -272,6 +274,9 @@ answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_
 		b.WriteString("| argument or field | versions | supported | |\n|---|---|---|---|\n")
 		for _, s := range arguments {
 			e, versions := all[op][s.name], ""
+			if s.how == added {
+				e.last = docker.MaxVersion.Minor
+			}
 			if e.first > docker.MinVersion.Minor {
 				versions = fmt.Sprintf("since 1.%d", e.first)
 			}

@@ -11,12 +11,14 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	dnet "github.com/moby/moby/api/types/network"
 
+	"pier/api/docker"
 	"pier/client"
 	"pier/lib/errkind"
 )
@@ -88,7 +90,7 @@ func operations() []operation {
 			return c.works()
 		}},
 		{"update", running, func(c *cell) error {
-			_, err := c.api.Resources().Update(ctx, c.id, container.UpdateConfig{Resources: container.Resources{Memory: 96 << 20, MemorySwap: 96 << 20}})
+			_, err := c.api.Resources().Update(ctx, c.id, docker.Update{UpdateConfig: container.UpdateConfig{Resources: container.Resources{Memory: 96 << 20, MemorySwap: 96 << 20}}})
 			return err
 		}, func(c *cell, told error) error {
 			in, err := c.api.Containers().Inspect(ctx, c.id)
@@ -99,6 +101,13 @@ func operations() []operation {
 				return fmt.Errorf("its record says %d, its cgroup %d, %v", in.HostConfig.Memory, got, err)
 			}
 			return c.works()
+		}},
+		{"update of ports", running, func(c *cell) error {
+			_, err := c.api.Resources().Update(ctx, c.id, docker.Update{PublishAdd: dnet.PortMap{dnet.MustParsePort("81/tcp"): nil},
+				PublishRemove: dnet.PortMap{dnet.MustParsePort("80/tcp"): nil}})
+			return err
+		}, func(c *cell, told error) error {
+			return c.opened(told == nil)
 		}},
 		{"remove", running, func(c *cell) error { return c.api.Containers().Remove(ctx, c.id, true, true) }, func(c *cell, told error) error {
 			s, err := c.state()
@@ -346,6 +355,33 @@ func (c *cell) wired(sure, want bool) error {
 	}
 	if err := c.exec("ip -o -4 addr | grep -v ' lo ' | grep -o 'inet [0-9.]*'", have.String(), 0); err != nil {
 		return err
+	}
+	return c.works()
+}
+
+// opened compares the published port of a container's record, 81 if that is sure, else 80 or 81, with the kernel's rules.
+func (c *cell) opened(sure bool) error {
+	in, err := c.api.Containers().Inspect(context.Background(), c.id)
+	if err != nil {
+		return err
+	}
+	var have []string
+	for port, bindings := range in.NetworkSettings.Ports {
+		if _, asked := in.HostConfig.PortBindings[port]; asked != (len(bindings) > 0) {
+			return fmt.Errorf("its ports are %v, and %v are asked for", in.NetworkSettings.Ports, in.HostConfig.PortBindings)
+		}
+		for _, b := range bindings {
+			if b.HostIP.Is4() {
+				have = append(have, fmt.Sprintf("tcp . %s : %s . %d", b.HostPort, in.NetworkSettings.Networks["bridge"].IPAddress, port.Num()))
+			}
+		}
+	}
+	if len(have) != 1 || sure && !strings.HasSuffix(have[0], " . 81") {
+		return fmt.Errorf("its ports are %q", have)
+	}
+	rules, err := exec.Command("nft", "list", "map", "inet", "pier-"+c.Name, "any4").CombinedOutput()
+	if err != nil || strings.Count(string(rules), " : ") != 2 || !strings.Contains(string(rules), have[0]) { // one is in the type
+		return fmt.Errorf("its port is %q, the rules are %s, %v", have[0], rules, err)
 	}
 	return c.works()
 }

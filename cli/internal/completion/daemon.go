@@ -2,6 +2,7 @@ package completion
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -50,6 +51,26 @@ func (s *Source) containers(all bool, which func(*container.Summary) bool) compl
 			return names, err
 		})
 	}
+}
+
+// published offers the published ports of the containers that are named already, or of all.
+func (s *Source) published(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return s.ask(func(ctx context.Context, c *client.Client) ([]string, error) {
+		list, err := c.Containers().List(ctx, client.ListOptions{})
+		var ports []string
+		for _, one := range list {
+			name := strings.TrimPrefix(one.Names[0], "/")
+			if len(args) > 0 && !slices.Contains(args, name) {
+				continue
+			}
+			for _, p := range one.Ports {
+				if p.PublicPort != 0 && !p.IP.Is6() { // those of both families go together
+					ports = append(ports, described(fmt.Sprintf("%d:%d/%s", p.PublicPort, p.PrivatePort, p.Type), name))
+				}
+			}
+		}
+		return ports, err
+	})
 }
 
 // removable offers stopped containers, and all of them after --force.

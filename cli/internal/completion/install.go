@@ -92,7 +92,7 @@ func (s *Source) flags() map[string]completer {
 		"--gpus": words("all"), "--image": s.images, "--ipc": s.mode("host", "none", "private", "shareable"), "--isolation": words("default"), "--link": all,
 		"--log-driver": s.plugins(log), "--log-level": words("debug", "info", "warn", "error", "fatal"), "--mount": parts("type=bind", "type=tmpfs", "type=volume"),
 		"--net": s.network(), "--network": s.network(), "--pid": s.mode("host"), "--platform": words("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
-		"--progress": words("auto", "plain", "tty"), "--pull": words("always", "missing", "never"), "--restart": parts("no", "always", "on-failure", "on-unhealthy", "unless-stopped"),
+		"--progress": words("auto", "plain", "tty"), "--publish-rm": s.published, "--pull": words("always", "missing", "never"), "--restart": parts("no", "always", "on-failure", "on-unhealthy", "unless-stopped"),
 		"--runtime": s.runtimes, "--security-opt": parts("apparmor=", "no-new-privileges", "seccomp=", "seccomp=unconfined", "systempaths=unconfined"), "--shell": words("bash", "fish", "sh", "zsh"),
 		"--signal": words(signals()...), "--sort": words("block", "cpu", "mem", "name", "net", "pids"), "--stop-signal": words(signals()...), "--storage-opt": parts("size="), "--tail": words("all"),
 		"--type": words("container", "image", "network", "volume"), "--ulimit": parts(ulimits()...), "--userns": words("host"), "--uts": words("host"), "--volume": s.volumeSpec,

@@ -2,32 +2,61 @@ package request
 
 import (
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/pflag"
+
+	"pier/api/docker"
 )
 
-// Limits are the flags of `update`: those limits of Container that may change while it runs.
-type Limits struct{ c Container }
+// Limits are the flags of `update`: those settings of Container that may change while it runs.
+type Limits struct {
+	c                         Container
+	publishAdd, publishRemove []string
+}
 
 // Register adds the flags to s.
 func (l *Limits) Register(s *pflag.FlagSet) {
 	l.c.set, l.c.memorySwappiness = s, -1
 	l.c.limits(s)
 	s.StringVar(&l.c.restart, "restart", "", "Restart policy to apply when a container exits")
+	s.Var(Strings(&l.publishAdd), "publish-add", "Publish one more port, as --publish of run does")
+	s.Var(Strings(&l.publishRemove), "publish-rm", "End the publication of a port ([[IP:]HOST_PORT:]CONTAINER_PORT[/PROTOCOL])")
 }
 
 // Request turns the flags into what the API takes. What is not set stays as it is.
-func (l *Limits) Request() (container.UpdateConfig, error) {
+func (l *Limits) Request() (u docker.Update, err error) {
 	var host container.HostConfig
 	if err := l.c.resources(&host); err != nil {
-		return container.UpdateConfig{}, err
+		return u, err
 	}
-	u := container.UpdateConfig{Resources: host.Resources}
-	if l.c.restart == "" {
-		return u, nil
+	u.Resources = host.Resources
+	if l.c.restart != "" {
+		if u.RestartPolicy, err = parseRestart(l.c.restart); err != nil {
+			return u, err
+		}
 	}
-	var err error
-	u.RestartPolicy, err = parseRestart(l.c.restart)
+	if u.PublishAdd, err = portMap(l.publishAdd); err != nil {
+		return u, err
+	}
+	u.PublishRemove, err = portMap(l.publishRemove)
 	return u, err
+}
+
+// portMap reads what parsePublish does, several times; nil for none.
+func portMap(specs []string) (m network.PortMap, err error) {
+	for _, spec := range specs {
+		list, err := parsePublish(spec)
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			m = network.PortMap{}
+		}
+		for _, p := range list {
+			m[p.port] = append(m[p.port], p.binding)
+		}
+	}
+	return m, nil
 }
 
 // limits adds the flags for what the cgroup bounds and may bound otherwise later.

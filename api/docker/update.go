@@ -1,0 +1,17 @@
+package docker
+
+import (
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+)
+
+// Update is the body of POST /containers/{id}/update with what Pier adds to it; a server that does not know the additions
+// passes over them. All of it is done, or nothing.
+type Update struct {
+	container.UpdateConfig
+	// PublishAdd are bindings to publish as in HostConfig.PortBindings, at once where the container runs.
+	PublishAdd network.PortMap `json:",omitempty"`
+	// PublishRemove are bindings to end, before those of PublishAdd are made. Without HostIp it means those of all
+	// addresses, without HostPort those of all host ports; a HostPort that was chosen for the container counts too.
+	PublishRemove network.PortMap `json:",omitempty"`
+}
