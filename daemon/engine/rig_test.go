@@ -253,7 +253,7 @@ func (r *rig) run(f setup, cmd ...string) (out string, code int) {
 
 func (r *rig) finish(cid string) (string, int, error) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	row := r.index.Get(cid).row()
 	s, err := r.Streams().Attach(ctx, cid, AttachOptions{Stream: true, Stdout: true, Stderr: true})
@@ -285,11 +285,13 @@ func (r *rig) finish(cid string) (string, int, error) {
 // eventually waits for something that happens in the background.
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for range 500 {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(deadline) {
+			break
+		}
 	}
 	buf := make([]byte, 1<<16)
 	r.t.Fatalf("%s did not happen\n%s", what, buf[:runtime.Stack(buf, true)])

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,18 +21,29 @@ const counter = `i=0; while [ $i -lt %d ]; do i=$((i+1)); echo $i; echo $i >&2; 
 
 func count(n int) []string { return []string{"sh", "-c", fmt.Sprintf(counter, n)} }
 
+// countOn is count that waits in the middle until there is a file.
+func countOn(n int, file string) []string {
+	wait := fmt.Sprintf("[ $i != %d ] || until [ -e %s ]; do sleep 0.01; done; echo $i; ", n/2, file)
+	return []string{"sh", "-c", strings.Replace(fmt.Sprintf(counter, n), "echo $i; ", wait, 1)}
+}
+
 func TestSupervisorKilledWhileWriting(t *testing.T) {
 	b := newBench(t)
 	const lines = 60000
 	ref := shim.TaskRef{ID: "counter"}
 	s := b.attach(ref, false)
-	b.run("counter", shim.Stdio{}, count(lines)...)
+	b.run("counter", shim.Stdio{}, countOn(lines, "/tmp/twice")...)
 	stop := make(chan struct{})
 	killed := make(chan int)
 	go func() {
 		n := 0
 		defer func() { killed <- n }()
 		for {
+			if n == 2 {
+				if err := os.WriteFile(filepath.Join(b.rootfs, "tmp", "twice"), nil, 0o600); err != nil {
+					t.Error(err)
+				}
+			}
 			select {
 			case <-stop:
 				return

@@ -40,6 +40,7 @@ func TestStartOutputExit(t *testing.T) {
 		if within.Err() != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Millisecond)
 	}
 	if err := b.Delete(ctx(t), ref); err != nil {
 		t.Error(err)

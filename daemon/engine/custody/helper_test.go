@@ -105,7 +105,7 @@ func (b *bench) open() {
 // end kills what runs, ends the supervisor and looks for leftovers.
 func (b *bench) end() {
 	t := b.t
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	tasks, err := b.Tasks(ctx)
 	if err != nil {
@@ -163,7 +163,7 @@ func (b *bench) end() {
 }
 
 func ctx(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -180,7 +180,7 @@ func TestSlowLog(t *testing.T) {
 				t.Error("it did not wait for its log")
 			}
 		} else {
-			for deadline := time.Now().Add(30 * time.Second); !written(); time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(2 * time.Minute); !written(); time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("it waits for its log")
 				}
@@ -240,7 +240,7 @@ func TestFullDisk(t *testing.T) {
 		if _, err := b.Start(ctx(t), r, nil, nil); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 			if _, err := os.Stat(filepath.Join(b.rootfs, "tmp", name)); err == nil {
 				break
 			}

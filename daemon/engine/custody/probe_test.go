@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -72,7 +73,6 @@ func TestProbe(t *testing.T) {
 			shim.Probed{Code: 143, Output: []byte("1000\n")}},
 		{"more output than is kept", specs.Process{Args: []string{"sh", "-c", "yes | head -c 1000000; exit 4"}}, 5, time.Minute, shim.Probed{Code: 4, Output: []byte("y\ny\ny")}},
 		{"none is kept", specs.Process{Args: []string{"sh", "-c", "yes | head -c 1000000"}}, 0, time.Minute, shim.Probed{}},
-		{"too long", specs.Process{Args: []string{"sh", "-c", "echo now; exec sleep 1000"}}, 100, 300 * time.Millisecond, shim.Probed{TimedOut: true, Output: []byte("now\n")}},
 		{"closed output", specs.Process{Args: []string{"sh", "-c", "exec >/dev/null 2>&1; sleep 0.2; exit 5"}}, 100, time.Minute, shim.Probed{Code: 5}},
 		{"a tracer", specs.Process{Args: []string{"sh", "-c", "echo seen; exit 6"}, Capabilities: tracer}, 100, time.Minute, shim.Probed{Code: 6, Output: []byte("seen\n")}},
 		{"beside a tracer", specs.Process{Args: []string{"sh", "-c", "exit 7"}}, 100, time.Minute, shim.Probed{Code: 7}},
@@ -82,6 +82,18 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s: %+v, %v", p.name, got, err)
 		}
 		b.lonely(p.name)
+	}
+	// One that takes too long: what it has said by then is there. A machine may be too busy for it to say anything.
+	late, err := &shim.Probed{}, error(nil)
+	for timeout := 300 * time.Millisecond; len(late.Output) == 0 && timeout < time.Minute; timeout *= 2 {
+		late, err = b.probe(ctx(t), specs.Process{Args: []string{"sh", "-c", "echo now; exec sleep 1000"}}, 100, timeout)
+		if err != nil || !late.TimedOut {
+			t.Fatalf("too long: %+v, %v", late, err)
+		}
+		b.lonely("too long")
+	}
+	if string(late.Output) != "now\n" {
+		t.Errorf("too long: %+v", late)
 	}
 	// What a probe leaves behind does not keep it from ending.
 	got, err := b.probe(ctx(t), specs.Process{Args: []string{"sh", "-c", "sleep 1000 & echo left"}}, 100, time.Minute)
@@ -257,8 +269,8 @@ func TestProbesTogether(t *testing.T) {
 	await(0)
 	await(5)
 	for i, want := range map[int]shim.Probed{0: {Code: 1}, 3: {Code: 4}, 4: {TimedOut: true, Output: []byte("late\n")}, 5: {Code: 5}, 6: {Code: 6}, 7: {Code: 7}, 8: {Code: 7}} {
-		if e := got[i]; e.err != nil || e.ended == nil || e.ended.TimedOut != want.TimedOut || string(e.ended.Output) != string(want.Output) ||
-			!want.TimedOut && e.ended.Code != want.Code {
+		if e := got[i]; e.err != nil || e.ended == nil || e.ended.TimedOut != want.TimedOut || !strings.HasPrefix(string(want.Output), string(e.ended.Output)) ||
+			!want.TimedOut && e.ended.Code != want.Code { // one that is late may have had no time to say so
 			t.Errorf("%d: %+v, %v", i, e.ended, e.err)
 		}
 	}
@@ -310,9 +322,7 @@ func TestProbeOften(t *testing.T) {
 			}
 		}
 	}
-	if n := files(); n > before+2 {
-		t.Errorf("%d descriptors, %d before", n, before)
-	}
+	eventually(t, "descriptors", before+2, files)
 	if err := b.Signal(ctx(t), shim.Signal{TaskRef: shim.TaskRef{ID: "c"}, Signal: 9}); err != nil {
 		t.Fatal(err)
 	}
