@@ -121,6 +121,8 @@ type Hello struct {
 	Pid     int `json:"pid"`
 	// Generation grows by one with each in-place upgrade of the supervisor.
 	Generation int `json:"generation,omitempty"`
+	// Deposits says that this supervisor takes some (Launch, Recover).
+	Deposits bool `json:"deposits,omitempty"`
 }
 
 // TaskRef names one process: the container's own (Exec empty) or one started in it later.
@@ -130,30 +132,40 @@ type TaskRef struct {
 }
 
 // Start asks for a container's first process. Descriptors on the frame, in this order and only where the flag is set:
-// the root file system as a detached mount (HasRootfs), the network namespace (HasNetns).
+// the root file system as a detached mount (HasRootfs), the network namespace (HasNetns), a deposit (HasDeposit).
 type Start struct {
 	ID string `json:"id"`
 	// Spec is an OCI runtime configuration (specs.Spec). Linux.Seccomp is empty: the filter comes compiled.
 	Spec json.RawMessage `json:"spec"`
-	// Seccomp is the filter as the kernel takes it (struct sock_filter, native order); empty: none.
-	Seccomp []byte `json:"seccomp,omitempty"`
-	// SeccompFlags are what to load it with (SECCOMP_FILTER_FLAG_*).
-	SeccompFlags uint `json:"seccompFlags,omitempty"`
-	HasRootfs    bool `json:"hasRootfs,omitempty"`
-	HasNetns     bool `json:"hasNetns,omitempty"`
+	Launch
+	HasRootfs bool `json:"hasRootfs,omitempty"`
+	HasNetns  bool `json:"hasNetns,omitempty"`
 	// Init runs the process as the child of a small init, which is the first process then.
 	Init bool `json:"init,omitempty"`
 	// Runtime, where not nil, is another OCI runtime that starts the container. Seccomp is empty then, Linux.Seccomp set.
 	Runtime *Runtime `json:"runtime,omitempty"`
 	// Bundle is the folder that hooks are told of. With it the root is at Spec.Root.Path for createContainer hooks.
 	Bundle string `json:"bundle,omitempty"`
-	Stdio  Stdio  `json:"stdio"`
 	Log    Log    `json:"log"`
+}
+
+// Launch is what Start and Exec say alike about the process that they ask for.
+type Launch struct {
+	// Seccomp is the filter as the kernel takes it (struct sock_filter, native order); empty: none.
+	Seccomp []byte `json:"seccomp,omitempty"`
+	// SeccompFlags are what to load it with (SECCOMP_FILTER_FLAG_*).
+	SeccompFlags uint  `json:"seccompFlags,omitempty"`
+	Stdio        Stdio `json:"stdio"`
 	// Width and Height are the terminal's first size in cells, 0 for the kernel's default.
 	Width  uint16 `json:"width,omitempty"`
 	Height uint16 `json:"height,omitempty"`
 	// Expected is how many streams were attached before, to this supervisor or one that has died: output waits for them.
 	Expected int `json:"expected,omitempty"`
+	// HasDeposit is set where the last descriptor on the frame is a deposit, to a supervisor that takes some (Hello). In it
+	// lies what the next supervisor will need should this one die before it has answered: the output, from before there is a
+	// process, a terminal's master, and the process itself, from before it may run its program. pierd keeps the other end,
+	// whose content is the business of supervisors alone, and hands it on with Recover.
+	HasDeposit bool `json:"hasDeposit,omitempty"`
 }
 
 // Runtime is the command line of an OCI runtime.
@@ -173,18 +185,12 @@ type Stdio struct {
 	StdinOnce bool `json:"stdinOnce,omitempty"`
 }
 
-// Exec asks for one more process in a running container's namespaces and cgroup.
+// Exec asks for one more process in a running container's namespaces and cgroup. A deposit comes along where HasDeposit is set.
 type Exec struct {
 	TaskRef
 	// Process is a specs.Process.
 	Process json.RawMessage `json:"process"`
-	// Seccomp and SeccompFlags are as in Start.
-	Seccomp      []byte `json:"seccomp,omitempty"`
-	SeccompFlags uint   `json:"seccompFlags,omitempty"`
-	Stdio        Stdio  `json:"stdio"`
-	Width        uint16 `json:"width,omitempty"`
-	Height       uint16 `json:"height,omitempty"`
-	Expected     int    `json:"expected,omitempty"` // as in Start
+	Launch
 }
 
 // Started answers Start, Exec and Custody. With it come the descriptors that Files counts, as the supervisor holds them.
@@ -253,15 +259,17 @@ type Position struct {
 	Patient bool `json:"patient,omitempty"`
 }
 
-// Recover says what is known of tasks that pierd does not hold: they were about to begin when the last supervisor died.
+// Recover says what is known of tasks that pierd does not hold: they were about to begin when the last supervisor died. With
+// it come the deposits of those that have one, in the order of Streams.
 type Recover struct {
 	Streams []Awaited `json:"streams,omitempty"`
 }
 
-// Awaited says how many streams will be resumed for a task.
+// Awaited says how many streams will be resumed for a task, and whether its deposit comes along.
 type Awaited struct {
 	TaskRef
-	Patient int `json:"patient"`
+	Patient    int  `json:"patient"`
+	HasDeposit bool `json:"hasDeposit,omitempty"`
 }
 
 // Frames of an attached stream are Docker's: the kind, three zero bytes, the payload's length as four bytes big endian,

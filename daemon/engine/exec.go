@@ -286,9 +286,11 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions, 
 	x.running = true
 	x.mu.Unlock()
 	task, err := e.o.Custody.Exec(ctx, &shim.Exec{
-		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.id}, Process: p.JSON, Seccomp: p.Filter.Program, SeccompFlags: p.Filter.Flags,
-		Width: width, Height: height,
-		Stdio: shim.Stdio{Terminal: x.want.Tty, OpenStdin: x.want.AttachStdin, StdinOnce: true},
+		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.id}, Process: p.JSON,
+		Launch: shim.Launch{
+			Seccomp: p.Filter.Program, SeccompFlags: p.Filter.Flags, Width: width, Height: height,
+			Stdio: shim.Stdio{Terminal: x.want.Tty, OpenStdin: x.want.AttachStdin, StdinOnce: true},
+		},
 	})
 	if err != nil {
 		return fail(err)

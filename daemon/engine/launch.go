@@ -101,10 +101,13 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		return nil, err
 	}
 	return e.o.Custody.Start(ctx, &shim.Start{
-		ID: r.ID, Spec: body, Seccomp: filter.Program, SeccompFlags: filter.Flags, HasRootfs: true, HasNetns: box.Netns != nil, Log: log,
+		ID: r.ID, Spec: body, HasRootfs: true, HasNetns: box.Netns != nil, Log: log,
 		Init: r.Host.Init != nil && *r.Host.Init, Bundle: bundle, Runtime: other,
-		Stdio:  shim.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce},
-		Height: uint16(min(r.Host.ConsoleSize[0], 1<<16-1)), Width: uint16(min(r.Host.ConsoleSize[1], 1<<16-1)),
+		Launch: shim.Launch{
+			Seccomp: filter.Program, SeccompFlags: filter.Flags,
+			Stdio:  shim.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce},
+			Height: uint16(min(r.Host.ConsoleSize[0], 1<<16-1)), Width: uint16(min(r.Host.ConsoleSize[1], 1<<16-1)),
+		},
 	}, m.root, box.Netns)
 }
 

@@ -59,6 +59,10 @@ type Container struct {
 	// the same page: a process that has ended and left zero here has never run its program. A child that is divided
 	// (spawn.List.Split) sets it before that: its second half does not share our memory.
 	RunTo *uint64
+	// Deposit, where not nil, is where what must outlive the caller is put (fdsock.NewDeposit): the terminal's master, and, by
+	// itself, the process, before it can run its program. One that is divided (spawn.List.Split) does not put itself there: it
+	// could be traced from inside.
+	Deposit *os.File
 }
 
 // Process is a process that runs. The caller owns both files and reaps the child (pidfd.Reap).
@@ -121,7 +125,8 @@ type ExecConfig struct {
 	// NoTracers says that no process in the container's pid namespace can have CAP_SYS_PTRACE over the host's user
 	// namespace, now or while Exec runs. Then the child may share our memory, which is faster by a millisecond.
 	NoTracers bool
-	// PidTo and RunTo are as in Container. Where the child does not share our memory RunTo is set a moment early.
-	PidTo *int32
-	RunTo *uint64
+	// PidTo, RunTo and Deposit are as in Container. Where the child does not share our memory RunTo is set a moment early.
+	PidTo   *int32
+	RunTo   *uint64
+	Deposit *os.File
 }

@@ -56,7 +56,7 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 // newExec looks at what c asks for. The caller closes the task in any case.
 func newExec(c *ExecConfig) (*task, error) {
 	e := &task{builder: newBuilder(callsToEnter), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
-		pidTo: c.PidTo, runTo: c.RunTo}
+		pidTo: c.PidTo, runTo: c.RunTo, deposit: c.Deposit}
 	if err := e.checkProcess(); err != nil {
 		return e, e.fail("check", "process", err)
 	}
@@ -101,6 +101,7 @@ func (t *task) enter(c *ExecConfig, target *os.File, join func()) error {
 	}
 	if !split {
 		t.session()
+		t.putItself()
 	}
 	t.closeDescriptors(nil)
 	if t.bound() {

@@ -33,6 +33,7 @@ type task struct {
 	newUsers bool     // the child is in a user namespace of its own
 	pidTo    *int32   // as in Container
 	runTo    *uint64  // as in Container; nil once the calls that write it are added
+	deposit  *os.File // as in Container
 	init     *os.File // runs the program as its child, nil for none
 	meetings []*meeting
 	looks    []spawn.Call // the first look for the program

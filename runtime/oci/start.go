@@ -52,7 +52,7 @@ func Start(ctx context.Context, c *Container) (*Process, error) {
 func prepare(c *Container) (*start, error) {
 	s := &start{c: c, spec: c.Spec, linux: c.Spec.Linux}
 	s.task = task{builder: newBuilder(callsToStart), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
-		width: c.Width, height: c.Height, pidTo: c.PidTo, runTo: c.RunTo, init: c.Init}
+		width: c.Width, height: c.Height, pidTo: c.PidTo, runTo: c.RunTo, deposit: c.Deposit, init: c.Init}
 	if s.noKeyring = c.NoKeyring; s.linux == nil {
 		s.linux = &specs.Linux{}
 	}
@@ -118,6 +118,7 @@ func (s *start) build(g *gate) error {
 	late := s.namespaces.pids != nil
 	if !late {
 		s.session()
+		s.putItself()
 	}
 	s.closeDescriptors(g)
 	if err := s.resources(s.linux); err != nil {
@@ -172,6 +173,7 @@ func (s *start) run(ctx context.Context) (*Process, error) {
 // run clones the child, meets it where it asks for something, waits for its execve and completes the Process.
 func (t *task) run(ctx context.Context) (*Process, error) {
 	t.size()
+	t.putTerminal()
 	t.opts.Context = ctx
 	t.opts.PidTo = t.pidTo
 	for _, m := range t.meetings {

@@ -17,7 +17,8 @@ import (
 // given is what a predecessor's task comes with, as far as anybody kept it.
 type given struct {
 	pidfd, master, stdin, rootfs *os.File
-	child                        bool // of pierd
+	deposit                      *os.File // the caller's
+	child                        bool     // of pierd
 	attached                     waiting
 }
 
@@ -53,12 +54,16 @@ func (s *Supervisor) adopt(r *shim.Adopt, files []*os.File) error {
 	return s.takeUp(r.Task.TaskRef, g)
 }
 
-// recover takes up every other task there is a record of.
-func (s *Supervisor) recover(r *shim.Recover) error {
-	awaited := map[shim.TaskRef]int{}
+// recover takes up every other task there is a record of. files are those that came with r.
+func (s *Supervisor) recover(r *shim.Recover, files []*os.File) error {
+	known := map[shim.TaskRef]given{}
 	if r != nil {
 		for _, a := range r.Streams {
-			awaited[a.TaskRef] = a.Patient
+			g := given{attached: waiting{Patient: a.Patient}}
+			if a.HasDeposit && len(files) > 0 {
+				g.deposit, files = files[0], files[1:]
+			}
+			known[a.TaskRef] = g
 		}
 	}
 	containers, err := os.ReadDir(filepath.Join(s.root, "tasks"))
@@ -67,7 +72,7 @@ func (s *Supervisor) recover(r *shim.Recover) error {
 	}
 	for _, c := range containers {
 		ref := shim.TaskRef{ID: c.Name()}
-		if err := s.recoverOne(ref, awaited[ref]); err != nil {
+		if err := s.recoverOne(ref, known[ref]); err != nil {
 			s.log.Error("recover task", "task", ref, "err", err)
 		}
 		execs, err := os.ReadDir(filepath.Join(s.dir(ref), "exec"))
@@ -76,7 +81,7 @@ func (s *Supervisor) recover(r *shim.Recover) error {
 		}
 		for _, e := range execs {
 			ref.Exec = e.Name()
-			if err := s.recoverOne(ref, awaited[ref]); err != nil {
+			if err := s.recoverOne(ref, known[ref]); err != nil {
 				s.log.Error("recover task", "task", ref, "err", err)
 			}
 		}
@@ -84,7 +89,7 @@ func (s *Supervisor) recover(r *shim.Recover) error {
 	return nil
 }
 
-func (s *Supervisor) recoverOne(ref shim.TaskRef, awaited int) error {
+func (s *Supervisor) recoverOne(ref shim.TaskRef, g given) error {
 	if err := validate(ref); err != nil {
 		return err
 	}
@@ -94,7 +99,7 @@ func (s *Supervisor) recoverOne(ref shim.TaskRef, awaited int) error {
 	if known {
 		return nil
 	}
-	return s.takeUp(ref, given{attached: waiting{Patient: awaited}})
+	return s.takeUp(ref, g)
 }
 
 // takeUp continues with a task as its files, journal and g show it. It owns the files in g. What never began, or is from
@@ -139,6 +144,9 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		} else {
 			at = time.Now()
 			t.journal.started(pid, startTime, at)
+			if err := g.withdraw(); err != nil {
+				s.log.Error("look for what was put away of a task", "task", t.ref, "err", err)
+			}
 		}
 	}
 	if pid == 0 {

@@ -28,7 +28,8 @@ const startUnseen = 1
 // cutOff decides about a process that a predecessor made, but did not see execute its program: the one that the journal of t
 // names. One that has executed it goes on as a task, or is taken for one that ended unseen; its start time is returned. Of
 // any other nothing is left, for it would run unknown, and once more when pierd asks again: the start time is 0 then. So it
-// is with a container that has a terminal: its master is lost, and a container can begin anew. An exec hangs up with it.
+// is with a container that has a terminal: its master may be lost, and a container can begin anew. An exec goes on with the
+// master in its deposit, and hangs up where there is none.
 func (s *Supervisor) cutOff(t *task) (pid int, startTime uint64) {
 	for {
 		pid, _, _ = t.journal.process()

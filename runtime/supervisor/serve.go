@@ -62,14 +62,8 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		return wire.Send(conn, shim.Response{Error: wire.Error(s.upgrade(conn))}) == nil // answered by the next program if it works
 	case r.Kind == shim.KindStart && r.Start != nil:
 		return s.started(conn, func() (*task, error) {
-			want := 0
-			for _, has := range []bool{r.Start.HasRootfs, r.Start.HasNetns} {
-				if has {
-					want++
-				}
-			}
-			if len(files) != want {
-				return nil, errkind.New(errkind.Invalid, "start %s: %d descriptors came with it, not %d", r.Start.ID, len(files), want)
+			if err := wantFiles(files, r.Start.HasRootfs, r.Start.HasNetns, r.Start.HasDeposit); err != nil {
+				return nil, errkind.New(errkind.Invalid, "start %s: %w", r.Start.ID, err)
 			}
 			t, err := s.start(context.Background(), r.Start, files)
 			if err == nil && r.Start.HasRootfs {
@@ -78,7 +72,12 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 			return t, err
 		})
 	case r.Kind == shim.KindExec && r.Exec != nil:
-		return s.started(conn, func() (*task, error) { return s.exec(context.Background(), r.Exec) })
+		return s.started(conn, func() (*task, error) {
+			if err := wantFiles(files, r.Exec.HasDeposit); err != nil {
+				return nil, errkind.New(errkind.Invalid, "exec in %s: %w", r.Exec.ID, err)
+			}
+			return s.exec(context.Background(), r.Exec, files)
+		})
 	case r.Kind == shim.KindProbes && len(r.Probes) > 0:
 		if n := len(r.Probes); n > shim.MaxProbes {
 			return wire.Send(conn, shim.Response{Error: wire.Error(errkind.New(errkind.Invalid, "%d probes in a request are more than %d", n, shim.MaxProbes))}) == nil
@@ -86,6 +85,8 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		return s.probes.Run(conn, r.Probes)
 	case r.Kind == shim.KindCustody && r.Custody != nil:
 		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
+	case r.Kind == shim.KindRecover:
+		return wire.Send(conn, shim.Response{Error: wire.Error(s.recover(r.Recover, files))}) == nil
 	case r.Kind == shim.KindAdopt && r.Adopt != nil:
 		return wire.Send(conn, shim.Response{Error: wire.Error(s.adopt(r.Adopt, files))}) == nil
 	}
@@ -99,6 +100,20 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		return false
 	}
 	return true
+}
+
+// wantFiles fails unless there are as many files as flags are set.
+func wantFiles(files []*os.File, flags ...bool) error {
+	want := 0
+	for _, has := range flags {
+		if has {
+			want++
+		}
+	}
+	if len(files) != want {
+		return errkind.New(errkind.Invalid, "%d descriptors came with it, not %d", len(files), want)
+	}
+	return nil
 }
 
 // plain handles the requests that carry no descriptors.
@@ -118,8 +133,6 @@ func (s *Supervisor) plain(r *shim.Request) (response shim.Response, err error) 
 		err = s.closeStdin(*r.Stdin)
 	case r.Kind == shim.KindList:
 		response.Tasks = s.list()
-	case r.Kind == shim.KindRecover:
-		err = s.recover(r.Recover)
 	case r.Kind == shim.KindReaped && r.Reaped != nil:
 		err = s.reaped(r.Reaped)
 	case r.Kind == shim.KindDelete && r.Delete != nil:
@@ -144,7 +157,7 @@ func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool 
 }
 
 func (s *Supervisor) hello() *shim.Hello {
-	return &shim.Hello{Version: shim.Version, Pid: os.Getpid(), Generation: s.generation}
+	return &shim.Hello{Version: shim.Version, Pid: os.Getpid(), Generation: s.generation, Deposits: true}
 }
 
 func (s *Supervisor) list() []shim.Task {

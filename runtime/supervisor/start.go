@@ -19,7 +19,7 @@ import (
 // startLimit bounds the way from clone to execve; a file system that hangs must not hold a start for ever.
 const startLimit = 60 * time.Second
 
-// start runs a container's first process.
+// start runs a container's first process. files are those that came with r.
 func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File) (*task, error) {
 	ref := shim.TaskRef{ID: r.ID}
 	if err := validate(ref); err != nil {
@@ -45,7 +45,10 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		c.Rootfs, files = files[0], files[1:]
 	}
 	if r.HasNetns {
-		c.Netns = files[0]
+		c.Netns, files = files[0], files[1:]
+	}
+	if r.HasDeposit {
+		c.Deposit = files[0]
 	}
 	if r.Init {
 		var err error
@@ -76,7 +79,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		return nil, s.fail(t, err)
 	}
 	c.Cgroup, c.PidTo, c.RunTo = t.cgroup, t.journal.pidWord(), t.journal.runWord()
-	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
+	err = s.launch(ctx, t, c.Deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		c.Stdio = stdio
 		if r.Runtime != nil {
 			return foreign.Start(ctx, &foreign.Container{Container: *c, Runtime: *r.Runtime, Dir: t.dir})
@@ -95,8 +98,8 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	return t, nil
 }
 
-// exec runs one more process in a container that runs.
-func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
+// exec runs one more process in a container that runs. files are those that came with r.
+func (s *Supervisor) exec(ctx context.Context, r *shim.Exec, files []*os.File) (*task, error) {
 	if r.Exec == "" {
 		return nil, errkind.New(errkind.Invalid, "exec in %s: it has no name", r.ID)
 	}
@@ -124,9 +127,13 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec) (*task, error) {
 		return nil, err
 	}
 	t.cgroup = init.cgroup
-	err = s.launch(ctx, t, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
+	var deposit *os.File
+	if r.HasDeposit {
+		deposit = files[0]
+	}
+	err = s.launch(ctx, t, deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Stdio: stdio, Width: r.Width, Height: r.Height,
-			PidTo: t.journal.pidWord(), RunTo: t.journal.runWord()})
+			PidTo: t.journal.pidWord(), RunTo: t.journal.runWord(), Deposit: deposit})
 	})
 	if err != nil {
 		return nil, s.fail(t, err)
@@ -186,8 +193,8 @@ func (s *Supervisor) begin(r record, expected int) (*task, error) {
 	return t, nil
 }
 
-// launch opens the standard streams, makes the process and starts to carry its output.
-func (s *Supervisor) launch(ctx context.Context, t *task, run func(context.Context, oci.Stdio) (*oci.Process, error)) error {
+// launch opens the standard streams, makes the process and starts to carry its output. deposit may be nil.
+func (s *Supervisor) launch(ctx context.Context, t *task, deposit *os.File, run func(context.Context, oci.Stdio) (*oci.Process, error)) error {
 	if err := t.openOutput(); err != nil {
 		return err
 	}
@@ -207,6 +214,9 @@ func (s *Supervisor) launch(ctx context.Context, t *task, run func(context.Conte
 			}
 			defer stdio.Stdin.Close()
 		}
+	}
+	if deposit != nil {
+		t.putOutput(deposit)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()

@@ -1,18 +1,24 @@
 package supervisor
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"pier/api/shim"
 	"pier/kernel/cgroup"
+	"pier/kernel/fdsock"
 	"pier/kernel/pidfd"
+	"pier/kernel/pipe"
+	"pier/kernel/probe"
 	"pier/lib/id"
 	"pier/runtime/logging"
+	"pier/runtime/oci"
 )
 
 // successor is a supervisor that has just taken over a folder, without its socket.
@@ -203,4 +209,66 @@ func TestKillGoesOn(t *testing.T) {
 		t.Error(err)
 	}
 	_ = before.journal.page.Close()
+}
+
+// An exec writes, ends and is reaped by somebody else, and by the time there is a supervisor again nobody else knows of it.
+// What it has written is in the log, and how it ended is known where the kernel tells (Linux >= 6.17).
+func TestTakeUpOfWhatEndedUnseen(t *testing.T) {
+	const child = "PIER_TEST_UNSEEN"
+	if os.Getenv(child) != "" {
+		if err := fdsock.Put(os.NewFile(3, "deposit"), oci.DepositProcess); err != nil {
+			t.Fatal(err)
+		}
+		os.Stdout.WriteString("hello\n")
+		os.Exit(7)
+	}
+	s := successor(t)
+	ref := shim.TaskRef{ID: "c", Exec: "e"}
+	if err := os.MkdirAll(filepath.Join(s.root, "tasks", ref.ID), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	before := s.newTask(record{Task: shim.Task{TaskRef: ref, Cgroup: "/pier-test-" + id.Short(id.New()), Log: shim.Log{Path: log}}})
+	keep, put, err := fdsock.NewDeposit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keep.Close()
+	if err := errors.Join(before.prepare(), before.openOutput()); err != nil {
+		t.Fatal(err)
+	}
+	before.putOutput(put)
+	out, err := pipe.OpenChild(before.path("stdout"), os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestTakeUpOfWhatEndedUnseen$")
+	cmd.Env, cmd.Stdout, cmd.ExtraFiles = append(os.Environ(), child+"=1"), out, []*os.File{put}
+	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 7 {
+		t.Fatal(err)
+	}
+	*before.journal.pidWord(), *before.journal.runWord() = int32(cmd.Process.Pid), ^uint64(0)
+	put.Close()
+	out.Close()
+	before.made = false // its folder stays
+	before.discard()
+
+	if err := s.takeUp(ref, given{deposit: keep}); err != nil {
+		t.Fatal(err)
+	}
+	<-s.tasks[ref].over
+	want := 7
+	if kernel, err := probe.Kernel(); err != nil || !kernel.AtLeast(probe.Version{Major: 6, Minor: 17}) {
+		want = unknownCode
+	}
+	if x := s.tasks[ref].view().Exit; x.Code != want || x.Unknown != (want == unknownCode) {
+		t.Errorf("it ended with %+v, want %d", x, want)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil || !strings.Contains(string(text), `"hello\n"`) {
+		t.Errorf("its log is %q, %v", text, err)
+	}
+	if err := s.delete(ref); err != nil {
+		t.Error(err)
+	}
 }

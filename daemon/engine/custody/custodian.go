@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pier/api/shim"
+	"pier/kernel/fdsock"
 	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 	"pier/lib/feed"
@@ -37,6 +38,8 @@ type Custodian struct {
 	more    chan struct{}              // closed and replaced when tasks or ended grow
 	streams map[*stream]struct{}
 	renewed bool // a supervisor has taken another's place
+
+	deposits map[*deposit]struct{} // of tasks that are about to begin
 }
 
 // Open dials the living supervisor of o.Root and takes up its tasks, or starts one that adopts what still runs. It makes
@@ -52,7 +55,7 @@ func Open(ctx context.Context, o Options) (*Custodian, error) {
 		return nil, err
 	}
 	c := &Custodian{o: o, log: o.Log, exits: feed.New[shim.Exit](remembered), tasks: map[shim.TaskRef]*held{},
-		ended: map[shim.TaskRef]shim.Exit{}, more: make(chan struct{}), streams: map[*stream]struct{}{}}
+		ended: map[shim.TaskRef]shim.Exit{}, more: make(chan struct{}), streams: map[*stream]struct{}{}, deposits: map[*deposit]struct{}{}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	inc, w, err := c.begun(ctx)
 	// One that was killed together with the former daemon may answer a last time.
@@ -106,7 +109,12 @@ func (c *Custodian) find(ctx context.Context) (*incarnation, error) {
 
 // takeUp gets duplicates of everything that a supervisor holds, after it looked for tasks that it does not know yet.
 func (c *Custodian) takeUp(ctx context.Context, inc *incarnation) error {
-	if _, err := inc.call(ctx, &shim.Request{Kind: shim.KindRecover, Recover: c.awaited()}); err != nil {
+	awaited, deposits := c.awaited(inc)
+	_, err := inc.call(ctx, &shim.Request{Kind: shim.KindRecover, Recover: awaited}, deposits...)
+	for _, f := range deposits {
+		f.Close()
+	}
+	if err != nil {
 		return err
 	}
 	list, err := inc.call(ctx, &shim.Request{Kind: shim.KindList})
@@ -132,21 +140,30 @@ func (c *Custodian) takeUp(ctx context.Context, inc *incarnation) error {
 	return nil
 }
 
-// awaited tells of the streams of tasks that are not held.
-func (c *Custodian) awaited() *shim.Recover {
+// awaited tells inc of the streams, and of the deposits, of tasks that are not held. The caller closes the files.
+func (c *Custodian) awaited(inc *incarnation) (r *shim.Recover, files []*os.File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := map[shim.TaskRef]int{}
+	for d := range c.deposits {
+		n[d.ref] = 0
+	}
 	for s := range c.streams {
 		if c.tasks[s.asked.TaskRef] == nil && !s.over.Load() {
 			n[s.asked.TaskRef]++
 		}
 	}
-	r := &shim.Recover{}
+	r = &shim.Recover{}
 	for ref, patient := range n {
-		r.Streams = append(r.Streams, shim.Awaited{TaskRef: ref, Patient: patient})
+		a := shim.Awaited{TaskRef: ref, Patient: patient}
+		if f := c.copyDeposit(ref); f != nil && inc.deposits && len(files) < fdsock.MaxFiles {
+			a.HasDeposit, files = true, append(files, f)
+		} else if f != nil {
+			f.Close()
+		}
+		r.Streams = append(r.Streams, a)
 	}
-	return r
+	return r, files
 }
 
 // Exits returns a reader of all exits, each once, beginning with those that were found at Open. A reader that falls
@@ -224,16 +241,16 @@ func (c *Custodian) Exec(ctx context.Context, e *shim.Exec) (*shim.Task, error) 
 
 // begin sends a request that must not be carried out twice. Where its answer is lost with the supervisor, the next one is
 // asked what became of it. That one has gone on with a process that had executed its program, and killed any other, so
-// where it knows nothing nothing has been done.
+// where it knows nothing nothing has been done. What a process writes in that time, its terminal and its end are kept by the
+// deposit.
 func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request, files ...*os.File) (*shim.Task, error) {
 	inc, err := c.living(ctx)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := inc.call(ctx, r, files...)
-	if isLost(err) {
-		defer c.holdOutput(ref)()
-	}
+	d := &deposit{ref: ref}
+	defer c.empty(d)
+	answer, err := c.ask(ctx, inc, d, r, files)
 	for isLost(err) {
 		if inc, err = c.next(ctx, inc); err != nil {
 			return nil, err
@@ -253,7 +270,7 @@ func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request
 		case r.Exec != nil:
 			r.Exec.Expected = c.expected(ref)
 		}
-		answer, err = inc.call(ctx, r, files...)
+		answer, err = c.ask(ctx, inc, d, r, files)
 	}
 	if err != nil {
 		return nil, err

@@ -16,7 +16,8 @@
 //
 // A request that was in flight when the supervisor died is sent again to the next one if that is harmless (Signal may
 // so arrive twice). A Start or Exec is answered by what the next supervisor knows about it: it runs, or it ran and has
-// exited; if it never began it is tried once more.
+// exited; if it never began it is tried once more. Until the answer has come a deposit keeps what the next supervisor needs
+// (deposit.go).
 //
 // Start reading at Open.
 package custody

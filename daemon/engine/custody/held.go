@@ -3,7 +3,6 @@ package custody
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"time"
 
 	"pier/api/shim"
@@ -57,26 +56,6 @@ func (c *Custodian) hold(answer *response) shim.Task {
 func (h *held) release() {
 	for _, f := range []*pipe.Held{h.pidfd, h.master, h.stdin, h.stdout, h.stderr} {
 		f.Close()
-	}
-}
-
-// holdOutput opens the FIFOs of a task that may have begun while nobody else holds them: what a short process has written
-// is lost as soon as it ends, unless we are in time. The caller calls done when a supervisor knows the task.
-func (c *Custodian) holdOutput(ref shim.TaskRef) (done func()) {
-	dir := filepath.Join(c.o.Root, "tasks", ref.ID)
-	if ref.Exec != "" {
-		dir = filepath.Join(dir, "exec", ref.Exec)
-	}
-	var kept []*os.File
-	for _, name := range []string{"stdout", "stderr"} {
-		if f, err := pipe.Open(filepath.Join(dir, name), os.O_RDWR); err == nil {
-			kept = append(kept, f)
-		}
-	}
-	return func() {
-		for _, f := range kept {
-			f.Close()
-		}
 	}
 }
 

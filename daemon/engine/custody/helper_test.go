@@ -192,7 +192,7 @@ func (b *bench) request(name string, stdio shim.Stdio, args ...string) *shim.Sta
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return &shim.Start{ID: name, Spec: text, Stdio: stdio, Log: shim.Log{Path: b.logPath(name)}}
+	return &shim.Start{ID: name, Spec: text, Launch: shim.Launch{Stdio: stdio}, Log: shim.Log{Path: b.logPath(name)}}
 }
 
 func (b *bench) run(name string, stdio shim.Stdio, args ...string) *shim.Task {
@@ -210,7 +210,7 @@ func (b *bench) exec(name, execName string, stdio shim.Stdio, args ...string) *s
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	task, err := b.Exec(ctx(b.t), &shim.Exec{TaskRef: shim.TaskRef{ID: name, Exec: execName}, Process: text, Stdio: stdio})
+	task, err := b.Exec(ctx(b.t), &shim.Exec{TaskRef: shim.TaskRef{ID: name, Exec: execName}, Process: text, Launch: shim.Launch{Stdio: stdio}})
 	if err != nil {
 		b.t.Fatalf("exec in %s: %v", name, err)
 	}

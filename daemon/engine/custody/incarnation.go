@@ -35,6 +35,7 @@ type incarnation struct {
 	ready      chan struct{} // closed when it has all tasks
 	leaving    bool          // it was asked to end; guarded by Custodian.mu
 	vacant     bool          // stands for the time between two
+	deposits   bool          // it takes deposits
 
 	mu     sync.Mutex // guards what follows
 	idle   []*fdsock.Conn
@@ -127,7 +128,7 @@ func (i *incarnation) greet(ctx context.Context) error {
 	if answer.Hello == nil {
 		return errkind.New(errkind.Unsupported, "the supervisor on %s does not say hello", i.socket)
 	}
-	i.pid, i.generation = answer.Hello.Pid, answer.Hello.Generation
+	i.pid, i.generation, i.deposits = answer.Hello.Pid, answer.Hello.Generation, answer.Hello.Deposits
 	return nil
 }
 

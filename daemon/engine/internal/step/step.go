@@ -158,7 +158,7 @@ func (s *Steps) start(r Request, config *container.Config, host *container.HostC
 	if err != nil {
 		return nil, errkind.New(errkind.Internal, "build step %s: %w", r.ID, err)
 	}
-	return &shim.Start{ID: r.ID, Spec: body, Seccomp: filter.Program, SeccompFlags: filter.Flags, HasRootfs: true, HasNetns: netns}, nil
+	return &shim.Start{ID: r.ID, Spec: body, Launch: shim.Launch{Seccomp: filter.Program, SeccompFlags: filter.Flags}, HasRootfs: true, HasNetns: netns}, nil
 }
 
 // IsLost reports whether a step failed because the supervisor died over it: it may not have run, or nobody knows how it
