@@ -57,20 +57,8 @@ func operations() []operation {
 			}
 			return nil
 		}},
-		{"exec", running, func(c *cell) error { return c.exec("echo ran >>/ran; echo done; exit 3", "done\n", 3) }, func(c *cell, told error) error {
-			times, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/ran", c.pid))
-			if n := strings.Count(string(times), "ran\n"); told == nil && n != 1 || n > 1 {
-				return fmt.Errorf("it ran %d times, %v", n, err)
-			}
-			return c.works()
-		}},
-		{"exec with a terminal", running, func(c *cell) error { return c.execTerminal("echo ran >>/ran; echo done; exit 3") }, func(c *cell, told error) error {
-			times, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/ran", c.pid))
-			if n := strings.Count(string(times), "ran\n"); told == nil && n != 1 || n > 1 {
-				return fmt.Errorf("it ran %d times, %v", n, err)
-			}
-			return c.works()
-		}},
+		{"exec", running, func(c *cell) error { return c.exec(ranScript, "done\n", 3) }, ranOnce},
+		{"exec with a terminal", running, func(c *cell) error { return c.execIn(true, ranScript, "done\r\n", 3) }, ranOnce},
 		{"stop", running, func(c *cell) error { _, err := c.api.Containers().Stop(ctx, c.id, "", nil); return err }, func(c *cell, told error) error {
 			return c.ended(told, 9)
 		}},
@@ -267,30 +255,16 @@ func operations() []operation {
 	}
 }
 
-// execTerminal runs a script with a terminal, which dies with the supervisor: then it may have ended by that.
-func (c *cell) execTerminal(script string) error {
-	ctx := context.Background()
-	id, err := c.api.Execs().Create(ctx, c.id, container.ExecCreateRequest{Cmd: []string{"sh", "-c", script}, AttachStdout: true, AttachStderr: true, Tty: true})
-	if err != nil {
-		return err
+// ranScript is the script of an exec that leaves a trace of each time that it is run.
+const ranScript = "echo ran >>/ran; echo done; exit 3"
+
+// ranOnce wants it to have run once, or, where it failed, not more than once.
+func ranOnce(c *cell, told error) error {
+	times, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/ran", c.pid))
+	if n := strings.Count(string(times), "ran\n"); told == nil && n != 1 || n > 1 {
+		return fmt.Errorf("it ran %d times, %v", n, err)
 	}
-	conn, err := c.api.Execs().Attach(ctx, id, container.ExecStartRequest{Tty: true})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	out, err := io.ReadAll(conn)
-	if err != nil {
-		return err
-	}
-	x, err := c.api.Execs().Inspect(ctx, id)
-	switch {
-	case err != nil || x.ExitCode == nil:
-		return fmt.Errorf("exec has no exit code, %v, and printed %q", err, out)
-	case *x.ExitCode != 3 || string(out) != "done\r\n":
-		return fmt.Errorf("%w: it ended with %d and printed %q", errUnheard, *x.ExitCode, out)
-	}
-	return nil
+	return c.works()
 }
 
 // build makes an image with one step that no build before has made.
