@@ -18,7 +18,6 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"pier/daemon/engine/internal/lifecycle"
-	"pier/lib/id"
 )
 
 // crashEnv tells a child of this test where to work: folder, bridge, cgroup and runtime, separated by colons.
@@ -27,14 +26,7 @@ const crashEnv = "PIER_TEST_ENGINE_CRASH"
 // TestKillNine kills a daemon with kill -9 while it creates, starts, stops and removes containers, opens another on what
 // is left, and looks: records agree with processes, a container that ran before runs on, and in the end nothing is left.
 func TestKillNine(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Fatal("containers need root")
-	}
-	short := id.New()[:6]
-	r := &rig{t: t, dir: t.TempDir(), bridge: "pt" + short, cgroup: "/pier-test-" + short}
-	r.open()
-	t.Cleanup(r.destroy)
-	r.image("busybox", nil)
+	r := newRig(t)
 	keep := r.create("keep", nil, "sleep", "600")
 	r.must(r.Containers().Start(context.Background(), keep))
 	pid := r.inspect(keep).State.Pid

@@ -32,47 +32,36 @@ func enter(t testing.TB, e *Entry) (string, pidfd.Status, error) {
 }
 
 func TestEntry(t *testing.T) {
-	for _, users := range []bool{false, true} {
-		name := "plain"
-		if users {
-			name = "user namespace"
+	inBoth(t, func(t *testing.T, c *Container, p *Process) {
+		config := execConfig(c, p, "sh", "-c", look+"; echo $(($(cat /tmp/runs) + 1)) > /tmp/runs; cat /tmp/runs; exit 3")
+		for _, config.NoTracers = range []bool{true, false} {
+			if _, status := execOutput(t, execConfig(c, p, "sh", "-c", "echo 0 > /tmp/runs")); status.Code != 0 {
+				t.Fatal("cannot write in there")
+			}
+			before := hostTraces(t)
+			e, err := Enter(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, _ := execOutput(t, execConfig(c, p, "sh", "-c", look))
+			for _, run := range []string{"1", "2", "3"} {
+				out, status, err := enter(t, e)
+				if err != nil || status.Code != 3 || !strings.HasSuffix(out, "\n"+run+"\n") {
+					t.Fatalf("run %s: %v, %+v: %s", run, err, status, out)
+				}
+				for _, key := range []string{"CapBnd:", "CapEff:", "NoNewPrivs:", "Uid:", "Groups:", "SigBlk:"} {
+					if field1(out, key) != field1(want, key) {
+						t.Errorf("%s %s, not %s", key, field1(out, key), field1(want, key))
+					}
+				}
+				if got := strings.Count(out, "\n0\n1\n2\n3\n"); got != 1 || !strings.Contains(out, "box\n") {
+					t.Errorf("host name or descriptors are not as they should be: %s", out)
+				}
+			}
+			e.Close()
+			sameTraces(t, before)
 		}
-		t.Run(name, func(t *testing.T) {
-			c := testContainer(t, "sleep", "1000")
-			if users {
-				userNamespace(t, c)
-			}
-			p := running(t, c)
-			config := execConfig(c, p, "sh", "-c", look+"; echo $(($(cat /tmp/runs) + 1)) > /tmp/runs; cat /tmp/runs; exit 3")
-			for _, config.NoTracers = range []bool{true, false} {
-				if _, status := execOutput(t, execConfig(c, p, "sh", "-c", "echo 0 > /tmp/runs")); status.Code != 0 {
-					t.Fatal("cannot write in there")
-				}
-				before := hostTraces(t)
-				e, err := Enter(config)
-				if err != nil {
-					t.Fatal(err)
-				}
-				want, _ := execOutput(t, execConfig(c, p, "sh", "-c", look))
-				for _, run := range []string{"1", "2", "3"} {
-					out, status, err := enter(t, e)
-					if err != nil || status.Code != 3 || !strings.HasSuffix(out, "\n"+run+"\n") {
-						t.Fatalf("run %s: %v, %+v: %s", run, err, status, out)
-					}
-					for _, key := range []string{"CapBnd:", "CapEff:", "NoNewPrivs:", "Uid:", "Groups:", "SigBlk:"} {
-						if field1(out, key) != field1(want, key) {
-							t.Errorf("%s %s, not %s", key, field1(out, key), field1(want, key))
-						}
-					}
-					if got := strings.Count(out, "\n0\n1\n2\n3\n"); got != 1 || !strings.Contains(out, "box\n") {
-						t.Errorf("host name or descriptors are not as they should be: %s", out)
-					}
-				}
-				e.Close()
-				sameTraces(t, before)
-			}
-		})
-	}
+	})
 }
 
 func TestEntryErrors(t *testing.T) {

@@ -68,45 +68,45 @@ func execOutput(t testing.TB, e *ExecConfig) (string, pidfd.Status) {
 	return string(out), reapAll(t, p)
 }
 
+// inBoth runs f on a container that sleeps, once without a user namespace of its own and once with one.
+func inBoth(t *testing.T, f func(t *testing.T, c *Container, p *Process)) {
+	for name, change := range map[string]func(testing.TB, *Container){"plain": func(testing.TB, *Container) {}, "user namespace": userNamespace} {
+		t.Run(name, func(t *testing.T) {
+			c := testContainer(t, "sleep", "1000")
+			change(t, c)
+			f(t, c, running(t, c))
+		})
+	}
+}
+
 const look = `cat /proc/self/status; readlink /proc/self/ns/net; readlink /proc/self/ns/user; cat /proc/1/cgroup; cat /proc/self/cgroup; hostname; ls /proc/self/fd`
 
 func TestExec(t *testing.T) {
-	for _, users := range []bool{false, true} {
-		name := "plain"
-		if users {
-			name = "user namespace"
+	inBoth(t, func(t *testing.T, c *Container, p *Process) {
+		out, status := execOutput(t, execConfig(c, p, "sh", "-c", look))
+		if status.Code != 0 {
+			t.Fatalf("status %+v: %s", status, out)
 		}
-		t.Run(name, func(t *testing.T) {
-			c := testContainer(t, "sleep", "1000")
-			if users {
-				userNamespace(t, c)
+		for key, want := range map[string]string{"CapInh:": "0000000000000000", "CapBnd:": "00000000a80425fb", "CapEff:": "00000000a80425fb",
+			"NoNewPrivs:": "1", "Seccomp:": "2", "NSpid:": field1(out, "Pid:"), "Uid:": "0 0 0 0"} {
+			if got := field1(out, key); got != want {
+				t.Errorf("%s %s, want %s", key, got, want)
 			}
-			p := running(t, c)
-			out, status := execOutput(t, execConfig(c, p, "sh", "-c", look))
-			if status.Code != 0 {
-				t.Fatalf("status %+v: %s", status, out)
-			}
-			for key, want := range map[string]string{"CapInh:": "0000000000000000", "CapBnd:": "00000000a80425fb", "CapEff:": "00000000a80425fb",
-				"NoNewPrivs:": "1", "Seccomp:": "2", "NSpid:": field1(out, "Pid:"), "Uid:": "0 0 0 0"} {
-				if got := field1(out, key); got != want {
-					t.Errorf("%s %s, want %s", key, got, want)
-				}
-			}
-			group := "memory:/\n"
-			if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-				group = "0::/\n"
-			}
-			if !strings.Contains(out, "box\n") || strings.Count(out, group) != 2 {
-				t.Errorf("host name or cgroup are not the container's: %s", out)
-			}
-			if strings.HasSuffix(out, "3\n4\n") {
-				t.Errorf("a descriptor leaked: %s", out)
-			}
-			if _, status := execOutput(t, execConfig(c, p, "sh", "-c", "exit 42")); status.Code != 42 {
-				t.Errorf("status %+v", status)
-			}
-		})
-	}
+		}
+		group := "memory:/\n"
+		if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+			group = "0::/\n"
+		}
+		if !strings.Contains(out, "box\n") || strings.Count(out, group) != 2 {
+			t.Errorf("host name or cgroup are not the container's: %s", out)
+		}
+		if strings.HasSuffix(out, "3\n4\n") {
+			t.Errorf("a descriptor leaked: %s", out)
+		}
+		if _, status := execOutput(t, execConfig(c, p, "sh", "-c", "exit 42")); status.Code != 42 {
+			t.Errorf("status %+v", status)
+		}
+	})
 }
 
 func TestExecTerminal(t *testing.T) {

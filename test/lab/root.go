@@ -49,12 +49,18 @@ func Busybox(t testing.TB, dir string) string {
 	return path
 }
 
-// Debian returns the tar of a whole Debian with systemd, a web server and cron, made by examples/debian once and kept in
-// the repository's cache folder. The test's own folder must be one of those in test/.
-func Debian(t testing.TB) string {
+// Debian returns the tar of a whole Debian with systemd, a web server and cron.
+func Debian(t testing.TB) string { return kept(t, "debian.tar", "debian/root.sh") }
+
+// Node returns the tar of a root file system with Node.js and yarn.
+func Node(t testing.TB) string { return kept(t, "node.tar", "nextjs/node-image.sh") }
+
+// kept returns a file that a script of examples/ makes, once: it stays in the repository's cache folder. The test's own folder
+// must be one of those in test/.
+func kept(t testing.TB, name, script string) string {
 	t.Helper()
 	const repository = "../.."
-	path, err := filepath.Abs(filepath.Join(repository, ".cache", "debian.tar"))
+	path, err := filepath.Abs(filepath.Join(repository, ".cache", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,8 +70,8 @@ func Debian(t testing.TB) string {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(filepath.Join(repository, "examples", "debian", "root.sh"), path).CombinedOutput(); err != nil {
-		t.Fatalf("root.sh: %v\n%s", err, out)
+	if out, err := exec.Command(filepath.Join(repository, "examples", script), path).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 	return path
 }

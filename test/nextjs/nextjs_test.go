@@ -20,26 +20,6 @@ var bin string // folder of the programs under test
 
 func TestMain(m *testing.M) { lab.Main(m, &bin) }
 
-// nodeImage returns a root file system with Node.js and yarn, made once and kept in the repository's cache folder.
-func nodeImage(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join(repository, ".cache", "node.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(filepath.Join(repository, "examples", "nextjs", "node-image.sh"), path).CombinedOutput()
-	if err != nil {
-		t.Fatalf("node-image.sh: %v\n%s", err, out)
-	}
-	return path
-}
-
 // page is what a browser shows at url once its scripts have run.
 func page(t *testing.T, url string) string {
 	t.Helper()
@@ -55,7 +35,7 @@ func page(t *testing.T, url string) string {
 }
 
 func TestNextJS(t *testing.T) {
-	base := nodeImage(t)
+	base := lab.Node(t)
 	d := lab.Start(t, bin)
 	d.Pier("import", "-c", "ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt NEXT_TELEMETRY_DISABLED=1", "-c", `CMD ["node"]`, base, "node")
 

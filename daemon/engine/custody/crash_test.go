@@ -229,13 +229,7 @@ func TestOneAfterTheOther(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if e := b.exit(ref); e.Code != 5 || e.Unknown {
-		t.Errorf("exit %+v", e)
-	}
-	log := readLog(t, b.logPath("counter"))
-	if a, b := numbered(t, log["stdout"]), numbered(t, log["stderr"]); a != lines || b != lines {
-		t.Errorf("%d and %d lines", a, b)
-	}
+	b.counted(t, ref, lines)
 }
 
 // A custodian in another process starts everything, and dies together with its supervisor.
@@ -261,13 +255,7 @@ func TestBothKilled(t *testing.T) {
 	_ = cmd.Wait()
 	time.Sleep(20 * time.Millisecond) // nobody is there
 	b.open()
-	if e := b.exit(ref); e.Code != 5 || e.Unknown {
-		t.Errorf("exit %+v", e)
-	}
-	log := readLog(t, b.logPath("counter"))
-	if a, b := numbered(t, log["stdout"]), numbered(t, log["stderr"]); a != lines || b != lines {
-		t.Errorf("%d and %d lines", a, b)
-	}
+	b.counted(t, ref, lines)
 }
 
 func TestUpgrade(t *testing.T) {

@@ -300,6 +300,18 @@ func numbered(t *testing.T, text string) int {
 	return len(lines)
 }
 
+// counted wants the task counter to have ended by itself, and all its lines to be in its log.
+func (b *bench) counted(t *testing.T, ref shim.TaskRef, lines int) {
+	t.Helper()
+	if e := b.exit(ref); e.Code != 5 || e.Unknown {
+		t.Errorf("exit %+v", e)
+	}
+	log := readLog(t, b.logPath(ref.ID))
+	if a, b := numbered(t, log["stdout"]), numbered(t, log["stderr"]); a != lines || b != lines {
+		t.Errorf("%d and %d lines", a, b)
+	}
+}
+
 // killHard ends a process and waits until it is gone.
 func killHard(t *testing.T, pid int) {
 	t.Helper()
