@@ -29,9 +29,9 @@ type fsxattr struct {
 
 // block is struct if_dqblk of linux/quota.h.
 type block struct {
-	hard, soft uint64 // KiB
-	space      uint64 // bytes in use
-	inodes     [3]uint64
+	hard, soft uint64    // KiB
+	space      uint64    // bytes in use
+	inodes     [3]uint64 // limits, then those in use
 	times      [2]uint64
 	valid      uint32
 	_          uint32
@@ -45,6 +45,7 @@ const (
 	setQuota   = 0x800008<<8 | projects
 	projects   = 2 // PRJQUOTA
 	blockLimit = 1 // QIF_BLIMITS
+	inodesUsed = 2 // index in block.inodes
 )
 
 // Numbers are taken from a range that neither people nor other programs start counting in.
@@ -55,7 +56,8 @@ const (
 
 // Limit lets all that will be in dirs, empty folders of one file system, take at most size bytes together, and nothing
 // else with it. name is what the number is made from, so that the same owner tends to get the same one. Unsupported where
-// the file system has no project quotas.
+// the file system has no project quotas. A number is claimed by marking the folders with it: two callers, of whatever
+// process, never share one, and a crash leaves no number that is bound but that nothing carries.
 func Limit(name string, size int64, dirs ...string) error {
 	if len(dirs) == 0 || size <= 0 {
 		return errkind.New(errkind.Invalid, "limit the size of %q to %d bytes: not a size", name, size)
@@ -67,40 +69,57 @@ func Limit(name string, size int64, dirs ...string) error {
 	defer d.Close()
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
-	number, err := unused(d, h.Sum32())
-	if err != nil {
-		return err
+	for i := range uint32(tries) {
+		number := firstProject + (h.Sum32()+i)%firstProject
+		ours, err := claim(d, number, dirs)
+		if err == nil && ours {
+			limit := block{hard: (uint64(size) + 1023) / 1024, valid: blockLimit}
+			limit.soft = limit.hard
+			if err = control(d, setQuota, number, &limit); err == nil {
+				return nil
+			}
+			err = unsupported(d, err)
+		}
+		if err != nil {
+			_ = markAll(dirs, 0)
+			return err
+		}
 	}
-	limit := block{hard: (uint64(size) + 1023) / 1024, valid: blockLimit}
-	limit.soft = limit.hard
-	if err := control(d, setQuota, number, &limit); err != nil {
-		return unsupported(d, err)
+	return errkind.New(errkind.Exhausted, "no free project number on the file system of %s", d.Name())
+}
+
+// claim marks dirs with a number that nothing carries and that has no limit. It reports false, and leaves them unmarked,
+// where that is another's, or becomes it meanwhile.
+func claim(d *os.File, number uint32, dirs []string) (ours bool, err error) {
+	var before, after block
+	if err := control(d, getQuota, number, &before); err != nil && !errors.Is(err, unix.ENOENT) {
+		return false, unsupported(d, err)
 	}
+	if before.space != 0 || before.hard != 0 || before.inodes[inodesUsed] != 0 {
+		return false, nil
+	}
+	if err := markAll(dirs, number); err != nil {
+		return false, err
+	}
+	if err := control(d, getQuota, number, &after); err != nil {
+		return false, unsupported(d, err)
+	}
+	if after.inodes[inodesUsed] == uint64(len(dirs)) && after.hard == 0 {
+		return true, nil
+	}
+	return false, markAll(dirs, 0)
+}
+
+func markAll(dirs []string, number uint32) error {
 	for _, dir := range dirs {
 		if err := mark(dir, number); err != nil {
-			_ = control(d, setQuota, number, &block{valid: blockLimit})
 			return err
 		}
 	}
 	return nil
 }
 
-// unused finds a number that nothing carries and that has no limit.
-func unused(d *os.File, start uint32) (uint32, error) {
-	for i := range uint32(tries) {
-		number := firstProject + (start+i)%firstProject
-		var b block
-		err := control(d, getQuota, number, &b)
-		if errors.Is(err, unix.ENOENT) || err == nil && b.space == 0 && b.hard == 0 {
-			return number, nil
-		}
-		if err != nil {
-			return 0, unsupported(d, err)
-		}
-	}
-	return 0, errkind.New(errkind.Exhausted, "no free project number on the file system of %s", d.Name())
-}
-
+// mark gives a folder a number, which all that is made in it takes over; 0 takes it away.
 func mark(dir string, number uint32) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -111,11 +130,30 @@ func mark(dir string, number uint32) error {
 	if err := ioctl(d, getXattr, &x); err != nil {
 		return unsupported(d, err)
 	}
-	x.project, x.flags = number, x.flags|inherit
+	x.project, x.flags = number, x.flags&^inherit
+	if number != 0 {
+		x.flags |= inherit
+	}
 	if err := ioctl(d, setXattr, &x); err != nil {
 		return unsupported(d, err)
 	}
 	return nil
+}
+
+// Limited reports whether dir has a limit by Limit, and its file system keeps to it.
+func Limited(dir string) (bool, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false, fmt.Errorf("look at the size limit: %w", err)
+	}
+	defer d.Close()
+	var x fsxattr
+	if err := ioctl(d, getXattr, &x); err != nil || x.project < firstProject || x.project >= 2*firstProject {
+		return false, nil
+	}
+	var b block
+	err = control(d, getQuota, x.project, &b)
+	return err == nil && b.hard != 0, nil
 }
 
 // Release takes away the limit that dir has by Limit; a folder without one is no error. What is still in dir is not bound
@@ -130,7 +168,8 @@ func Release(dir string) error {
 	if err := ioctl(d, getXattr, &x); err != nil || x.project < firstProject || x.project >= 2*firstProject {
 		return nil // not a file system with projects, or no number of ours
 	}
-	if err := control(d, setQuota, x.project, &block{valid: blockLimit}); err != nil {
+	err = control(d, setQuota, x.project, &block{valid: blockLimit})
+	if err != nil && !errkind.Is(unsupported(d, err), errkind.Unsupported) { // without quotas there is no limit
 		return fmt.Errorf("release size limit of %s: %w", dir, err)
 	}
 	return nil
