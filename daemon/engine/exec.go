@@ -257,7 +257,7 @@ func failedStream(tty bool, err error) *Stream {
 func (e *Engine) preparing(x *execution) func() (process.Prepared, error) {
 	return sync.OnceValues(func() (process.Prepared, error) {
 		r := x.c.row()
-		return process.Prepare(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want})
+		return process.Prepare(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want, Sized: e.mounts.Sized(r.Mounts)})
 	})
 }
 

@@ -104,7 +104,7 @@ func (e *Engine) probe(all []*prober) {
 		r := p.c.row()
 		run := &probeRun{p: p, check: r.check(), result: &container.HealthcheckResult{Start: e.o.Clock.Now()},
 			x: &execution{id: id.New(), c: p.c, want: container.ExecCreateRequest{Cmd: p.Command, AttachStdout: true, AttachStderr: true}}}
-		ask, err := p.Ask(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: run.x.want})
+		ask, err := p.Ask(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: run.x.want, Sized: e.mounts.Sized(r.Mounts)})
 		if err != nil {
 			e.probeEnded(run, 0, "", false, err)
 			continue

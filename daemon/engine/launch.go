@@ -121,7 +121,7 @@ func (e *Engine) guard(r *row, s *specs.Spec) (other *shim.Runtime, filter proce
 		return nil, filter, errkind.New(errkind.Invalid, "unknown or invalid runtime name: %s: it was registered when the container was made; "+
 			"register it again (pierd --add-runtime), or create the container anew", r.Host.Runtime)
 	}
-	filter, err = process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding)
+	filter, err = process.Filter(&e.filters, r.Host, s.Process.Capabilities.Bounding, e.mounts.Sized(r.Mounts))
 	return nil, filter, err
 }
 

@@ -29,7 +29,7 @@ func (v *Volumes) CopyUp(ctx context.Context, name string, root *os.File, from s
 	one.work.Lock()
 	defer one.work.Unlock()
 	v.mu.Lock()
-	filled, plain, alone := one.Filled || one.gone, len(one.Options) == 0, len(one.mounts) == 0 && len(one.holders) <= 1
+	filled, plain, alone := one.Filled || one.gone, one.plain(), len(one.mounts) == 0 && len(one.holders) <= 1
 	mounted := len(one.mounts) > 0
 	v.mu.Unlock()
 	if filled || !plain && !mounted {

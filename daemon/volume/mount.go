@@ -44,14 +44,19 @@ func attribute(word string) (mount.Attr, bool) {
 	return 0, false
 }
 
-// parseOptions reads the options type, device and o of the local driver; nil: a plain folder.
+// parseOptions reads the options type, device and o of the local driver; nil: a plain folder. The option size is sizeOf's.
 func parseOptions(name string, options map[string]string) (*source, error) {
+	others := 0
 	for key := range options {
-		if key != "type" && key != "device" && key != "o" {
+		switch key {
+		case "type", "device", "o":
+			others++
+		case sizeOption:
+		default:
 			return nil, errkind.New(errkind.Invalid, "create %s: invalid option: %q", name, key)
 		}
 	}
-	if len(options) == 0 {
+	if others == 0 {
 		return nil, nil
 	}
 	if options["device"] == "" {
@@ -114,6 +119,9 @@ func (v *Volumes) Mount(ctx context.Context, owner, name string, at Point) (stri
 	s, err := parseOptions(name, one.Options)
 	if err == nil && s != nil {
 		err = s.attach(v.path(name))
+	}
+	if err == nil {
+		err = v.checkSize(one)
 	}
 	if err != nil {
 		return "", fmt.Errorf("mount volume %s: %w", name, err)
@@ -189,7 +197,7 @@ func (v *Volumes) Unmount(owner, name string) error {
 
 // unmount takes the file system off a volume whose work lock is held.
 func (v *Volumes) unmount(one *volume) error {
-	if len(one.Options) == 0 {
+	if one.plain() {
 		return nil
 	}
 	there, err := mountinfo.Mounted(v.path(one.name))

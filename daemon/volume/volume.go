@@ -56,6 +56,16 @@ type row struct {
 	Filled bool `json:"filled,omitempty"`
 }
 
+// plain reports whether the content lies in the volume's own folder, where nothing is mounted.
+func (r row) plain() bool {
+	for key := range r.Options {
+		if key != sizeOption {
+			return false
+		}
+	}
+	return true
+}
+
 // volume is one volume at work.
 type volume struct {
 	name string
@@ -106,7 +116,7 @@ func (v *Volumes) load() error {
 	for _, e := range entries {
 		switch {
 		case strings.HasPrefix(e.Name(), gonePrefix):
-			if err := v.erase(e.Name()); err != nil {
+			if err := v.destroy(e.Name()); err != nil {
 				return err
 			}
 		case e.IsDir() && checkName(e.Name()) == nil:
@@ -181,7 +191,7 @@ func (v *Volumes) Create(ctx context.Context, r api.CreateRequest) (api.Volume, 
 	if err := checkName(r.Name); err != nil {
 		return api.Volume{}, err
 	}
-	if _, err := parseOptions(r.Name, n.Options); err != nil {
+	if err := checkOptions(r.Name, n.Options); err != nil {
 		return api.Volume{}, err
 	}
 	for {
@@ -224,6 +234,11 @@ func (v *Volumes) Create(ctx context.Context, r api.CreateRequest) (api.Volume, 
 
 // make puts a new volume on the disk: the folder, then the record.
 func (v *Volumes) make(ctx context.Context, one *volume) error {
+	if size, err := sizeOf(one.Options); err != nil {
+		return err
+	} else if size > 0 {
+		return v.makeSized(ctx, one, size)
+	}
 	err := os.Mkdir(filepath.Join(v.root, one.name), 0o711)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -344,7 +359,7 @@ func (v *Volumes) bury(name string) error {
 		}
 		return err
 	}
-	return v.erase(gone)
+	return v.destroy(gone)
 }
 
 func (v *Volumes) erase(name string) error {

@@ -17,6 +17,7 @@ import (
 var rooms = []string{
 	"pier/kernel/cgroup", "pier/kernel/fsroot", "pier/kernel/link", "pier/kernel/mount", "pier/kernel/nft", "pier/kernel/pidfd",
 	"pier/kernel/quota", "pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
+	"pier/daemon/volume",
 }
 
 // programs are those that take the most time: the engine's own tests, upgrades of what runs, limits as the runtime

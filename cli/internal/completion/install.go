@@ -96,7 +96,7 @@ func (s *Source) flags() map[string]completer {
 		"--runtime": s.runtimes, "--security-opt": parts("apparmor=", "no-new-privileges", "seccomp=", "seccomp=unconfined", "systempaths=unconfined"), "--shell": words("bash", "fish", "sh", "zsh"),
 		"--signal": words(signals()...), "--sort": words("block", "cpu", "mem", "name", "net", "pids"), "--stop-signal": words(signals()...), "--storage-opt": parts("size="), "--tail": words("all"),
 		"--type": words("container", "image", "network", "volume"), "--ulimit": parts(ulimits()...), "--userns": words("host"), "--uts": words("host"), "--volume": s.volumeSpec,
-		"--volume-driver": s.plugins(volumes), "--volumes-from": all, "volume create --driver": s.plugins(volumes), "network create --driver": s.plugins(networks),
+		"--volume-driver": s.plugins(volumes), "--volumes-from": all, "volume create --driver": s.plugins(volumes), "volume create --opt": parts("device=", "o=", "size=", "type="), "network create --driver": s.plugins(networks),
 	}
 	for _, path := range []string{"inspect", "container inspect", "image inspect", "network inspect", "volume inspect", "context inspect", "info", "system info", "version", "events", "system events"} {
 		m[path+" --format"] = words("json") // they have no table

@@ -52,7 +52,7 @@ func Example(path []string) string {
 		"network ls":         "network ls --filter driver=bridge",
 		"network prune":      "network prune -f",
 		"network rm":         "network rm back",
-		"volume create":      "volume create data\nvolume create -o type=tmpfs -o device=tmpfs -o o=size=100m scratch",
+		"volume create":      "volume create data\nvolume create -o size=10g mail       where the disk has project quotas\nvolume create -o type=tmpfs -o device=tmpfs -o o=size=100m scratch",
 		"volume inspect":     "volume inspect -f '{{.Mountpoint}}' data",
 		"volume ls":          "volume ls --filter dangling=true",
 		"volume prune":       "volume prune -a",

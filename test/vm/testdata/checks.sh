@@ -178,6 +178,28 @@ check_storage_size() {
 	pier run --rm busybox dd if=/dev/zero of=/big bs=1M count=16
 }
 
+check_volume_size() {
+	pier volume create -o size=8m bounded
+	[ "$(pier volume inspect -f '{{.Options.size}}' bounded)" = 8m ]
+	pier run --rm -v bounded:/v busybox sh -c 'dd if=/dev/zero of=/v/big bs=1M count=4 && ! dd if=/dev/zero of=/v/more bs=1M count=8'
+	[ "$(pier run --rm -v bounded:/v busybox df -m /v | awk 'END { print $2 }')" = 8 ]
+	# Nobody takes the content out of what is counted, neither the first process nor another one.
+	programs='-v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro'
+	leave='chattr -P /v; chattr -p 0 /v /v/big && dd if=/dev/zero of=/v/more bs=1M count=8'
+	pier run -d --name guest -v bounded:/v $programs busybox sleep 1000
+	[ "$(code pier run --rm --volumes-from guest busybox sh -c "$leave")" = 1 ]
+	[ "$(code pier exec guest sh -c "$leave")" = 1 ]
+	pier run --rm --volumes-from guest --security-opt seccomp=unconfined busybox sh -c "$leave"
+	pier rm -f guest
+	pier volume rm bounded
+	# What comes of the image counts; the size is gone with the volume.
+	mount=type=volume,src=bounded,dst=/etc,volume-opt=size=2m
+	pier run --rm --mount $mount busybox sh -c 'test -e /etc/passwd && ! dd if=/dev/zero of=/etc/big bs=1M count=4'
+	pier volume rm bounded
+	pier run --rm -v bounded:/v busybox dd if=/dev/zero of=/v/big bs=1M count=16
+	pier volume rm bounded
+}
+
 check_init() {
 	[ "$(pier run --rm --init busybox sh -c 'cat /proc/1/comm; echo $$')" = "$(printf 'docker-init\n2')" ]
 	[ "$(code pier run --rm --init busybox sh -c 'exit 7')" = 7 ]
@@ -350,6 +372,7 @@ room() {
 	local which=.
 	case $1 in
 	rooms/custody) which=SupervisorKilledWhileWriting ;;
+	rooms/volume) which='^TestSize' ;;
 	programs/engine) which='^Test(Run|Exec|Stop|Init|SharedNamespaces|FailedStarts|Limits|KillNine|Step)$' ;;
 	programs/crash) which='^TestUpgrade$' ;; # what dies in other ways is among the checks above
 	programs/oci) which='^TestFields$/^linux.resources' ;; # the rest is the same everywhere
@@ -373,6 +396,7 @@ before_power_cut() {
 	pier pause paused
 	pier run -d --rm --name gone busybox sleep 1000
 	pier create --name created busybox true
+	pier volume create -o size=2m bounded
 	pier ps -a
 	cp /proc/sys/kernel/random/boot_id /data/boot_id
 	sync # the words in logs and volumes, which are nobody's promise; records are on the disk already
@@ -397,6 +421,8 @@ after_power_cut() {
 	[ "$(pier logs ended)" = words ]
 	[ "$(pier logs failing | tail -n 1)" = up ]
 	[ "$(pier run --rm -v kept:/kept busybox wc -l /kept/starts | cut -d' ' -f1)" = 2 ]
+	pier run --rm -v bounded:/v busybox sh -c '! dd if=/dev/zero of=/v/big bs=1M count=4'
+	pier volume rm bounded
 	eventually wget -q -O - http://127.0.0.1:8080/index.html
 	healthy() { [ "$(pier inspect -f '{{.State.Health.Status}}' web)" = healthy ]; }
 	eventually healthy

@@ -151,6 +151,11 @@ func (s Mounts) Unmount(id string, list []settings.Mount) error {
 	return errors.Join(errs...)
 }
 
+// Sized reports whether a volume among the mounts has a size that it must not outgrow.
+func (s Mounts) Sized(list []settings.Mount) bool {
+	return slices.ContainsFunc(list, func(m settings.Mount) bool { return m.Name != "" && s.Volumes.Sized(m.Name) })
+}
+
 // Release gives the volumes of a container back and, with anonymous, removes those that were made for it and that nobody
 // else uses. From now on they may outlive the container's folder.
 func (s Mounts) Release(ctx context.Context, id string, list []settings.Mount, anonymous bool) error {

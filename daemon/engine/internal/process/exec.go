@@ -21,6 +21,7 @@ type ExecInput struct {
 	Config *container.Config
 	Host   *container.HostConfig
 	Want   container.ExecCreateRequest
+	Sized  bool // see Filter
 }
 
 // Exec returns the process. Unless privileged it has the capabilities that the container has, and none that its user
@@ -86,7 +87,7 @@ func Prepare(cache *Filters, in ExecInput) (p Prepared, err error) {
 	}
 	host := *in.Host
 	host.Privileged = host.Privileged || in.Want.Privileged
-	p.Filter, err = Filter(cache, &host, p.Process.Capabilities.Bounding)
+	p.Filter, err = Filter(cache, &host, p.Process.Capabilities.Bounding, in.Sized)
 	return p, err
 }
 

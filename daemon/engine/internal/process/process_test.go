@@ -106,7 +106,7 @@ func TestHostModes(t *testing.T) {
 	if len(s.Linux.Namespaces) != 1 || s.Hostname != "" || s.Linux.MaskedPaths != nil {
 		t.Errorf("namespaces %v, host name %q, masked %v", s.Linux.Namespaces, s.Hostname, s.Linux.MaskedPaths)
 	}
-	if f, err := Filter(new(Filters), &container.HostConfig{Privileged: true}, s.Process.Capabilities.Bounding); err != nil || f.Program != nil {
+	if f, err := Filter(new(Filters), &container.HostConfig{Privileged: true}, s.Process.Capabilities.Bounding, true); err != nil || f.Program != nil {
 		t.Errorf("a privileged container got a filter of %d bytes, %v", len(f.Program), err)
 	}
 }

@@ -74,9 +74,11 @@ type Seccomp struct {
 	Flags   uint // to load it with
 }
 
-// Filter compiles the filter that goes with these settings and capabilities. A flag that is not known is Invalid.
-func Filter(cache *Filters, h *container.HostConfig, caps []string) (s Seccomp, err error) {
-	if len(h.SecurityOpt) == 0 && len(h.StorageOpt) == 0 && !h.Privileged { // as nearly all
+// Filter compiles the filter that goes with these settings and capabilities; sized: a volume of the container has a size
+// that it must not get around. A flag that is not known is Invalid.
+func Filter(cache *Filters, h *container.HostConfig, caps []string, sized bool) (s Seccomp, err error) {
+	sized = sized || len(h.StorageOpt) > 0
+	if len(h.SecurityOpt) == 0 && !sized && !h.Privileged { // as nearly all
 		s.Program, err = cache.Default(caps)
 		return s, err
 	}
@@ -84,7 +86,7 @@ func Filter(cache *Filters, h *container.HostConfig, caps []string) (s Seccomp, 
 	if profile == nil || err != nil {
 		return s, err
 	}
-	if len(h.StorageOpt) > 0 {
+	if sized {
 		profile = seccomp.KeepProject(profile)
 	}
 	if s.Flags, err = seccomp.Flags(profile); err == nil {

@@ -150,7 +150,7 @@ func (s *Steps) start(r Request, config *container.Config, host *container.HostC
 		return nil, err
 	}
 	spec.Mounts = append(spec.Mounts, r.Mounts...)
-	filter, err := process.Filter(s.o.Filters, host, spec.Process.Capabilities.Bounding)
+	filter, err := process.Filter(s.o.Filters, host, spec.Process.Capabilities.Bounding, false)
 	if err != nil {
 		return nil, err
 	}
