@@ -13,6 +13,7 @@ import (
 // LegacyContainer is the answer of GET /containers/{id}/json before API 1.52.
 type LegacyContainer struct {
 	container.InspectResponse
+	HostConfig      *DescribedHostConfig
 	NetworkSettings *LegacyNetworkSettings
 }
 

@@ -10,6 +10,7 @@ import (
 	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/secrets"
 	"pier/kernel/quota"
 	"pier/lib/clock"
 	"pier/lib/errkind"
@@ -149,6 +150,7 @@ func (e *Engine) release(c *ctr) {
 	if err := e.mounts.Unmount(c.id, c.row().Mounts); err != nil {
 		e.o.Log.Warn("volume or image not unmounted", "container", c.id, "error", err)
 	}
+	e.withdraw(c)
 	if c.row().Host.IpcMode.IsShareable() {
 		if err := process.Unmount(e.shmPath(c.id)); err != nil {
 			e.o.Log.Warn("shared memory not unmounted", "container", c.id, "error", err)
@@ -161,6 +163,16 @@ func (e *Engine) release(c *ctr) {
 			defer c.released.Done()
 			_ = root.Close()
 		})
+	}
+}
+
+// withdraw takes the secrets of a container that does not run out of reach.
+func (e *Engine) withdraw(c *ctr) {
+	if len(c.row().Secrets) == 0 {
+		return
+	}
+	if err := secrets.Withdraw(e.dir(c.id)); err != nil {
+		e.o.Log.Warn("secrets not unmounted", "container", c.id, "error", err)
 	}
 }
 
@@ -220,6 +232,9 @@ func (e *Engine) sweep(id string) {
 	}
 	if err := process.Unmount(e.shmPath(id)); err != nil { // left by a crash
 		e.o.Log.Warn("shared memory not unmounted", "container", id, "error", err)
+	}
+	if err := secrets.Sweep(e.dir(id)); err != nil {
+		e.o.Log.Warn("secrets not unmounted", "container", id, "error", err)
 	}
 	if err := e.mounts.Sweep(id); err != nil {
 		e.o.Log.Warn("image not unmounted", "container", id, "error", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/opencontainers/go-digest"
 
+	"pier/api/docker"
 	"pier/daemon/engine/internal/files"
 	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/lifecycle"
@@ -32,6 +33,7 @@ type row struct {
 	Config   *container.Config
 	Host     *container.HostConfig
 	Mounts   []settings.Mount                     `json:",omitempty"`
+	Secrets  []docker.Secret                      `json:",omitempty"`
 	Asked    map[string]*network.EndpointSettings `json:",omitempty"` // NetworkingConfig
 	Only     bool                                 `json:",omitempty"` // Asked lists all networks, that of NetworkMode is not implied
 	Life     lifecycle.Container

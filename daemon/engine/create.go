@@ -9,8 +9,10 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"pier/api/docker"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/secrets"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
 	"pier/kernel/quota"
@@ -35,7 +37,7 @@ func (cs *Containers) Create(ctx context.Context, req CreateRequest) (container.
 	if err := e.nameIt(r, req.Name); err != nil {
 		return none, err
 	}
-	if err := e.build(ctx, r); err != nil {
+	if err := e.build(ctx, r, req.Secrets); err != nil {
 		e.index.Unreserve(r.Name, r.ID)
 		return none, err
 	}
@@ -101,6 +103,9 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if r.Secrets, err = secrets.Check(req.Secrets, r.Mounts); err != nil {
+		return nil, nil, err
+	}
 	if req.NetworkingConfig != nil && len(req.NetworkingConfig.EndpointsConfig) > 0 {
 		asked, err := settings.Clone(req.NetworkingConfig)
 		if err != nil {
@@ -142,7 +147,7 @@ func (e *Engine) nameIt(r *row, name string) error {
 
 // build makes what belongs to the container and then its record. Without a record, whatever is left of an attempt that
 // a crash interrupts is swept at the next Open.
-func (e *Engine) build(ctx context.Context, r *row) (err error) {
+func (e *Engine) build(ctx context.Context, r *row, hidden []docker.NewSecret) (err error) {
 	if err := e.o.Images.Hold(r.ID, r.Image); err != nil {
 		return err
 	}
@@ -165,6 +170,9 @@ func (e *Engine) build(ctx context.Context, r *row) (err error) {
 	}()
 	if err := os.Mkdir(e.dir(r.ID), 0o710); err != nil && !errors.Is(err, os.ErrExist) {
 		return errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
+	}
+	if err := secrets.Keep(e.dir(r.ID), hidden, r.Host.AutoRemove); err != nil {
+		return err
 	}
 	if undo, err = e.mounts.Take(ctx, r.ID, r.Mounts); err != nil {
 		return err

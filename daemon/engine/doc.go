@@ -17,6 +17,7 @@
 //
 //	containers/<id>/<id>-json.log[.N]    output, written by the supervisor
 //	containers/<id>/{hostname,hosts,resolv.conf}   written at each start, bound into the container
+//	containers/<id>/secrets, secrets.run the content of its secrets, and as it sees them (internal/secrets)
 //	containers/<id>/shm                  /dev/shm of a container with --ipc shareable, mounted while it runs
 //	containers/step-<id>/...             the same three for a build step, while it runs
 //	table "containers": id -> row        in pier.db, synced; for --rm in volatile.db, not synced
@@ -27,7 +28,7 @@
 // any two steps leaves things without a record, which the next Open sweeps (folders, writable layers, processes,
 // tasks of the supervisor; references on images and volumes live in memory and are rebuilt from the records):
 //
-//	create   name reserved, image held, folder with a note of the volumes that come, volumes made and held, writable
+//	create   name reserved, image held, folder with its secrets and a note of the volumes that come, volumes made and held, writable
 //	         layer, RECORD
 //	start    network and root made, process started, RECORD running. A crash before the record: Open finds the process
 //	         in the supervisor's list, and records that it runs.

@@ -5,6 +5,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"pier/api/docker"
 	"pier/daemon/engine/internal/logs"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/step"
@@ -18,6 +19,7 @@ type CreateRequest struct {
 	HostConfig       *container.HostConfig     // nil for all defaults
 	NetworkingConfig *network.NetworkingConfig // nil for none
 	Platform         *ocispec.Platform         // nil for whatever the image is
+	Secrets          []docker.NewSecret        // their content is nowhere but in the container's folder and in its processes' reach
 }
 
 // StopOptions says how a container is asked to end. The zero value follows the container's own configuration.

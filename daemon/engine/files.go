@@ -16,6 +16,7 @@ import (
 
 	"pier/daemon/engine/internal/files"
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/secrets"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
@@ -33,6 +34,8 @@ const filesPatience = 10 * time.Second
 var placeholders = [...]string{"/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc", "/sys", "/sys/fs", "/sys/fs/cgroup", "/etc/hostname",
 	"/etc/hosts", "/etc/resolv.conf"}
 
+func (r *row) placeholders() []string { return append(secrets.Places(r.Secrets), placeholders[:]...) }
+
 // view opens a container's files. The worker opens it, so that the container neither starts nor ends meanwhile.
 func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, err error) {
 	if c, err = e.index.Find(ref); err != nil {
@@ -44,6 +47,9 @@ func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, e
 			r := c.row()
 			if alive = r.Life.State.Alive(); alive {
 				v, err = c.files.Running(ctx, r.Pid, r.StartTime)
+				if err == nil && len(r.Secrets) > 0 {
+					v.Hidden = secrets.Device(e.dir(c.id))
+				}
 				return err
 			}
 			c.released.Wait() // its last mounts
@@ -92,7 +98,7 @@ func (f *Files) Stat(ctx context.Context, ref, name string) (container.PathStat,
 		return container.PathStat{}, err
 	}
 	defer v.Close()
-	s, err := files.Stat(v.Root, name)
+	s, err := v.Stat(name)
 	return s, fileError(err, ref, name)
 }
 
@@ -103,7 +109,7 @@ func (f *Files) Read(ctx context.Context, ref, name string) (container.PathStat,
 	if err != nil {
 		return container.PathStat{}, nil, err
 	}
-	s, err := files.Stat(v.Root, name)
+	s, err := v.Stat(name)
 	if err != nil {
 		v.Close()
 		return s, nil, fileError(err, ref, name)
@@ -185,7 +191,7 @@ func (f *Files) Changes(ctx context.Context, ref string) ([]layer.Change, error)
 	if err != nil {
 		return nil, err
 	}
-	return layer.Changes(ctx, f.e.o.Layers, c.row().Chain, up.Upper, placeholders[:])
+	return layer.Changes(ctx, f.e.o.Layers, c.row().Chain, up.Upper, c.row().placeholders())
 }
 
 // CommitOptions describe the image that Commit makes.
@@ -233,5 +239,5 @@ func (f *Files) copyUpper(ctx context.Context, c *ctr, pause bool) (*layer.Copy,
 			return nil, err
 		}
 	}
-	return layer.CopyUpper(ctx, e.o.Layers, up.Upper, placeholders[:])
+	return layer.CopyUpper(ctx, e.o.Layers, up.Upper, c.row().placeholders())
 }

@@ -9,18 +9,25 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/storage"
 
+	"pier/api/docker"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/logging"
 )
 
+// Inspection is what is told of a container: what the published API has a place for, and the rest.
+type Inspection struct {
+	container.InspectResponse
+	Secrets []docker.Secret
+}
+
 // Inspect describes one container. It never waits for it. size also measures its file system, which takes a while. What
 // it returns shares nothing that changes.
-func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error) {
+func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (Inspection, error) {
 	e := cs.e
 	c, err := e.index.Find(ref)
 	if err != nil {
-		return container.InspectResponse{}, err
+		return Inspection{}, err
 	}
 	r := c.row()
 	said := c.describe(r)
@@ -48,7 +55,7 @@ func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (conta
 		all := rw + e.imageSize(r)
 		out.SizeRw, out.SizeRootFs = &rw, &all
 	}
-	return out, nil
+	return Inspection{out, r.Secrets}, nil
 }
 
 func (c *ctr) runningExecs() []string {

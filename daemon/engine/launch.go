@@ -13,6 +13,7 @@ import (
 	"pier/api/shim"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/secrets"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
@@ -76,6 +77,9 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		Cgroup: e.cgroup(r), Join: join, Root: m.root, Shm: shm,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := secrets.Provide(e.dir(r.ID), r.Secrets, s); err != nil {
 		return nil, err
 	}
 	if err := process.InjectDevices(s, r.Host.DeviceRequests, e.o.CDIDirs); err != nil {

@@ -64,6 +64,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		e.ship(c.row()) // what the former daemon had not delivered
 		if _, runs := alive[c.id]; !runs {
 			e.shipper.End(c.id)
+			e.withdraw(c)               // of a start that was cut off
 			if c.row().Rewiring != "" { // its interfaces are gone, and the record says what comes
 				c.change(func(r *row) { r.Rewiring = "" })
 			}

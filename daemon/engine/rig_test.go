@@ -301,7 +301,7 @@ func (r *rig) inspect(ref string) container.InspectResponse {
 	r.t.Helper()
 	i, err := r.Containers().Inspect(context.Background(), ref, false)
 	r.must(err)
-	return i
+	return i.InspectResponse
 }
 
 // ready waits until the container has printed "ready".

@@ -56,6 +56,9 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *request) error {
 	}
 	create := engine.CreateRequest{Name: r.arg("name"), Config: body.Config, HostConfig: body.CreateRequest.HostConfig,
 		NetworkingConfig: body.NetworkingConfig, Platform: platform}
+	if body.HostConfig != nil {
+		create.Secrets = body.HostConfig.PierSecrets
+	}
 	if r.wantsRun() {
 		return s.containerRun(w, r, create)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"pier/api/docker"
+	"pier/daemon/engine"
 	"pier/lib/errkind"
 )
 
@@ -26,6 +27,7 @@ type legacyHostConfig struct {
 	*container.HostConfig
 	legacyLimits
 	Capabilities []string // 1.40: all of the container's
+	PierSecrets  []docker.NewSecret
 }
 
 // legacyLimits were limits until 1.41 and 1.51. The kernel no longer has them.
@@ -106,9 +108,13 @@ func (c *legacyCreate) upgrade(v docker.Version) error {
 }
 
 // legacyContainer is the answer of GET /containers/{id}/json.
-func legacyContainer(v docker.Version, c container.InspectResponse) any {
+func legacyContainer(v docker.Version, c engine.Inspection) any {
+	host := &docker.DescribedHostConfig{HostConfig: c.HostConfig, PierSecrets: c.Secrets}
 	if !v.Before(52) || c.NetworkSettings == nil {
-		return c
+		if len(c.Secrets) > 0 {
+			return docker.Container{InspectResponse: c.InspectResponse, HostConfig: host}
+		}
+		return c.InspectResponse
 	}
 	n := c.NetworkSettings
 	old := &docker.LegacyNetworkSettings{
@@ -124,7 +130,7 @@ func legacyContainer(v docker.Version, c container.InspectResponse) any {
 			*addr = string(text)
 		}
 	}
-	return docker.LegacyContainer{InspectResponse: c, NetworkSettings: old}
+	return docker.LegacyContainer{InspectResponse: c.InspectResponse, HostConfig: host, NetworkSettings: old}
 }
 
 // legacyImageSummaries is the answer of GET /images/json.

@@ -27,6 +27,8 @@ type PackOptions struct {
 	Seconds bool
 	// Hollow are folders, by their place below Source, that are packed without their content.
 	Hollow []string
+	// Hidden is a device whose files are left out; 0: none. As Source they are Forbidden.
+	Hidden uint64
 }
 
 // maxDepth is how deep the folders of an archive may be nested: each costs a descriptor.
@@ -75,6 +77,12 @@ func (p *packer) node(n *fsroot.Node, name, place string, depth int, dev uint64)
 		return err
 	}
 	attr := fsroot.AttrOf(info)
+	if p.o.Hidden != 0 && attr.Dev == p.o.Hidden {
+		if depth == 0 {
+			return errHidden(p.o.Source)
+		}
+		return nil
+	}
 	if info.Mode()&fs.ModeSocket != 0 {
 		return nil
 	}

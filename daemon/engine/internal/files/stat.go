@@ -29,8 +29,9 @@ func Clean(name string) string {
 
 // Stat describes what is at name, a symbolic link itself unless name ends with "/" or "/.". For a symbolic link it also
 // tells where that leads, as far as there is something. What is no file but the kernel's own (in /proc, /sys) is not there.
-func Stat(root *fsroot.Root, name string) (container.PathStat, error) {
-	name = Clean(name)
+// What is hidden is Forbidden.
+func (v *View) Stat(name string) (container.PathStat, error) {
+	name, root := Clean(name), v.Root
 	f, err := root.OpenFile(name, fsroot.OPath|fsroot.ONofollow, 0)
 	if err != nil {
 		return container.PathStat{}, err
@@ -43,6 +44,9 @@ func Stat(root *fsroot.Root, name string) (container.PathStat, error) {
 	if in, err := fsroot.FSOf(f); err != nil || in.Kernel && !fi.IsDir() {
 		return container.PathStat{}, errors.Join(err, &os.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist})
 	}
+	if v.hides(fi) {
+		return container.PathStat{}, errHidden(name)
+	}
 	s := container.PathStat{Name: path.Base(name), Size: fi.Size(), Mode: fi.Mode(), Mtime: fi.ModTime()}
 	if strings.HasSuffix(name, "/.") {
 		s.Name = "."
@@ -52,6 +56,13 @@ func Stat(root *fsroot.Root, name string) (container.PathStat, error) {
 		s.LinkTarget, err = follow(root, name, &links)
 	}
 	return s, err
+}
+
+// hides reports whether a file is one of the container's secrets.
+func (v *View) hides(fi fs.FileInfo) bool { return v.Hidden != 0 && fsroot.AttrOf(fi).Dev == v.Hidden }
+
+func errHidden(name string) error {
+	return errkind.New(errkind.Forbidden, "%s is a secret of the container: its processes alone read it", name)
 }
 
 // maxLinks is the kernel's own bound on symbolic links in one resolution.

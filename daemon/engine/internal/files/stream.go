@@ -14,6 +14,7 @@ import (
 // Pipe packs in the background and gives the view back afterwards. Whoever reads slowly, or not at all, holds the view
 // no longer than its context lasts. The caller closes what is returned.
 func (v *View) Pipe(o PackOptions) io.ReadCloser {
+	o.Hidden = v.Hidden
 	r, w := io.Pipe()
 	unhook := context.AfterFunc(v.ctx, func() { _ = w.CloseWithError(context.Cause(v.ctx)) })
 	go func() {

@@ -20,6 +20,7 @@ import (
 type View struct {
 	Root    *fsroot.Root
 	Running bool            // Root is that of a living process
+	Hidden  uint64          // device of a file system whose files are not to be read; 0: none
 	ctx     context.Context // ends when the view has to go
 	release func()
 	once    sync.Once
