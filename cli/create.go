@@ -20,7 +20,9 @@ func newCreate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create [OPTIONS] IMAGE [COMMAND] [ARG...]", Short: "Create a new container", Args: minArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-			created, err := a.create(ctx, c, &f, args, nil)
+			created, err := a.create(ctx, c, &f, args, func(r container.CreateRequest) (container.CreateResponse, error) {
+				return c.Containers().Create(ctx, f.Name, f.Platform, r, f.Secrets...)
+			})
 			if err != nil {
 				return err
 			}
@@ -32,8 +34,8 @@ func newCreate(a *app) *cobra.Command {
 	return cmd
 }
 
-// create makes the container that flags and args describe, pulling its image first where that is missing. send, if not
-// nil, sends the request instead of Containers.Create.
+// create makes the container that flags and args describe, pulling its image first where that is missing. send sends
+// the request; f has what goes with it.
 func (a *app) create(ctx context.Context, c *client.Client, f *request.Container, args []string, send func(container.CreateRequest) (container.CreateResponse, error)) (container.CreateResponse, error) {
 	var none container.CreateResponse
 	r, err := f.Request(args, a.env)

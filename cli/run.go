@@ -20,7 +20,8 @@ func newRun(a *app) *cobra.Command {
 	var keys string
 	cmd := &cobra.Command{
 		Use: "run [OPTIONS] IMAGE [COMMAND] [ARG...]", Short: "Create and run a new container from an image", Args: minArgs(1),
-		Example: "  pier run --rm -it busybox sh\n  pier run -d --name web -p 8080:80 -m 64m nginx",
+		Example: "  pier run --rm -it busybox sh\n  pier run -d --name web -p 8080:80 -m 64m nginx\n" +
+			"  pier run --secret src=./key.pem --secret env=TOKEN,target=token app     files in /run/secrets",
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if detach {
 				if len(f.Attach) > 0 {
@@ -41,7 +42,7 @@ func newRun(a *app) *cobra.Command {
 func (a *app) runDetached(ctx context.Context, c *client.Client, f *request.Container, args []string) error {
 	created, err := a.create(ctx, c, f, args, func(r container.CreateRequest) (container.CreateResponse, error) {
 		r.AttachStdin, r.AttachStdout, r.AttachStderr, r.StdinOnce = false, false, false, false
-		return c.Containers().Create(ctx, f.Name, f.Platform, r)
+		return c.Containers().Create(ctx, f.Name, f.Platform, r, f.Secrets...)
 	})
 	if err != nil {
 		return &exitError{code: 125, err: err}
@@ -96,7 +97,7 @@ func (a *app) runAttached(ctx context.Context, c *client.Client, f *request.Cont
 			r.HostConfig.ConsoleSize = terminal.Size(a.Out)
 		}
 		var err error
-		if run, err = c.Containers().Run(ctx, f.Name, f.Platform, r, streams); err != nil {
+		if run, err = c.Containers().Run(ctx, f.Name, f.Platform, r, streams, f.Secrets...); err != nil {
 			return container.CreateResponse{}, err
 		}
 		return container.CreateResponse{ID: run.ID, Warnings: run.Warnings}, nil

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/docker"
+	"pier/lib/errkind"
 )
 
 // Containers are the operations on containers as records and processes. Their streams are in Streams.
@@ -17,11 +19,37 @@ type Containers struct{ c *Client }
 // Containers returns the operations on containers.
 func (c *Client) Containers() Containers { return Containers{c} }
 
-// Create makes a container (POST /containers/create). name and platform may be empty.
-func (s Containers) Create(ctx context.Context, name, platform string, r container.CreateRequest) (container.CreateResponse, error) {
+// Create makes a container (POST /containers/create). name and platform may be empty. Secrets are an addition of Pier: a
+// server that is none gets nothing, and the error is of kind unsupported.
+func (s Containers) Create(ctx context.Context, name, platform string, r container.CreateRequest, secrets ...docker.NewSecret) (container.CreateResponse, error) {
 	var out container.CreateResponse
-	err := s.c.call(ctx, request{method: "POST", path: "/containers/create", query: values("name", name, "platform", platform), body: r}, &out)
+	body, err := s.withSecrets(ctx, r, secrets)
+	if err != nil {
+		return out, err
+	}
+	err = s.c.call(ctx, request{method: "POST", path: "/containers/create", query: values("name", name, "platform", platform), body: body}, &out)
 	return out, err
+}
+
+// withSecrets returns the body of a request that makes a container. Another server than pierd passes secrets over, and
+// would start the container without them.
+func (s Containers) withSecrets(ctx context.Context, r container.CreateRequest, secrets []docker.NewSecret) (any, error) {
+	if len(secrets) == 0 {
+		return r, nil
+	}
+	answer, header, err := s.c.stream(ctx, request{method: "GET", path: "/_ping"})
+	if err != nil {
+		return nil, err
+	}
+	if err := answer.Close(); err != nil {
+		return nil, err
+	}
+	if server := header.Get("Server"); !strings.HasPrefix(server, "Pier/") {
+		return nil, errkind.New(errkind.Unsupported, "the server at %s (%s) knows no secrets of containers, which are Pier's own: none was sent", s.c.Host(), server)
+	}
+	body := docker.CreateRequest{CreateRequest: r, HostConfig: &docker.HostConfig{HostConfig: r.HostConfig, PierSecrets: secrets}}
+	body.CreateRequest.HostConfig = nil
+	return body, nil
 }
 
 // Start starts it (POST /containers/{id}/start).

@@ -38,11 +38,15 @@ func (r *Run) Outcome() (exitCode int, err error) {
 }
 
 // Run makes a container, joins the streams of o and starts it. name and platform may be empty. o.Logs and o.DetachKeys
-// do not count.
-func (s Containers) Run(ctx context.Context, name, platform string, r container.CreateRequest, o AttachOptions) (*Run, error) {
+// do not count. Secrets are as with Create.
+func (s Containers) Run(ctx context.Context, name, platform string, r container.CreateRequest, o AttachOptions, secrets ...docker.NewSecret) (*Run, error) {
+	body, err := s.withSecrets(ctx, r, secrets)
+	if err != nil {
+		return nil, err
+	}
 	q := values(docker.RunParameter, "1", "name", name, "platform", platform, "stdin", flag(o.Stdin), "stdout", flag(o.Stdout), "stderr", flag(o.Stderr))
 	var out container.CreateResponse
-	run, err := s.c.run(ctx, request{method: "POST", path: "/containers/create", query: q, body: r}, r.Config != nil && r.Tty, &out)
+	run, err := s.c.run(ctx, request{method: "POST", path: "/containers/create", query: q, body: body}, r.Config != nil && r.Tty, &out)
 	if err == nil && run.Conn == nil {
 		run.ID, run.Warnings = out.ID, out.Warnings
 	}

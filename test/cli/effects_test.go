@@ -136,6 +136,8 @@ var effects = []struct{ flag, commands, want string }{
 	{"restart", `id=$($CLI run -d --network none --restart on-failure:2 busybox false); until [ "$($CLI inspect -f '{{.State.Status}} {{.RestartCount}}' $id)" = 'exited 2' ]; do sleep 0.1; done; $CLI rm $id >/dev/null; echo thrice`, `^thrice`},
 	{"rm", `net --name gone -v /anonymous busybox true; refused $CLI inspect gone; $CLI volume ls -q | wc -l`, `(?s)code 1\n.*no such object: gone\n0\n$|(?si)no such object: gone.*\n0\n$`},
 	{"runtime", `refused run --runtime none busybox true`, `(?s)code 125\n.*unknown or invalid runtime name: none`},
+	{"secret!", `printf 'from a file' >key; TOKEN=word run --secret src=key --secret type=env,src=TOKEN,target=/t,mode=0644,uid=5,gid=6 -u app busybox sh -c 'cat /run/secrets/key /t; echo; stat -c "%u:%g %a" /run/secrets/key /t'; refused run --secret plain busybox true`,
+		`(?s)^from a fileword\n1000:1000 400\n5:6 644\ncode 125\n.*no key=value`},
 	{"security-opt", `run --security-opt no-new-privileges --security-opt seccomp=unconfined busybox grep -E 'NoNewPrivs|Seccomp:' /proc/self/status
 		echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}' >profile; refused run --security-opt seccomp=profile busybox mkdir /x
 		run --security-opt systempaths=unconfined busybox mount | grep -c /proc/ || true; refused run --security-opt none=1 busybox true`,

@@ -93,7 +93,7 @@ func (s *Source) flags() map[string]completer {
 		"--log-driver": s.plugins(log), "--log-level": words("debug", "info", "warn", "error", "fatal"), "--mount": parts("type=bind", "type=tmpfs", "type=volume"),
 		"--net": s.network(), "--network": s.network(), "--pid": s.mode("host"), "--platform": words("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
 		"--progress": words("auto", "plain", "tty"), "--publish-rm": s.published, "--pull": words("always", "missing", "never"), "--restart": parts("no", "always", "on-failure", "on-unhealthy", "unless-stopped"),
-		"--runtime": s.runtimes, "--security-opt": parts("apparmor=", "no-new-privileges", "seccomp=", "seccomp=unconfined", "systempaths=unconfined"), "--shell": words("bash", "fish", "sh", "zsh"),
+		"--runtime": s.runtimes, "--secret": parts("env=", "id=", "src=", "type=env", "type=file"), "--security-opt": parts("apparmor=", "no-new-privileges", "seccomp=", "seccomp=unconfined", "systempaths=unconfined"), "--shell": words("bash", "fish", "sh", "zsh"),
 		"--signal": words(signals()...), "--sort": words("block", "cpu", "mem", "name", "net", "pids"), "--stop-signal": words(signals()...), "--storage-opt": parts("size="), "--tail": words("all"),
 		"--type": words("container", "image", "network", "volume"), "--ulimit": parts(ulimits()...), "--userns": words("host"), "--uts": words("host"), "--volume": s.volumeSpec,
 		"--volume-driver": s.plugins(volumes), "--volumes-from": all, "volume create --driver": s.plugins(volumes), "volume create --opt": parts("device=", "o=", "size=", "type="), "network create --driver": s.plugins(networks),

@@ -7,6 +7,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/pflag"
+
+	"pier/api/docker"
 )
 
 // Container are the flags that `run` and `create` share. The exported ones do not end in the request alone, or not at all.
@@ -18,6 +20,8 @@ type Container struct {
 	CIDFile          string
 	Quiet            bool // no progress of a pull
 	Remove           bool // --rm
+	// Secrets are those of --secret, read by Request.
+	Secrets []docker.NewSecret
 
 	env, envFiles, labels, labelFiles, annotations                  []string
 	entrypoint, workdir, user, hostname, domainname                 string
@@ -41,7 +45,7 @@ type Container struct {
 	seldom                                                          seldom
 	oomKillDisable                                                  bool
 	oomScoreAdj                                                     int
-	ulimits, sysctls, storageOpts                                   []string
+	ulimits, sysctls, storageOpts, secrets                          []string
 	restart, stopSignal                                             string
 	stopTimeout                                                     int
 	healthCmd                                                       string
@@ -111,6 +115,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	s.VarP(ListOf("mount", &f.mounts), "mount", "", "Attach a filesystem mount to the container")
 	list(&f.tmpfs, "tmpfs", "", "Mount a tmpfs directory")
 	list(&f.devices, "device", "", "Add a host device to the container")
+	s.VarP(ListOf("secret", &f.secrets), "secret", "", "Give the container a file that it alone can read (src=FILE or env=VAR, target=NAME|PATH, uid=, gid=, mode=)")
 	s.VarP(&text{&f.gpus, "gpu-request"}, "gpus", "", "GPU devices to add to the container ('all' to pass all GPUs)")
 	list(&f.deviceRules, "device-cgroup-rule", "", "Add a rule to the cgroup allowed devices list")
 	word(&f.volumeDriver, "volume-driver", "", "", "Optional volume driver for the container")
@@ -177,6 +182,7 @@ func (f *Container) Request(args []string, env func(string) string) (container.C
 		func() error { return f.ports(config, host) },
 		func() error { return f.network(host, networking) },
 		func() error { return f.storage(config, host, env) },
+		func() error { return f.readSecrets(env) },
 		func() error { return f.policy(host, env) },
 	}
 	for _, step := range steps {
