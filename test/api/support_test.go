@@ -296,8 +296,22 @@ answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_
 			fmt.Fprintf(&b, "| `%s` | %s |\n", op, served(op))
 		}
 	}
+	b.WriteString(additions)
 	return b.Bytes()
 }
+
+// additions are what Pier has beyond the descriptions. Other servers pass it over, and so do other clients.
+const additions = `
+## What Pier adds
+
+| where | what |
+|---|---|
+| ` + "`POST /containers/create`, `HostConfig.PierSecrets[]`" + ` | a file that the container's processes alone see: ` + "`Target`" + ` (a path, or a name in ` + "`/run/secrets`), `Content`" + ` (base64; at most 500 KiB, 64 files and 2 MiB a container), ` + "`UID`, `GID`" + ` (those of the container's user), ` + "`Mode`" + ` (256, which is 0400). See [security.md](security.md#secrets) |
+| ` + "`GET /containers/{id}/json`, `HostConfig.PierSecrets[]`" + ` | the same without ` + "`Content`" + `; not there where a container has none |
+| ` + "`POST /containers/create`, `HostConfig.RestartPolicy`" + ` | the name ` + "`on-unhealthy`" + `: a container whose health check fails is stopped and started again |
+| ` + "`POST /containers/create?run=1`, `POST /containers/{id}/exec?run=1`" + ` | make, join, start and wait in one request; ` + "`api/docker/run.go`" + ` describes the stream |
+| ` + "`POST /containers/{id}/stop`" + ` | the header ` + "`Pier-Unheard-Signal`" + ` names a stop signal that the process takes no notice of: it was killed at once |
+`
 
 // served tells of the operations that are not gone through field by field. TestServed tries it.
 func served(op string) string {

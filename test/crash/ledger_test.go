@@ -27,7 +27,7 @@ func (c *cell) agree() error {
 		return err
 	}
 	var wrong []string
-	var ids, alive, volumes []string
+	var ids, alive, volumes, mounts []string
 	aside := 0 // running containers on the second network
 	for _, s := range list {
 		in, err := c.api.Containers().Inspect(ctx, s.ID)
@@ -35,6 +35,15 @@ func (c *cell) agree() error {
 			return err
 		}
 		ids = append(ids, s.ID)
+		hidden := filepath.Join(c.Dir, "data/containers", s.ID, "secrets")
+		if _, err := os.Stat(hidden); err == nil {
+			if in.HostConfig.AutoRemove {
+				mounts = append(mounts, hidden)
+			}
+			if in.State.Running {
+				mounts = append(mounts, hidden+".run")
+			}
+		}
 		for _, m := range in.Mounts {
 			if m.Name != "" {
 				volumes = append(volumes, m.Name)
@@ -76,14 +85,22 @@ func (c *cell) agree() error {
 	if n := len(names("/sys/class/net", sideBridge(c.Name)+"/brif")); n != aside {
 		wrong = append(wrong, fmt.Sprintf("%d interfaces on the second bridge, %d containers run there", n, aside))
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil || strings.Contains(string(mounts), c.Dir) {
-		wrong = append(wrong, fmt.Sprintf("something is mounted below %s, %v", c.Dir, err))
-	}
+	same("mounts", mountsBelow(c.Dir), mounts)
 	if len(wrong) > 0 {
 		return fmt.Errorf("%s", strings.Join(wrong, "; "))
 	}
 	return nil
+}
+
+// mountsBelow are the places below dir where something is mounted.
+func mountsBelow(dir string) (all []string) {
+	table, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			all = append(all, f[4])
+		}
+	}
+	return all
 }
 
 func names(parts ...string) (all []string) {

@@ -22,6 +22,7 @@ import (
 	dnet "github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
 
+	"pier/api/docker"
 	"pier/client"
 	"pier/lib/errkind"
 	"pier/test/lab"
@@ -317,7 +318,8 @@ func (c *cell) tryCreate(change func(*container.HostConfig)) error {
 	if c.sick {
 		config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "true"}, Interval: 100 * time.Millisecond, Timeout: time.Minute, Retries: 1}
 	}
-	made, err := c.api.Containers().Create(context.Background(), c.name, "", container.CreateRequest{Config: config, HostConfig: h})
+	made, err := c.api.Containers().Create(context.Background(), c.name, "", container.CreateRequest{Config: config, HostConfig: h},
+		docker.NewSecret{Secret: docker.Secret{Target: "word"}, Content: docker.SecretContent("hello\n")})
 	c.id = made.ID
 	return err
 }
@@ -363,7 +365,7 @@ func (c *cell) works() error {
 	if err := c.up(); err != nil {
 		return err
 	}
-	return c.exec("echo hello; exit 4", "hello\n", 4)
+	return c.exec("cat /run/secrets/word; exit 4", "hello\n", 4)
 }
 
 // exec runs a script in the container and wants it to print and return this.

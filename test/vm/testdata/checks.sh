@@ -185,7 +185,7 @@ check_volume_size() {
 	[ "$(pier run --rm -v bounded:/v busybox df -m /v | awk 'END { print $2 }')" = 8 ]
 	# Nobody takes the content out of what is counted, neither the first process nor another one.
 	programs='-v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro'
-	leave='chattr -P /v; chattr -p 0 /v /v/big && dd if=/dev/zero of=/v/more bs=1M count=8'
+	leave='chattr -P /v; chattr -p 0 /v /v/big && dd if=/dev/zero of=/v/left bs=1M count=8'
 	pier run -d --name guest -v bounded:/v $programs busybox sleep 1000
 	[ "$(code pier run --rm --volumes-from guest busybox sh -c "$leave")" = 1 ]
 	[ "$(code pier exec guest sh -c "$leave")" = 1 ]
@@ -198,6 +198,13 @@ check_volume_size() {
 	pier volume rm bounded
 	pier run --rm -v bounded:/v busybox dd if=/dev/zero of=/v/big bs=1M count=16
 	pier volume rm bounded
+}
+
+check_secrets() {
+	echo of the file >/run/word
+	[ "$(pier run --rm --secret src=/run/word -u 5:6 busybox sh -c 'cat /run/secrets/word; stat -c "%u:%g %a" /run/secrets/word')" = "$(printf 'of the file\n5:6 400')" ]
+	[ "$(code pier run --rm --secret src=/run/word busybox touch /run/secrets/word)" = 1 ]
+	eventually sh -c '! grep secrets /proc/self/mountinfo' # it goes with the container's folder, behind its end
 }
 
 check_init() {
@@ -383,7 +390,8 @@ room() {
 
 # What is to be seen after a power cut. The names say what the machine's next start makes of them.
 before_power_cut() {
-	pier run -d --name web --restart always -p 8080:80 -v kept:/kept --health-cmd 'test -e /index.html' --health-interval 1s \
+	echo of the file >/run/word
+	pier run -d --name web --restart always -p 8080:80 -v kept:/kept --secret src=/run/word --health-cmd 'test -e /index.html' --health-interval 1s \
 		busybox sh -c 'echo start >>/kept/starts; echo page >/index.html; exec httpd -f -h /'
 	pier run -d --name beside --restart always --network container:web busybox sleep 1000
 	pier run -d --name unless --restart unless-stopped -m 64m busybox sleep 1000
@@ -426,6 +434,7 @@ after_power_cut() {
 	eventually wget -q -O - http://127.0.0.1:8080/index.html
 	healthy() { [ "$(pier inspect -f '{{.State.Health.Status}}' web)" = healthy ]; }
 	eventually healthy
+	[ "$(pier exec web cat /run/secrets/word)" = "of the file" ]
 	[ "$(pier exec beside wget -q -O - http://127.0.0.1/index.html)" = page ]
 	[ "$(pier exec unless cat /sys/fs/cgroup/memory.max)" = 67108864 ]
 	pier start lost
