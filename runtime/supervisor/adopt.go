@@ -144,15 +144,15 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		} else {
 			at = time.Now()
 			t.journal.started(pid, startTime, at)
-			if err := g.withdraw(); err != nil {
-				s.log.Error("look for what was put away of a task", "task", t.ref, "err", err)
-			}
 		}
 	}
 	if pid == 0 {
 		t.made = true
 		s.sweep(t)
 		return errkind.New(errkind.NotFound, "its process was not made")
+	}
+	if err := g.withdraw(); err != nil {
+		s.log.Error("look for what was put away of a task", "task", t.ref, "err", err)
 	}
 	if t.pidfd, g.pidfd = g.pidfd, nil; t.pidfd == nil {
 		if t.pidfd, err = pidfd.Open(pid, startTime); err != nil && !errkind.Is(err, errkind.NotFound) {

@@ -349,3 +349,31 @@ func TestLogRotation(t *testing.T) {
 		t.Errorf("%d lines in %d files", n, files)
 	}
 }
+
+// An exec is over, announced and deleted before the one who has begun it has asked the next supervisor what became of it.
+func TestExitOutlivesItsDeletion(t *testing.T) {
+	b := newBench(t)
+	b.run("c", shim.Stdio{}, "sleep", "1000")
+	ref := shim.TaskRef{ID: "c", Exec: "e"}
+	late := b.enroll(ref)
+	b.exec(ref.ID, ref.Exec, shim.Stdio{}, "sh", "-c", "exit 5")
+	if e := b.exit(ref); e.Code != 5 {
+		t.Errorf("exit %+v", e)
+	}
+	known := func() (exit shim.Exit, ok bool) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		exit, ok = b.ended[ref]
+		return exit, ok
+	}
+	if err := b.Delete(ctx(t), ref); err != nil {
+		t.Fatal(err)
+	}
+	if exit, ok := known(); !ok || exit.Code != 5 {
+		t.Errorf("after the deletion: %+v, %v", exit, ok)
+	}
+	b.strike(late)
+	if exit, ok := known(); ok {
+		t.Errorf("it is remembered for ever: %+v", exit)
+	}
+}

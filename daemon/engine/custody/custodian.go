@@ -38,8 +38,7 @@ type Custodian struct {
 	more    chan struct{}              // closed and replaced when tasks or ended grow
 	streams map[*stream]struct{}
 	renewed bool // a supervisor has taken another's place
-
-	deposits map[*deposit]struct{} // of tasks that are about to begin
+	begins  map[*beginning]struct{}
 }
 
 // Open dials the living supervisor of o.Root and takes up its tasks, or starts one that adopts what still runs. It makes
@@ -55,7 +54,7 @@ func Open(ctx context.Context, o Options) (*Custodian, error) {
 		return nil, err
 	}
 	c := &Custodian{o: o, log: o.Log, exits: feed.New[shim.Exit](remembered), tasks: map[shim.TaskRef]*held{},
-		ended: map[shim.TaskRef]shim.Exit{}, more: make(chan struct{}), streams: map[*stream]struct{}{}, deposits: map[*deposit]struct{}{}}
+		ended: map[shim.TaskRef]shim.Exit{}, more: make(chan struct{}), streams: map[*stream]struct{}{}, begins: map[*beginning]struct{}{}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	inc, w, err := c.begun(ctx)
 	// One that was killed together with the former daemon may answer a last time.
@@ -145,8 +144,8 @@ func (c *Custodian) awaited(inc *incarnation) (r *shim.Recover, files []*os.File
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := map[shim.TaskRef]int{}
-	for d := range c.deposits {
-		n[d.ref] = 0
+	for b := range c.begins {
+		n[b.ref] = 0
 	}
 	for s := range c.streams {
 		if c.tasks[s.asked.TaskRef] == nil && !s.over.Load() {
@@ -248,9 +247,9 @@ func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request
 	if err != nil {
 		return nil, err
 	}
-	d := &deposit{ref: ref}
-	defer c.empty(d)
-	answer, err := c.ask(ctx, inc, d, r, files)
+	b := c.enroll(ref)
+	defer c.strike(b)
+	answer, err := c.ask(ctx, inc, b, r, files)
 	for isLost(err) {
 		if inc, err = c.next(ctx, inc); err != nil {
 			return nil, err
@@ -270,7 +269,7 @@ func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request
 		case r.Exec != nil:
 			r.Exec.Expected = c.expected(ref)
 		}
-		answer, err = c.ask(ctx, inc, d, r, files)
+		answer, err = c.ask(ctx, inc, b, r, files)
 	}
 	if err != nil {
 		return nil, err
@@ -319,7 +318,7 @@ func (c *Custodian) Delete(ctx context.Context, ref shim.TaskRef) error {
 	}
 	for other := range c.ended {
 		if other == ref || ref.Exec == "" && other.ID == ref.ID {
-			delete(c.ended, other)
+			c.forgetExit(other)
 		}
 	}
 	return nil

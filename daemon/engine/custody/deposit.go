@@ -9,22 +9,64 @@ import (
 	"pier/kernel/fdsock"
 )
 
-// deposit is our end of what a supervisor and a new process put away for the time in which only they know of each other (see
-// shim.Launch). Its content is kept open by keep, unread.
-type deposit struct {
-	ref  shim.TaskRef
-	keep *os.File // guarded by Custodian.mu
+// beginning is a Start or Exec that is under way.
+type beginning struct {
+	ref shim.TaskRef // Custodian.mu guards what follows
+	// keep is our end of its deposit: what a supervisor and a new process put away for the time in which only they know of each
+	// other (see shim.Launch). It keeps the content open, unread. nil: there is none.
+	keep *os.File
+	// forgotten is set where the task has ended and was deleted meanwhile: its exit is still known, for this one to see.
+	forgotten bool
 }
 
-// ask sends a Start or Exec, with a new deposit where inc takes one. It is kept until the caller empties d.
-func (c *Custodian) ask(ctx context.Context, inc *incarnation, d *deposit, r *shim.Request, files []*os.File) (*response, error) {
+// enroll makes known that a task is about to begin. The caller strikes it off.
+func (c *Custodian) enroll(ref shim.TaskRef) *beginning {
+	b := &beginning{ref: ref}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begins[b] = struct{}{}
+	return b
+}
+
+func (c *Custodian) strike(b *beginning) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.begins, b)
+	b.empty()
+	if b.forgotten {
+		c.forgetExit(b.ref)
+	}
+}
+
+// forgetExit forgets how a task has ended, unless somebody is about to ask what became of it: then he does it, later. An exec
+// may be over, announced and deleted by who heard of it before the one who has begun it gets to ask the next supervisor. mu
+// is held.
+func (c *Custodian) forgetExit(ref shim.TaskRef) {
+	for b := range c.begins {
+		if b.ref == ref {
+			b.forgotten = true
+			return
+		}
+	}
+	delete(c.ended, ref)
+}
+
+// empty lets go of what is in the deposit. mu is held.
+func (b *beginning) empty() {
+	if b.keep != nil {
+		b.keep.Close()
+		b.keep = nil
+	}
+}
+
+// ask sends the Start or Exec of b, with a new deposit where inc takes one.
+func (c *Custodian) ask(ctx context.Context, inc *incarnation, b *beginning, r *shim.Request, files []*os.File) (*response, error) {
 	launch := &shim.Launch{}
 	if r.Start != nil {
 		launch = &r.Start.Launch
 	} else if r.Exec != nil {
 		launch = &r.Exec.Launch
 	}
-	c.empty(d) // nothing of the last attempt is left
 	if launch.HasDeposit = inc.deposits; inc.deposits {
 		keep, put, err := fdsock.NewDeposit()
 		if err != nil {
@@ -32,30 +74,19 @@ func (c *Custodian) ask(ctx context.Context, inc *incarnation, d *deposit, r *sh
 		}
 		defer put.Close()
 		c.mu.Lock()
-		d.keep = keep
-		c.deposits[d] = struct{}{}
+		b.empty() // nothing of the last attempt is left
+		b.keep = keep
 		c.mu.Unlock()
 		files = append(slices.Clip(files), put)
 	}
 	return inc.call(ctx, r, files...)
 }
 
-// empty lets go of what is in d.
-func (c *Custodian) empty(d *deposit) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d.keep != nil {
-		delete(c.deposits, d)
-		d.keep.Close()
-		d.keep = nil
-	}
-}
-
-// copyDeposit returns a copy of a task's deposit, nil where there is none. Custodian.mu is held.
+// copyDeposit returns a copy of a task's deposit, nil where there is none. mu is held.
 func (c *Custodian) copyDeposit(ref shim.TaskRef) *os.File {
-	for d := range c.deposits {
-		if d.ref == ref {
-			f, err := fdsock.Copy(d.keep)
+	for b := range c.begins {
+		if b.ref == ref && b.keep != nil {
+			f, err := fdsock.Copy(b.keep)
 			if err != nil {
 				c.log.Error("hand on what was put away of a task", "task", ref, "err", err)
 			}
