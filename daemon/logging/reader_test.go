@@ -305,7 +305,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	next := 0
 	err = r.Follow(ctx, done, watch, func(e *Entry) error {

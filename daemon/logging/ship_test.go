@@ -69,7 +69,7 @@ func (r *receiver) expect(from, to int) {
 			if !strings.HasSuffix(got, fmt.Sprintf(" web[%d]: line %d", os.Getpid(), i)) {
 				r.t.Fatalf("got %q, want line %d", got, i)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			r.t.Fatalf("line %d does not come", i)
 		}
 	}

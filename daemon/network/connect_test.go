@@ -100,7 +100,7 @@ func TestAddressWithAnotherHardwareAddress(t *testing.T) {
 			}
 			for _, address := range want {
 				for _, from := range []*os.File{nil, peer.Netns} { // nobody listens, which is an answer
-					if _, err := r.askFor(from, "tcp", net.JoinHostPort(address, "80"), 10*time.Second); !link.Refused(err) {
+					if _, err := r.askFor(from, "tcp", net.JoinHostPort(address, "80"), time.Minute); !link.Refused(err) {
 						t.Errorf("%s: %v", address, err)
 					}
 				}

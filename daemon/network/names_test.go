@@ -58,14 +58,14 @@ func (r *rig) resolve(c *container, kind, name string) ([]string, error) {
 	var found []string
 	err := r.m.Do(c.Netns, func() error {
 		res := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return net.DialTimeout(kind, server+":53", time.Second)
+			return net.DialTimeout(kind, server+":53", 30*time.Second)
 		}}
 		conn, err := res.Dial(context.Background(), "", "")
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 		q := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
 		if strings.HasSuffix(name, ".arpa.") {
 			q.Question[0].Qtype = dns.TypePTR

@@ -164,7 +164,7 @@ func TestClosedPortEndsConnections(t *testing.T) {
 			if _, err := conn.Write([]byte("x")); err != nil {
 				return err
 			}
-			_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
 			_, err := io.ReadFull(conn, make([]byte, 1))
 			return err
 		}

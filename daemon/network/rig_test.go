@@ -208,7 +208,7 @@ func (r *rig) askFor(ns *os.File, kind, address string, limit time.Duration) (se
 
 func (r *rig) reaches(ns *os.File, kind, address, wantSource string) {
 	r.t.Helper()
-	seen, err := r.askFor(ns, kind, address, 10*time.Second) // an answer may wait for a processor
+	seen, err := r.askFor(ns, kind, address, time.Minute) // an answer may wait for a processor
 	if err != nil {
 		r.t.Errorf("%s %s: %v", kind, address, err)
 	} else if wantSource != "" && seen != wantSource {
@@ -248,7 +248,7 @@ func (r *rig) links() string {
 // for the whole machine, so that beside other tests it may take seconds. The limit only ends a test that has failed.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	const limit = 30 * time.Second
+	const limit = 2 * time.Minute
 	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", limit, what)

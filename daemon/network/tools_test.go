@@ -61,12 +61,12 @@ func mustPort(s string) api.Port { return api.MustParsePort(s) }
 
 // lookup asks server for an IPv4 address of name, on the calling thread alone.
 func lookup(server, name string) (string, error) {
-	c, err := net.DialTimeout("udp", net.JoinHostPort(server, "53"), 5*time.Second)
+	c, err := net.DialTimeout("udp", net.JoinHostPort(server, "53"), 10*time.Second)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	a, _, err := new(dns.Client).ExchangeWithConn(new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA), &dns.Conn{Conn: c})
 	if err != nil {
 		return "", err

@@ -68,7 +68,7 @@ func TestPumpEndsWithTheClient(t *testing.T) {
 		_ = client.Close()
 		select {
 		case <-done:
-		case <-time.After(3 * aliveEvery):
+		case <-time.After(time.Minute):
 			t.Fatalf("the stream outlives its client (half closed before: %v)", half)
 		}
 	}
@@ -84,7 +84,7 @@ func TestPumpEndsWithTheProcess(t *testing.T) {
 		_, _ = output.Write([]byte("bye"))
 		_ = output.Close()
 	}()
-	_ = client.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(time.Minute))
 	if got, err := io.ReadAll(client); err != nil || string(got) != "bye" {
 		t.Errorf("output = %q, %v", got, err)
 	}

@@ -389,15 +389,16 @@ func (c *Cgroup) OOMKills() (uint64, error) {
 // How long Delete waits for the kernel to let go of processes that have just exited.
 const (
 	deleteFirst = 500 * time.Microsecond
-	deleteLimit = 500 * time.Millisecond
+	deleteLimit = 5 * time.Second // on a busy machine one that was killed may wait for a processor to end on
+	deletePause = 100 * time.Millisecond
 )
 
-// Delete removes c and the cgroups below it. It kills nothing: while a process lives in it, Delete gives up after half a
-// second with errkind.Conflict. A missing cgroup is no error. Parents stay.
+// Delete removes c and the cgroups below it. It kills nothing: while a process lives in it, Delete gives up after five
+// seconds with errkind.Conflict. A missing cgroup is no error. Parents stay.
 func (c *Cgroup) Delete() error {
 	deadline := time.Now().Add(deleteLimit)
 	for _, dir := range c.dirs {
-		for wait := deleteFirst; ; wait *= 2 {
+		for wait := deleteFirst; ; wait = min(2*wait, deletePause) {
 			err := removeTree(dir)
 			if err == nil {
 				break

@@ -10,7 +10,7 @@ import (
 )
 
 func TestWatch(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	name := filepath.Join(t.TempDir(), "log")
 	f, err := os.Create(name)

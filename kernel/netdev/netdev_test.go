@@ -27,7 +27,12 @@ func device(t *testing.T) string {
 	t.Helper()
 	name := "pt" + id.New()[:8]
 	ip(t, "link", "add", name, "type", "veth", "peer", "name", name+"p")
-	t.Cleanup(func() { ip(t, "link", "del", name+"p") })
+	t.Cleanup(func() { // it may be going already, with the namespace that the other end is in
+		out, err := exec.Command("ip", "link", "del", name+"p").CombinedOutput()
+		if _, gone := net.InterfaceByName(name + "p"); gone == nil {
+			t.Errorf("ip link del: %v: %s", err, out)
+		}
+	})
 	return name
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -326,7 +325,7 @@ func TestDefaultClosesKnownHoles(t *testing.T) {
 	}
 }
 
-func TestCompileIsDeterministicAndQuick(t *testing.T) {
+func TestCompileIsDeterministicAndCheap(t *testing.T) {
 	p, err := Default(defaultCaps)
 	if err != nil {
 		t.Fatal(err)
@@ -335,18 +334,16 @@ func TestCompileIsDeterministicAndQuick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	best := time.Hour
 	for range 20 {
-		start := time.Now()
-		again, err := Compile(p)
-		best = min(best, time.Since(start))
-		if err != nil || !bytes.Equal(first, again) {
+		if again, err := Compile(p); err != nil || !bytes.Equal(first, again) {
 			t.Fatalf("a second compilation differs (%v)", err)
 		}
 	}
-	t.Logf("compiled in %v", best)
-	if best > 10*time.Millisecond {
-		t.Errorf("compiling the default profile takes %v", best)
+	// How long it takes is up to the machine; what it makes on the way is not.
+	made := testing.AllocsPerRun(5, func() { _, _ = Compile(p) })
+	t.Logf("compiled with %.0f allocations", made)
+	if made > 1000 {
+		t.Errorf("compiling the default profile takes %.0f allocations", made)
 	}
 	var cache Cache
 	a, err := cache.Compile(p)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -142,6 +143,18 @@ func (b *bench) status() string {
 	return s.Status
 }
 
+// wrote waits until a file ends with text.
+func (b *bench) wrote(path, text string) {
+	b.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if have, err := os.ReadFile(path); err == nil && strings.HasSuffix(string(have), text) {
+			return
+		} else if time.Now().After(deadline) {
+			b.Fatalf("%s holds %q, %v", path, have, err)
+		}
+	}
+}
+
 func TestLifeCycle(t *testing.T) {
 	b := newBench(t, "sh", "-c", "echo started > /out; exec sleep 1000")
 	b.spec.Root.Readonly = false
@@ -179,6 +192,7 @@ func TestLifeCycle(t *testing.T) {
 	b.ok("update", "--memory", "67108864", "c")
 	b.refused("not stopped", "delete", "c")
 	b.refused("unknown signal", "kill", "c", "NONSENSE")
+	b.wrote(filepath.Join(b.bundle, "rootfs/out"), "started\n")
 	b.ok("kill", "c", "KILL")
 	for b.status() != "stopped" {
 		time.Sleep(5 * time.Millisecond)
@@ -249,10 +263,9 @@ func TestConsoleSocket(t *testing.T) {
 	second := <-master
 	defer second.Close()
 	for i, f := range []*os.File{first, second} {
-		buf := make([]byte, 64)
-		n, err := f.Read(buf)
-		if want := "/dev/pts/" + strconv.Itoa(i) + "\r\n"; string(buf[:n]) != want {
-			t.Errorf("terminal %d says %q (%v)", i, buf[:n], err)
+		line, err := bufio.NewReader(f).ReadString('\n')
+		if want := "/dev/pts/" + strconv.Itoa(i) + "\r\n"; line != want {
+			t.Errorf("terminal %d says %q (%v)", i, line, err)
 		}
 	}
 }
@@ -271,7 +284,7 @@ func TestHooks(t *testing.T) {
 	b.write()
 	b.ok("create", "c")
 	b.ok("start", "c")
-	time.Sleep(50 * time.Millisecond)
+	b.wrote(log, "process\n")
 	b.ok("delete", "--force", "c")
 	one, _ := os.ReadFile(log)
 	two, _ := os.ReadFile(log + ".2")

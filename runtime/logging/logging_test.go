@@ -190,7 +190,7 @@ func TestCompress(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := 2000; ; deadline-- { // until all rotated files are compressed
+	for deadline := 24000; ; deadline-- { // until all rotated files are compressed
 		f.mu.Lock()
 		busy := f.packing
 		f.mu.Unlock()

@@ -28,8 +28,12 @@ func TestCreate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond) // until it has closed the one by which it told us
-	fds, err := os.ReadDir(filepath.Join("/proc", itoa(p.Pid), "fd"))
+	var fds []os.DirEntry
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if fds, err = os.ReadDir(filepath.Join("/proc", itoa(p.Pid), "fd")); err != nil || len(fds) == 5 {
+			break // it has closed the one by which it told us
+		}
+	}
 	if err != nil || len(fds) != 5 {
 		t.Errorf("the waiting process has descriptors %v, want its streams and the gate (%v)", fds, err)
 	}
@@ -91,7 +95,6 @@ func TestCreateErrors(t *testing.T) {
 	if left, _ := os.ReadDir(c.Gate); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	time.Sleep(10 * time.Millisecond)
 	sameTraces(t, before)
 	// A prepared process that is killed instead of started.
 	c.Spec.Process.Cwd = "/"

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -199,14 +200,19 @@ func hostTraces(t testing.TB) []string {
 // sameTraces fails for what is there now and was not before. What has gone meanwhile belonged to an earlier test.
 func sameTraces(t testing.TB, before []string) {
 	t.Helper()
-	known := make(map[string]int)
-	for _, s := range before {
-		known[s]++
-	}
-	for _, s := range hostTraces(t) {
-		if known[s]--; known[s] < 0 {
-			t.Errorf("left behind: %s", s)
+	var left []string
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // the kernel ends some things in the background
+		known := make(map[string]int)
+		for _, s := range before {
+			known[s]++
 		}
+		left = slices.DeleteFunc(hostTraces(t), func(s string) bool { known[s]--; return known[s] >= 0 })
+		if len(left) == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, s := range left {
+		t.Errorf("left behind: %s", s)
 	}
 }
 

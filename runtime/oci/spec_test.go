@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -343,7 +344,7 @@ func TestRootPropagation(t *testing.T) {
 			t.Fatal(mode, err)
 		}
 		buf := make([]byte, 6)
-		_, _ = said.Read(buf)
+		_, _ = io.ReadFull(said, buf)
 		tmp := filepath.Join(root, "tmp")
 		if err := unix.Mount("tmpfs", tmp, "tmpfs", 0, ""); err != nil {
 			t.Fatal(err)

@@ -60,7 +60,7 @@ func TestCutOffOfWhatHasEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = cmd.Wait() })
-		for end := time.Now().Add(10 * time.Second); !ended(cmd.Process.Pid); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); !ended(cmd.Process.Pid); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("a process does not end")
 			}
@@ -193,7 +193,7 @@ func TestKillGoesOn(t *testing.T) {
 	if err := s.takeUp(ref, given{}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		if x := s.tasks[ref].view().Exit; x != nil {
 			if x.Code != 137 {
 				t.Errorf("it ended with %d", x.Code)

@@ -42,7 +42,7 @@ func TestRacingSubpath(t *testing.T) {
 	stop := race(data, "sub", "evil")
 	defer stop()
 	mounted := 0
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
+	for since := time.Now(); time.Since(since) < 2*time.Second || mounted == 0 && time.Since(since) < 2*time.Minute; {
 		r := w.run("--mount", "type=volume,src=shared,dst=/x,volume-subpath=sub", "busybox", "ls", "/x")
 		if strings.Contains(r.Out, "canary") {
 			t.Fatalf("a folder of the host was mounted: %s", r.Out)
@@ -144,10 +144,9 @@ func TestUserFiles(t *testing.T) {
 		w.sub(name, func(w *world) {
 			w.background("users", "busybox", "sleep", "1000")
 			w.pier("exec", "users", "sh", "-c", "rm -f /etc/passwd; "+make)
-			begin := time.Now()
-			r := w.Do("timeout", "5", filepath.Join(w.Bin, "pier"), "exec", "-u", "app", "users", "id")
-			if r.Code == 0 || r.Code == 124 || strings.Contains(r.Err, secret) || time.Since(begin) > 2*time.Second {
-				w.t.Errorf("exec -u app after %s: %d %s%s", time.Since(begin), r.Code, r.Out, r.Err)
+			r := w.Do("timeout", "120", filepath.Join(w.Bin, "pier"), "exec", "-u", "app", "users", "id")
+			if r.Code == 0 || r.Code == 124 || strings.Contains(r.Err, secret) {
+				w.t.Errorf("exec -u app: %d %s%s", r.Code, r.Out, r.Err)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package security
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -91,7 +92,11 @@ func (w *world) unwritable(pid int) {
 		return
 	}
 	var at syscall.Statfs_t
-	w.check(syscall.Statfs(exe, &at))
+	if err := syscall.Statfs(exe, &at); errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return // it has just ended
+	} else if err != nil {
+		w.t.Fatal(err)
+	}
 	const readOnly = 1 // ST_RDONLY
 	if at.Flags&readOnly == 0 {
 		w.t.Errorf("the program of process %d, %s, can be written to once nobody runs it", pid, target)

@@ -103,7 +103,7 @@ func (w *world) try(method, path string, body any) (int, string, error) {
 		}
 		reader = bytes.NewReader(data)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, "http://pierd"+path, reader)
 	if err != nil {

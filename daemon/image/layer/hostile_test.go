@@ -282,7 +282,7 @@ func TestNothingLeaks(t *testing.T) {
 		if f <= fds && g <= goroutines {
 			break
 		}
-		if i == 100 {
+		if i == 6000 {
 			t.Fatalf("descriptors %d, were %d; goroutines %d, were %d", f, fds, g, goroutines)
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -49,7 +49,7 @@ func newSource(t *testing.T, names ...string) source {
 func TestStuckContainer(t *testing.T) {
 	s := newSource(t, "a", "b")
 	m := New(s)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	stuck, a, b := m.Watch("stuck"), m.Watch("a"), m.Watch("b")
 	for range 3 {
@@ -69,7 +69,7 @@ func TestStuckContainer(t *testing.T) {
 	for _, w := range []*Watch{stuck, a, b, a} {
 		w.Close()
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		m.mu.Lock()
 		running, gauges := m.running, len(m.gauges)
 		m.mu.Unlock()

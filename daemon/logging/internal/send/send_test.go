@@ -54,7 +54,7 @@ func packets(t *testing.T, network, address string) (where string, next func() [
 	t.Cleanup(func() { p.Close() })
 	return p.LocalAddr().String(), func() []byte {
 		buf := make([]byte, 256<<10)
-		_ = p.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = p.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		n, _, err := p.ReadFrom(buf)
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +76,7 @@ func streamed(t *testing.T, network, address string) (where string, accept func(
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
