@@ -5,22 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net/http"
-	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"pier/daemon/registry"
-	"pier/daemon/store/blob"
-	"pier/daemon/store/record"
+	"pier/daemon/registry/registrytest"
 	"pier/lib/errkind"
 )
 
@@ -32,60 +27,21 @@ type upstream struct {
 
 func newUpstream(t testing.TB) *upstream {
 	t.Helper()
-	dir := t.TempDir()
-	blobs, err := blob.Open(filepath.Join(dir, "blobs"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := record.Open(filepath.Join(dir, "db"), record.Options{Volatile: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler := registry.NewServer(registry.ServerOptions{Blobs: blobs, Records: db})
-	server := httptest.NewServer(handler)
-	t.Cleanup(func() {
-		server.Close()
-		_ = handler.Close()
-		_ = db.Close()
-	})
-	return &upstream{t, strings.TrimPrefix(server.URL, "http://")}
-}
-
-func (u *upstream) send(method, path string, body []byte, contentType string) {
-	u.t.Helper()
-	r, err := http.NewRequest(method, "http://"+u.host+"/v2/"+path, bytes.NewReader(body))
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated {
-		said, _ := io.ReadAll(resp.Body)
-		u.t.Fatalf("%s %s: %s %s", method, path, resp.Status, said)
-	}
+	return &upstream{t, registrytest.Start(t, nil)}
 }
 
 func (u *upstream) blob(repo, mediaType string, data []byte) ocispec.Descriptor {
-	d := digest.FromBytes(data)
-	u.send(http.MethodPost, repo+"/blobs/uploads/?digest="+d.String(), data, "application/octet-stream")
-	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
+	u.t.Helper()
+	return ocispec.Descriptor{MediaType: mediaType, Digest: registrytest.PushBlob(u.t, u.host, repo, data), Size: int64(len(data))}
 }
 
 func (u *upstream) manifest(repo, ref, mediaType string, doc any) ocispec.Descriptor {
+	u.t.Helper()
 	raw, err := json.Marshal(doc)
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	if ref == "" {
-		ref = d.Digest.String()
-	}
-	u.send(http.MethodPut, repo+"/manifests/"+ref, raw, mediaType)
-	return d
+	return ocispec.Descriptor{MediaType: mediaType, Digest: registrytest.PushManifest(u.t, u.host, repo, ref, mediaType, raw), Size: int64(len(raw))}
 }
 
 func (u *upstream) image(repo, ref, arch string, layers ...[]byte) ocispec.Descriptor {

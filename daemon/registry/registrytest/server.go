@@ -1,4 +1,4 @@
-package registry
+package registrytest
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,25 +16,17 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"pier/daemon/registry"
 	"pier/daemon/store/blob"
 	"pier/daemon/store/record"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
 
-// ServerOptions are what a Server stands on.
-type ServerOptions struct {
-	Blobs   *blob.Store
-	Records *record.DB // tables "registry-links" and "registry-tags"
-	// MaxBlob bounds one upload in bytes, 0: no bound.
-	MaxBlob int64
-}
-
-// Server is a registry: an http.Handler for the paths below /v2/ of the OCI distribution specification (pull, push,
-// tags, deletion). It knows no users; put what checks them in front. A repository shows only what was pushed to it or
-// mounted into it, whatever else the blob store holds.
-type Server struct {
-	o     ServerOptions
+// server is a registry: an http.Handler for the paths below /v2/ of the OCI distribution specification (pull, push,
+// tags, deletion). A repository shows only what was pushed to it or mounted into it, whatever else the store holds.
+type server struct {
+	blobs *blob.Store
 	links *record.Table[link] // "repository@digest"
 	tags  *record.Table[link] // "repository:tag"
 
@@ -59,14 +52,13 @@ const (
 	maxTags    = 1000 // in one answer
 )
 
-// NewServer returns a registry over the given stores.
-func NewServer(o ServerOptions) *Server {
-	return &Server{o: o, uploads: map[string]*upload{},
-		links: record.NewTable[link](o.Records, "registry-links"), tags: record.NewTable[link](o.Records, "registry-tags")}
+func newServer(blobs *blob.Store, records *record.DB) *server {
+	return &server{blobs: blobs, uploads: map[string]*upload{},
+		links: record.NewTable[link](records, "registry-links"), tags: record.NewTable[link](records, "registry-tags")}
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := s.serve(w, r); err != nil {
 		writeError(w, err)
 	}
@@ -105,7 +97,7 @@ func writeError(w http.ResponseWriter, err error) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []map[string]string{{"code": p.code, "message": p.Error()}}})
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+func (s *server) serve(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	path, ok := strings.CutPrefix(r.URL.Path, "/v2/")
 	if !ok {
@@ -131,7 +123,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	return fail(http.StatusNotFound, "UNSUPPORTED", "no such path")
 }
 
-func (s *Server) linked(repo string, d digest.Digest) (link, error) {
+func (s *server) linked(repo string, d digest.Digest) (link, error) {
 	if err := d.Validate(); err != nil {
 		return link{}, fail(http.StatusBadRequest, "DIGEST_INVALID", "bad digest %q", string(d))
 	}
@@ -139,7 +131,7 @@ func (s *Server) linked(repo string, d digest.Digest) (link, error) {
 }
 
 // blob serves /v2/<repo>/blobs/<digest>.
-func (s *Server) blob(w http.ResponseWriter, r *http.Request, repo, ref string) error {
+func (s *server) blob(w http.ResponseWriter, r *http.Request, repo, ref string) error {
 	l, err := s.linked(repo, digest.Digest(ref))
 	if err != nil {
 		return err
@@ -161,8 +153,8 @@ func notAllowed() error {
 	return fail(http.StatusMethodNotAllowed, "UNSUPPORTED", "the method is not allowed here")
 }
 
-func (s *Server) content(w http.ResponseWriter, r *http.Request, l link, mediaType string) error {
-	f, err := s.o.Blobs.Open(l.Digest)
+func (s *server) content(w http.ResponseWriter, r *http.Request, l link, mediaType string) error {
+	f, err := s.blobs.Open(l.Digest)
 	if err != nil {
 		return err
 	}
@@ -179,7 +171,7 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, l link, mediaTy
 }
 
 // manifest serves /v2/<repo>/manifests/<tag or digest>.
-func (s *Server) manifest(w http.ResponseWriter, r *http.Request, repo, ref string) error {
+func (s *server) manifest(w http.ResponseWriter, r *http.Request, repo, ref string) error {
 	if r.Method == http.MethodPut {
 		return s.putManifest(w, r, repo, ref)
 	}
@@ -209,7 +201,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, repo, ref stri
 	return notAllowed()
 }
 
-func (s *Server) manifestKey(repo, ref string) (*record.Table[link], string, error) {
+func (s *server) manifestKey(repo, ref string) (*record.Table[link], string, error) {
 	if strings.Contains(ref, ":") {
 		if err := digest.Digest(ref).Validate(); err != nil {
 			return nil, "", fail(http.StatusBadRequest, "DIGEST_INVALID", "bad digest %q", ref)
@@ -232,7 +224,7 @@ func validTag(tag string) bool {
 }
 
 // untag drops the tags of a manifest that is deleted.
-func (s *Server) untag(ctx context.Context, repo string, d digest.Digest) error {
+func (s *server) untag(ctx context.Context, repo string, d digest.Digest) error {
 	all, err := s.tags.All()
 	if err != nil {
 		return err
@@ -247,17 +239,17 @@ func (s *Server) untag(ctx context.Context, repo string, d digest.Digest) error 
 	return nil
 }
 
-func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, repo, ref string) error {
+func (s *server) putManifest(w http.ResponseWriter, r *http.Request, repo, ref string) error {
 	table, key, err := s.manifestKey(repo, ref)
 	if err != nil {
 		return err
 	}
-	raw, err := io.ReadAll(io.LimitReader(r.Body, MaxManifest+1))
+	raw, err := io.ReadAll(io.LimitReader(r.Body, registry.MaxManifest+1))
 	if err != nil {
 		return err
 	}
 	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	doc, err := ParseManifest(raw, mediaType)
+	doc, err := registry.ParseManifest(raw, mediaType)
 	if err != nil || mediaType == "" {
 		return fail(http.StatusBadRequest, "MANIFEST_INVALID", "bad manifest of type %q: %v", mediaType, err)
 	}
@@ -268,7 +260,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, repo, ref s
 	if err := s.complete(repo, doc); err != nil {
 		return err
 	}
-	if _, err := s.o.Blobs.Put(raw); err != nil {
+	if _, err := s.blobs.Put(raw); err != nil {
 		return err
 	}
 	if err := s.links.Put(r.Context(), repo+"@"+l.Digest.String(), l); err != nil {
@@ -286,7 +278,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, repo, ref s
 }
 
 // complete proves that everything a manifest names was pushed before it.
-func (s *Server) complete(repo string, doc Document) error {
+func (s *server) complete(repo string, doc registry.Document) error {
 	if doc.Manifest != nil {
 		for _, d := range append(slices.Clone(doc.Manifest.Layers), doc.Manifest.Config) {
 			if _, err := s.linked(repo, d.Digest); err != nil && len(d.URLs) == 0 {
@@ -304,7 +296,7 @@ func (s *Server) complete(repo string, doc Document) error {
 }
 
 // tagList serves /v2/<repo>/tags/list.
-func (s *Server) tagList(w http.ResponseWriter, r *http.Request, repo, rest string) error {
+func (s *server) tagList(w http.ResponseWriter, r *http.Request, repo, rest string) error {
 	if rest != "list" || r.Method != http.MethodGet {
 		return notAllowed()
 	}
@@ -334,7 +326,7 @@ func (s *Server) tagList(w http.ResponseWriter, r *http.Request, repo, rest stri
 }
 
 // upload serves /v2/<repo>/blobs/uploads/[<id>].
-func (s *Server) upload(w http.ResponseWriter, r *http.Request, repo, ref string) error {
+func (s *server) upload(w http.ResponseWriter, r *http.Request, repo, ref string) error {
 	if ref == "" {
 		if r.Method != http.MethodPost {
 			return notAllowed()
@@ -373,7 +365,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, repo, ref string
 	return notAllowed()
 }
 
-func (s *Server) startUpload(w http.ResponseWriter, r *http.Request, repo string) error {
+func (s *server) startUpload(w http.ResponseWriter, r *http.Request, repo string) error {
 	q := r.URL.Query()
 	if mount := digest.Digest(q.Get("mount")); mount != "" {
 		if l, err := s.linked(q.Get("from"), mount); err == nil {
@@ -384,7 +376,7 @@ func (s *Server) startUpload(w http.ResponseWriter, r *http.Request, repo string
 			return nil
 		}
 	}
-	in, err := s.o.Blobs.Begin()
+	in, err := s.blobs.Begin()
 	if err != nil {
 		return err
 	}
@@ -410,7 +402,7 @@ func (s *Server) startUpload(w http.ResponseWriter, r *http.Request, repo string
 	return nil
 }
 
-func (s *Server) uploadStatus(w http.ResponseWriter, repo, ref string, size int64, status int) {
+func (s *server) uploadStatus(w http.ResponseWriter, repo, ref string, size int64, status int) {
 	w.Header().Set("Location", "/v2/"+repo+"/blobs/uploads/"+ref)
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(size-1, 0)))
 	w.Header().Set("Docker-Upload-UUID", ref)
@@ -418,24 +410,15 @@ func (s *Server) uploadStatus(w http.ResponseWriter, repo, ref string, size int6
 }
 
 // receive appends the request's body, which must begin where the upload ends.
-func (s *Server) receive(r *http.Request, u *upload) error {
+func (s *server) receive(r *http.Request, u *upload) error {
 	if at, _, ok := strings.Cut(r.Header.Get("Content-Range"), "-"); ok && strings.TrimPrefix(at, "bytes ") != strconv.FormatInt(u.in.Size(), 10) {
 		return fail(http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "the upload goes on at %d", u.in.Size())
 	}
-	body := io.Reader(r.Body)
-	if s.o.MaxBlob > 0 {
-		body = io.LimitReader(body, s.o.MaxBlob-u.in.Size()+1)
-	}
-	if _, err := io.Copy(u.in, body); err != nil {
-		return err
-	}
-	if s.o.MaxBlob > 0 && u.in.Size() > s.o.MaxBlob {
-		return fail(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "blob is larger than %d bytes", s.o.MaxBlob)
-	}
-	return nil
+	_, err := io.Copy(u.in, r.Body)
+	return err
 }
 
-func (s *Server) finish(w http.ResponseWriter, r *http.Request, repo string, in *blob.Ingest) error {
+func (s *server) finish(w http.ResponseWriter, r *http.Request, repo string, in *blob.Ingest) error {
 	d := digest.Digest(r.URL.Query().Get("digest"))
 	if err := in.Commit(d); err != nil {
 		return err
@@ -455,7 +438,7 @@ func created(w http.ResponseWriter, repo string, d digest.Digest) {
 	w.WriteHeader(http.StatusCreated)
 }
 
-func (s *Server) drop(ref string) {
+func (s *server) drop(ref string) {
 	s.mu.Lock()
 	u := s.uploads[ref]
 	delete(s.uploads, ref)
@@ -465,16 +448,12 @@ func (s *Server) drop(ref string) {
 	}
 }
 
-// Close throws away the uploads that are not finished.
-func (s *Server) Close() error {
+// close drops uploads that were never finished.
+func (s *server) close() {
 	s.mu.Lock()
-	refs := make([]string, 0, len(s.uploads))
-	for ref := range s.uploads {
-		refs = append(refs, ref)
-	}
+	refs := slices.Collect(maps.Keys(s.uploads))
 	s.mu.Unlock()
 	for _, ref := range refs {
 		s.drop(ref)
 	}
-	return nil
 }
