@@ -43,6 +43,8 @@ echo " $health"
 curl -fsS "http://127.0.0.1:$PORT/" | grep -q "Hello from Pier"
 
 pier ps
+again=
+[ "$PORT" = 8080 ] || again=" PORT=$PORT"
 cat <<TEXT
 
 The page:  http://127.0.0.1:$PORT/
@@ -52,6 +54,6 @@ Five things to try next:
   bin/pier exec hello /hello check       one more process inside it
   bin/pier inspect hello                 everything known about it
   eval "\$(bin/pier env)" && docker ps    the stock docker command, unchanged
-  kill -9 \$(cat $EXEC_ROOT/pierd.pid); curl http://127.0.0.1:$PORT/; make run
+  kill -9 \$(cat $EXEC_ROOT/pierd.pid); curl http://127.0.0.1:$PORT/; make run$again
                                          the daemon dies, the container does not notice
 TEXT

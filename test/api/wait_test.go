@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -119,12 +118,7 @@ func TestStopWithoutEnd(t *testing.T) {
 		p.create("slow", object{"Image": "busybox", "Cmd": []string{"sh", "-c", "trap 'sleep 0.5; exit 7' TERM; echo ready; while :; do sleep 0.05; done"},
 			"StopTimeout": c.timeout, "HostConfig": object{"NetworkMode": "none"}})
 		p.want(204, "POST", "/containers/slow/start", nil, nil)
-		p.Eventually("the trap to be set", func() error {
-			if a := p.do("GET", "/containers/slow/logs?stdout=1", nil); !strings.Contains(string(a.body), "ready") {
-				return fmt.Errorf("%q", a.body)
-			}
-			return nil
-		})
+		p.logged("slow", "ready")
 		p.want(204, "POST", "/containers/slow/stop"+c.query, nil, nil)
 		var end struct{ StatusCode int }
 		if p.want(200, "POST", "/containers/slow/wait", nil, &end); end.StatusCode != 7 {
