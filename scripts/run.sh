@@ -16,7 +16,7 @@ else
 	# A session of its own: pierd must not die with this terminal.
 	# shellcheck disable=SC2086 # PIERD_FLAGS is a list of words
 	setsid bin/pierd --data-root "$DATA_ROOT" --exec-root "$EXEC_ROOT" ${PIERD_FLAGS:-} -H "unix://$EXEC_ROOT/pier.sock" >>"$DATA_ROOT/pierd.log" 2>&1 </dev/null &
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		pier version >/dev/null 2>&1 && break
 		kill -0 $! 2>/dev/null || { echo "pierd ended; its last words:" >&2; tail -n 20 "$DATA_ROOT/pierd.log" >&2; exit 1; }
 		sleep 0.1
@@ -32,7 +32,7 @@ pier rm -f hello >/dev/null 2>&1 || true
 pier run -d --name hello -p "$PORT:8080" --memory 64m hello >/dev/null
 
 printf 'Waiting until it is healthy '
-for _ in $(seq 100); do
+for _ in $(seq 300); do
 	health=$(pier inspect -f '{{.State.Health.Status}}' hello)
 	[ "$health" = healthy ] && break
 	printf .

@@ -111,7 +111,7 @@ func TestKill(t *testing.T) {
 				t.Errorf("counter ended with %s, want 7", code)
 			}
 			wantLines(t, d.Pier("logs", "counter"), lines)
-			d.Pier("stop", "-t", "10", "steady")
+			d.Pier("stop", "-t", "100", "steady")
 			if code := d.Pier("inspect", "-f", "{{.State.ExitCode}}", "steady"); code != "9" && !(unknownAllowed && code == "255") {
 				t.Errorf("steady ended with %s, want 9", code)
 			}

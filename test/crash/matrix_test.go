@@ -280,15 +280,13 @@ func (m *matrix) settle(c *cell, told error, what string) {
 	}
 }
 
-// soon calls f until it is content, for some seconds.
+// soon calls f until it is content, for a minute at most.
 func soon(f func() error) (err error) {
-	for range 1500 {
-		if err = f(); err == nil {
-			return nil
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if err = f(); err == nil || time.Now().After(deadline) {
+			return err
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	return err
 }
 
 // script is what the containers run: two processes, an end that it chooses itself, a line for each start.
@@ -316,7 +314,7 @@ func (c *cell) tryCreate(change func(*container.HostConfig)) error {
 	config := &container.Config{Image: cmp.Or(c.image, "busybox"), Cmd: []string{"sh", "-c", script}, Volumes: map[string]struct{}{"/anon": {}},
 		ExposedPorts: dnet.PortSet{port: {}}}
 	if c.sick {
-		config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "true"}, Interval: 100 * time.Millisecond, Timeout: time.Minute, Retries: 1}
+		config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "sh", "-c", "echo >>/probes"}, Interval: 100 * time.Millisecond, Timeout: time.Minute, Retries: 1}
 	}
 	made, err := c.api.Containers().Create(context.Background(), c.name, "", container.CreateRequest{Config: config, HostConfig: h},
 		docker.NewSecret{Secret: docker.Secret{Target: "word"}, Content: docker.SecretContent("hello\n")})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	dnet "github.com/moby/moby/api/types/network"
+	"golang.org/x/sys/unix"
 
 	"pier/api/docker"
 	"pier/client"
@@ -243,9 +244,18 @@ func operations() []operation {
 			var err error
 			c.probed, err = c.probe(ctx)
 			c.must(err)
-		}, func(*cell) error {
-			time.Sleep(250 * time.Millisecond) // some probes, and nothing else: how often pierd is asked meanwhile is up to the scheduler
-			return nil
+		}, func(c *cell) error { // some probes, and nothing else: how often pierd is asked meanwhile is up to the scheduler
+			begun := func() int {
+				text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root/probes", c.pid))
+				return len(text)
+			}
+			before := begun()
+			return soon(func() error {
+				if begun() < before+3 && unix.Kill(c.Pid(), 0) == nil { // nobody else makes them
+					return errors.New("no probes are made")
+				}
+				return nil
+			})
 		}, func(c *cell, told error) error {
 			if err := c.well(ctx, c.probed); err != nil {
 				return err

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { lab.Main(m, &bin) }
 // page is what a browser shows at url once its scripts have run.
 func page(t *testing.T, url string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--virtual-time-budget=5000", "--user-data-dir="+t.TempDir(), "--dump-dom", url)
@@ -52,7 +52,7 @@ func TestNextJS(t *testing.T) {
 		t.Helper()
 		d.Pier("run", "-d", "--name", "web", "-p", "127.0.0.1::3000", "-m", "512m", "nextjs")
 		url := "http://" + d.Pier("port", "web", "3000") + "/"
-		d.Eventually("the page", func() error { return exec.Command("curl", "-fsS", "-o", "/dev/null", "--max-time", "5", url).Run() })
+		d.Eventually("the page", func() error { return exec.Command("curl", "-fsS", "-o", "/dev/null", "--max-time", "30", url).Run() })
 		text := page(t, url)
 		for _, part := range []string{want, "The script runs in the browser", d.Pier("inspect", "-f", "{{.Config.Hostname}}", "web")} {
 			if !strings.Contains(text, part) {
