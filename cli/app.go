@@ -81,13 +81,16 @@ type errQuiet struct{}
 func (errQuiet) Error() string { return "nothing to tell" }
 
 // each calls f for every argument, prints the argument when it succeeded, and goes on after an error. All errors are
-// reported but errQuiet; the result carries exit code 1 where there was one.
+// reported but errQuiet; the result carries exit code 1 where there was one. An interrupt ends it.
 func (a *app) each(args []string, f func(arg string) error) error {
 	failed := false
 	for _, arg := range args {
 		err := f(arg)
 		if err == (errQuiet{}) {
 			continue
+		}
+		if errors.Is(err, context.Canceled) {
+			return err
 		}
 		if err != nil {
 			a.report(err)

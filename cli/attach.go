@@ -28,7 +28,7 @@ func newAttach(a *app) *cobra.Command {
 				return invalid("You cannot attach to a restarting container, wait until it is running")
 			}
 			streams := client.AttachOptions{Stdin: !noStdin && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}
-			return a.followContainer(context.WithoutCancel(ctx), c, follow{id: info.ID, tty: info.Config.Tty, streams: streams,
+			return a.followContainer(ctx, c, follow{id: info.ID, tty: info.Config.Tty, streams: streams,
 				condition: container.WaitConditionNotRunning, sigProxy: sigProxy && !info.Config.Tty})
 		}),
 	}

@@ -123,5 +123,5 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 		a.warnf("A toolbox of %s in %s: %s. Its end (ctrl-d) removes it.", o.image, name, note)
 	}
 	streams := client.AttachOptions{Stdin: true, Stdout: true, Stderr: true, DetachKeys: o.keys}
-	return a.followContainer(context.WithoutCancel(ctx), c, follow{id: created.ID, tty: tty, streams: streams, condition: container.WaitConditionRemoved, sigProxy: !tty, start: true})
+	return a.followContainer(ctx, c, follow{id: created.ID, tty: tty, streams: streams, condition: container.WaitConditionRemoved, sigProxy: !tty, start: true})
 }

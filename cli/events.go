@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,11 +31,7 @@ func newEvents(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = c.System().Events(ctx, since, until, conditions, print)
-			if errors.Is(err, context.Canceled) {
-				return nil
-			}
-			return err
+			return c.System().Events(ctx, since, until, conditions, print)
 		}),
 	}
 	f := cmd.Flags()

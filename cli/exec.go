@@ -71,7 +71,7 @@ func (a *app) exec(ctx context.Context, c *client.Client, ref string, r containe
 	if detach {
 		return c.Execs().Start(ctx, id, start)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(ctx) // an interrupt ends pier, not what runs in the container
 	defer cancel()
 	conn := run.Conn
 	if conn == nil {

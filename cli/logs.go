@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -40,9 +39,6 @@ func newLogs(a *app) *cobra.Command {
 				_, err = io.Copy(a.Out, body)
 			} else {
 				err = terminal.CopyFrames(a.Out, a.Err, body)
-			}
-			if errors.Is(err, context.Canceled) {
-				return nil // ctrl-c is how one stops following
 			}
 			return err
 		}),

@@ -32,8 +32,10 @@ func (a *app) pruning(path, short, victims string, do pruning.Pruner) *cobra.Com
 		if all {
 			victims = strings.NewReplacer("anonymous local volumes not used by", "local volumes not used by", "dangling images", "images without at least one container associated to them").Replace(victims)
 		}
-		if !force && !a.confirm("WARNING! This will remove "+victims+".\nAre you sure you want to continue?") {
-			return nil
+		if !force {
+			if yes, err := a.confirm(ctx, "WARNING! This will remove "+victims+".\nAre you sure you want to continue?"); err != nil || !yes {
+				return err
+			}
 		}
 		p, err := do(ctx, c, conditions, all)
 		if err != nil {
@@ -56,12 +58,21 @@ func (a *app) printPruned(p pruning.Removed) {
 	}
 }
 
-// confirm asks on the standard output; only y and yes mean yes.
-func (a *app) confirm(question string) bool {
+// confirm asks on the standard output; only y and yes mean yes. An interrupt ends the question with an error.
+func (a *app) confirm(ctx context.Context, question string) (bool, error) {
 	a.printf("%s [y/N] ", question)
-	line, _ := bufio.NewReader(a.In).ReadString('\n')
-	answer := strings.ToLower(strings.TrimSpace(line))
-	return answer == "y" || answer == "yes"
+	answered := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(a.In).ReadString('\n')
+		answered <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case answer := <-answered:
+		return answer == "y" || answer == "yes", nil
+	case <-ctx.Done():
+		a.printf("\n")
+		return false, ctx.Err()
+	}
 }
 
 func newSystemPrune(a *app) *cobra.Command {
@@ -71,8 +82,11 @@ func newSystemPrune(a *app) *cobra.Command {
 		Use: "prune [OPTIONS]", Short: "Remove unused data", Args: noArgs,
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
 			steps, victims := pruning.System(all, volumes)
-			if !force && !a.confirm(fmt.Sprintf("WARNING! This will remove:\n  - %s\n\nAre you sure you want to continue?", strings.Join(victims, "\n  - "))) {
-				return nil
+			if !force {
+				yes, err := a.confirm(ctx, fmt.Sprintf("WARNING! This will remove:\n  - %s\n\nAre you sure you want to continue?", strings.Join(victims, "\n  - ")))
+				if err != nil || !yes {
+					return err
+				}
 			}
 			var total uint64
 			for _, step := range steps {

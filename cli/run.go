@@ -108,31 +108,29 @@ func (a *app) runAttached(ctx context.Context, c *client.Client, f *request.Cont
 		}
 		return &exitError{code: 125, err: err}
 	}
-	ctx = context.WithoutCancel(ctx) // from here on an interrupt belongs to the container
 	condition := container.WaitConditionNextExit
 	if f.Remove {
 		condition = container.WaitConditionRemoved
 	}
 	how := follow{id: created.ID, tty: f.TTY, streams: streams, condition: condition, sigProxy: sigProxy, start: true}
 	if run.Conn != nil {
-		return a.noteMemory(ctx, c, how.id, a.followRun(ctx, c, run, how))
+		return a.noteMemory(context.WithoutCancel(ctx), c, how.id, a.followRun(ctx, c, run, how))
 	}
 	return a.followContainer(ctx, c, how)
 }
 
 // followRun is followContainer for a container that is being started and joined already.
 func (a *app) followRun(ctx context.Context, c *client.Client, run *client.Run, f follow) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := f.interruptible(ctx, c)
 	defer cancel()
-	if f.sigProxy {
-		terminal.ForwardSignals(ctx, func(signal string) error { return c.Containers().Kill(ctx, f.id, signal) })
-	}
 	if f.tty {
 		terminal.FollowSize(ctx, a.Out, func(height, width uint) error { return c.Streams().Resize(ctx, f.id, height, width) })
 	}
 	switch err := a.session(f, run.Conn).Run(ctx); {
 	case errors.Is(err, terminal.ErrDetached):
 		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case err != nil:
 		a.warnf("%v", err)
 	}
@@ -173,10 +171,25 @@ type follow struct {
 	start     bool // start it once the streams are joined
 }
 
+// errForced ends pier, and not the container, where the container takes no notice of the signals that it is sent.
+var errForced = errors.New("got 3 SIGTERM/SIGINTs, forcefully exiting: the container goes on, pier rm -f ends it")
+
+// interruptible returns the context of following f: where signals are for the container, only many of them end it.
+func (f follow) interruptible(ctx context.Context, c *client.Client) (context.Context, context.CancelFunc) {
+	if f.sigProxy {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	if f.sigProxy {
+		terminal.ForwardSignals(ctx, func(signal string) error { return c.Containers().Kill(ctx, f.id, signal) }, func() { cancel(errForced) })
+	}
+	return ctx, func() { cancel(nil) }
+}
+
 // followContainer joins a container's streams, starts it where asked, and returns its exit code as an error when it is
 // over (nil for 0). Detaching ends it without an error.
 func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := f.interruptible(ctx, c)
 	defer cancel()
 	conn, err := c.Streams().Attach(ctx, f.id, f.streams)
 	if err != nil {
@@ -186,9 +199,6 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 	if err != nil {
 		conn.Close()
 		return &exitError{code: 125, err: err}
-	}
-	if f.sigProxy {
-		terminal.ForwardSignals(ctx, func(signal string) error { return c.Containers().Kill(ctx, f.id, signal) })
 	}
 	s := a.session(f, conn)
 	copied := make(chan error, 1)
@@ -216,12 +226,18 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 		if errors.Is(err, terminal.ErrDetached) {
 			return nil
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
 			a.warnf("%v", err)
 		}
 		return a.noteMemory(ctx, c, f.id, <-exited)
 	case err = <-exited:
 		<-copied // the output that is still on its way
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		return a.noteMemory(ctx, c, f.id, err)
 	}
 }

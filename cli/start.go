@@ -43,7 +43,7 @@ func newStart(a *app) *cobra.Command {
 				condition = container.WaitConditionRemoved
 			}
 			streams := client.AttachOptions{Stdin: interactive && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}
-			return a.followContainer(context.WithoutCancel(ctx), c, follow{id: info.ID, tty: info.Config.Tty, streams: streams, condition: condition, sigProxy: true, start: true})
+			return a.followContainer(ctx, c, follow{id: info.ID, tty: info.Config.Tty, streams: streams, condition: condition, sigProxy: true, start: true})
 		}),
 	}
 	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "Attach STDOUT/STDERR and forward signals")

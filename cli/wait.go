@@ -16,6 +16,9 @@ func newWait(a *app) *cobra.Command {
 			failed := false
 			for _, ref := range args {
 				code, err := waitFor(ctx, c, ref)
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
 				if err != nil {
 					a.report(err)
 					failed = true

@@ -61,19 +61,30 @@ func usualSignals() []os.Signal {
 	return list
 }
 
-// ForwardSignals sends the signals that reach pier to the container until ctx ends.
-func ForwardSignals(ctx context.Context, send func(signal string) error) {
+// manyEnds is how often pier is told to end before it does, whatever becomes of the container.
+const manyEnds = 3
+
+// ForwardSignals sends the signals that reach pier to the container until ctx ends. At the third one that tells pier to
+// end, it calls giveUp.
+func ForwardSignals(ctx context.Context, send func(signal string) error, giveUp func()) {
 	caught := make(chan os.Signal, 16)
 	signal.Notify(caught, usualSignals()...)
 	go func() {
 		defer signal.Stop(caught)
 		later := time.NewTimer(othersLater)
 		defer later.Stop()
+		ends := 0
 		for {
 			select {
 			case <-later.C:
 				signal.Notify(caught)
 			case s := <-caught:
+				if s == os.Interrupt || s == signals.SignalMap["TERM"] {
+					if ends++; ends == manyEnds {
+						giveUp()
+						return
+					}
+				}
 				switch n := number(s); n {
 				case sigChild, sigPipe, sigURG, sigWindow, sigKill, sigStop:
 				default:
