@@ -22,12 +22,12 @@ import (
 	"time"
 )
 
-// collector takes what log drivers send over streams.
+// collector takes what log drivers send over streams, one stream after the other.
 type collector struct {
-	t    *testing.T
-	l    net.Listener
-	mu   sync.Mutex // guards what follows
-	text strings.Builder
+	t     *testing.T
+	l     net.Listener
+	mu    sync.Mutex // guards what follows
+	texts []*strings.Builder
 }
 
 func collect(t *testing.T, l net.Listener, err error) *collector {
@@ -43,25 +43,36 @@ func collect(t *testing.T, l net.Listener, err error) *collector {
 			if err != nil {
 				return
 			}
+			text := &strings.Builder{}
+			c.mu.Lock()
+			c.texts = append(c.texts, text)
+			c.mu.Unlock()
 			go func() {
 				defer conn.Close()
-				_, _ = io.Copy(c, conn)
+				_, _ = io.Copy(writerFunc(func(b []byte) (int, error) {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					return text.Write(b)
+				}), conn)
 			}()
 		}
 	}()
 	return c
 }
 
-func (c *collector) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.text.Write(b)
-}
+type writerFunc func(b []byte) (int, error)
+
+// Write implements io.Writer.
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 func (c *collector) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.text.String()
+	var all strings.Builder
+	for _, text := range c.texts {
+		all.WriteString(text.String())
+	}
+	return all.String()
 }
 
 // TestRemoteLogs has containers log to a receiver over TCP while pierd is killed: every line arrives, and can be read back.
@@ -206,9 +217,12 @@ func TestFullLogDisk(t *testing.T) {
 	if a := p.want(200, "GET", "/containers/loud/logs?stdout=1&stderr=1&tail=1", nil, nil); len(a.body) < 10 || a.body[len(a.body)-1] != '\n' {
 		t.Errorf("the last line: %q", a.body)
 	}
-	if !strings.Contains(p.Log(), "output of container is not logged, and is lost") {
-		t.Errorf("pierd says nothing of it: %s", p.Log())
-	}
+	p.Eventually("pierd to say so", func() error {
+		if !strings.Contains(p.Log(), "output of container is not logged, and is lost") {
+			return errors.New("its log has no word of it")
+		}
+		return nil
+	})
 	must("mount", "-o", "remount,size=64m", folder)
 	p.Pier("exec", "loud", "touch", "/room")
 	p.want(200, "POST", "/containers/loud/wait", nil, nil)

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -39,7 +38,7 @@ func TestScripts(t *testing.T) {
 						}
 					}
 					e.Setenv("CLI", program)
-					port := freePorts(t)
+					port := lab.FreePorts(t, 2)
 					e.Setenv("PORT", strconv.Itoa(port))
 					e.Setenv("PORT2", strconv.Itoa(port+1))
 					e.Setenv("ROOT", root)
@@ -60,37 +59,6 @@ func TestScripts(t *testing.T) {
 			}
 		})
 	}
-}
-
-// freePorts returns the first of two ports in a row that nobody uses, neither for TCP nor for UDP.
-func freePorts(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		free := true
-		for _, p := range []int{port, port + 1} {
-			address := net.JoinHostPort("127.0.0.1", strconv.Itoa(p))
-			tcp, err := net.Listen("tcp", address)
-			udp, udpErr := net.ListenPacket("udp", address)
-			if err == nil {
-				_ = tcp.Close()
-			}
-			if udpErr == nil {
-				_ = udp.Close()
-			}
-			free = free && err == nil && udpErr == nil
-		}
-		if free {
-			return port
-		}
-	}
-	t.Fatal("no free ports")
-	return 0
 }
 
 // serial runs scripts one after the other: they share a daemon.

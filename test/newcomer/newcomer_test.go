@@ -35,7 +35,7 @@ func newMachine(t *testing.T, enter ...string) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	m := &machine{t: t, dir: dir, clone: filepath.Join(dir, "pier"), name: "pt" + filepath.Base(dir)[5:][:6], port: freePort(t), enter: enter}
+	m := &machine{t: t, dir: dir, clone: filepath.Join(dir, "pier"), name: "pt" + filepath.Base(dir)[5:][:6], port: lab.FreePorts(t, 1), enter: enter}
 	// Not `git clone`: what is being worked on is tried before it is committed, and nothing git ignores comes along.
 	copyTree := exec.Command("bash", "-euo", "pipefail", "-c", `mkdir "$0" && git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --no-dereference -t "$0" --`, m.clone)
 	copyTree.Dir = "../.."
@@ -126,14 +126,4 @@ func TestReadme(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(m.clone, "bin")); err == nil {
 		t.Error("make clean left bin/")
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"pier/test/lab"
 )
 
 // TestSystemCalls tries system calls that the default filter or the missing capabilities must refuse, with numbers whose
@@ -52,10 +55,7 @@ func TestNetworkIsolation(t *testing.T) {
 		}
 	}()
 	_, local, _ := net.SplitHostPort(listener.Addr().String())
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	w.check(err)
-	_, published, _ := net.SplitHostPort(free.Addr().String())
-	w.check(free.Close())
+	published := strconv.Itoa(lab.FreePorts(t, 1))
 
 	w.Pier("run", "-d", "--name", "server", "-p", "127.0.0.1:"+published+":80", "busybox", "nc", "-ll", "-p", "80", "-e", "echo", "served")
 	t.Cleanup(func() { w.Do("pier", "rm", "-f", "server") })

@@ -183,8 +183,15 @@ func TestConnectionClosedMeanwhileIsReplaced(t *testing.T) {
 		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "hello" {
 			t.Fatalf("request %d: %q, %v", i, got, err)
 		}
+		tr.mu.Lock()
+		idle := tr.idle[0]
+		tr.mu.Unlock()
 		s.SetKeepAlivesEnabled(false) // closes what is idle
-		time.Sleep(10 * time.Millisecond)
+		_ = idle.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := idle.Conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Fatalf("the connection is not closed: %v", err)
+		}
+		_ = idle.SetReadDeadline(time.Time{})
 		s.SetKeepAlivesEnabled(true)
 	}
 	if n := conns.Load(); n != 3 {
