@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/docker"
-	"pier/lib/errkind"
 )
 
 // Containers are the operations on containers as records and processes. Their streams are in Streams.
@@ -37,15 +35,8 @@ func (s Containers) withSecrets(ctx context.Context, r container.CreateRequest, 
 	if len(secrets) == 0 {
 		return r, nil
 	}
-	answer, header, err := s.c.stream(ctx, request{method: "GET", path: "/_ping"})
-	if err != nil {
+	if err := s.c.needsPier(ctx, "secrets of containers"); err != nil {
 		return nil, err
-	}
-	if err := answer.Close(); err != nil {
-		return nil, err
-	}
-	if server := header.Get("Server"); !strings.HasPrefix(server, "Pier/") {
-		return nil, errkind.New(errkind.Unsupported, "the server at %s (%s) knows no secrets of containers, which are Pier's own: none was sent", s.c.Host(), server)
 	}
 	body := docker.CreateRequest{CreateRequest: r, HostConfig: &docker.HostConfig{HostConfig: r.HostConfig, PierSecrets: secrets}}
 	body.CreateRequest.HostConfig = nil

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strconv"
 
 	"github.com/moby/moby/api/types/container"
 
+	"pier/api/docker"
 	"pier/client/internal/http1"
 )
 
@@ -42,21 +44,55 @@ func readStat(h http1.Header) (stat container.PathStat, err error) {
 
 // Read returns a tar of what is at a path, which the caller closes (GET /containers/{id}/archive).
 func (s Files) Read(ctx context.Context, ref, path string) (container.PathStat, io.ReadCloser, error) {
-	body, header, err := s.c.stream(ctx, request{method: "GET", path: at(ref, "archive"), query: values("path", path)})
+	stat, _, body, err := s.archive(ctx, ref, values("path", path))
+	return stat, body, err
+}
+
+// Match is Read of all that a pattern stands for (see docker.GlobParameter): how many files, each under its own name, and what
+// the first is. follow: one that is a symbolic link stands for what it leads to. Unsupported where the server is no pierd.
+func (s Files) Match(ctx context.Context, ref, pattern string, follow bool) (matches int, first container.PathStat, body io.ReadCloser, err error) {
+	if err := s.c.needsPier(ctx, "a pattern for files in a container"); err != nil {
+		return 0, first, nil, err
+	}
+	first, header, body, err := s.archive(ctx, ref, values("path", pattern, docker.GlobParameter, "1", docker.FollowParameter, flag(follow)))
 	if err != nil {
-		return container.PathStat{}, nil, err
+		return 0, first, nil, err
+	}
+	if matches, err = strconv.Atoi(header.Get(docker.MatchesHeader)); err != nil {
+		_ = body.Close()
+		return 0, first, nil, fmt.Errorf("unable to tell how many files match: %w", err)
+	}
+	return matches, first, body, nil
+}
+
+func (s Files) archive(ctx context.Context, ref string, query url.Values) (container.PathStat, http1.Header, io.ReadCloser, error) {
+	body, header, err := s.c.stream(ctx, request{method: "GET", path: at(ref, "archive"), query: query})
+	if err != nil {
+		return container.PathStat{}, nil, nil, err
 	}
 	stat, err := readStat(header)
 	if err != nil {
 		_ = body.Close()
 	}
-	return stat, body, err
+	return stat, header, body, err
+}
+
+// WriteOptions tune Write.
+type WriteOptions struct {
+	AsUser bool // give everything to the container's user, where it has one
+	// Owner and Mode, where not empty, are for everything that is written: see docker.OwnerParameter and docker.ModeParameter.
+	Owner, Mode string
 }
 
 // Write unpacks a tar in a folder of a container (PUT /containers/{id}/archive); a folder is not replaced by something
-// else, nor something else by a folder. asUser gives everything to the container's user.
-func (s Files) Write(ctx context.Context, ref, path string, archive io.Reader, asUser bool) error {
-	q := values("path", path, "noOverwriteDirNonDir", "true", "copyUIDGID", flag(asUser))
+// else, nor something else by a folder. Unsupported where the options say more than AsUser and the server is no pierd.
+func (s Files) Write(ctx context.Context, ref, path string, archive io.Reader, o WriteOptions) error {
+	if o.Owner != "" || o.Mode != "" {
+		if err := s.c.needsPier(ctx, "a copy with an owner or a mode of its own"); err != nil {
+			return err
+		}
+	}
+	q := values("path", path, "noOverwriteDirNonDir", "true", "copyUIDGID", flag(o.AsUser), docker.OwnerParameter, o.Owner, docker.ModeParameter, o.Mode)
 	header := http1.Header{{Name: "Content-Type", Value: "application/x-tar"}}
 	return s.c.call(ctx, request{method: "PUT", path: at(ref, "archive"), query: q, header: header, body: archive}, nil)
 }

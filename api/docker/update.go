@@ -9,9 +9,9 @@ import (
 // passes over them. All of it is done, or nothing.
 type Update struct {
 	container.UpdateConfig
-	// PublishAdd are bindings to publish as in HostConfig.PortBindings, at once where the container runs.
-	PublishAdd network.PortMap `json:",omitempty"`
-	// PublishRemove are bindings to end, before those of PublishAdd are made. Without HostIp it means those of all
+	// PierPublishAdd are bindings to publish as in HostConfig.PortBindings, at once where the container runs.
+	PierPublishAdd network.PortMap `json:",omitempty"`
+	// PierPublishRemove are bindings to end, before those of PierPublishAdd are made. Without HostIp it means those of all
 	// addresses, without HostPort those of all host ports; a HostPort that was chosen for the container counts too.
-	PublishRemove network.PortMap `json:",omitempty"`
+	PierPublishRemove network.PortMap `json:",omitempty"`
 }

@@ -122,10 +122,34 @@ func (f *Files) Read(ctx context.Context, ref, name string) (container.PathStat,
 	return s, v.Pipe(o), nil
 }
 
+// Match is Read of all that a pattern stands for, see files.View.Expand, each under its own name. stats is one for each; more
+// than one are in the archive side by side. NotFound where there is nothing.
+func (f *Files) Match(ctx context.Context, ref, pattern string, follow bool) (stats []container.PathStat, archive io.ReadCloser, err error) {
+	v, c, err := f.e.view(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := v.Expand(pattern, follow)
+	if err == nil && len(found) == 0 {
+		err = errkind.New(errkind.NotFound, "No file matches %s in container %s", pattern, ref)
+	}
+	if err != nil {
+		v.Close()
+		return nil, nil, fileError(err, ref, pattern)
+	}
+	for _, m := range found {
+		stats = append(stats, m.Stat)
+	}
+	f.e.say(c, "archive-path", nil)
+	return stats, v.PipeAll(found), nil
+}
+
 // WriteOptions tune Write.
 type WriteOptions struct {
-	KeepKinds bool // refuse to replace a folder by something else, or something else by a folder
-	AsUser    bool // give everything to the container's user, where it has one
+	KeepKinds bool   // refuse to replace a folder by something else, or something else by a folder
+	AsUser    bool   // give everything to the container's user, where it has one
+	Owner     string // give everything to "user[:group]" of the container's own files; "" leaves owners to the rest
+	Mode      string // give everything this mode, see files.Mode; "": that of the archive
 }
 
 // Write unpacks a tar, compressed or not, in the folder name, which must exist (Invalid: it is none; it lies on a file
@@ -148,8 +172,17 @@ func (f *Files) Write(ctx context.Context, ref, name string, archive io.Reader, 
 		return errkind.New(errkind.Invalid, "container rootfs is marked read-only")
 	}
 	unpack := files.UnpackOptions{KeepKinds: o.KeepKinds}
-	if o.AsUser && r.Config.User != "" {
-		if unpack.Owner, err = files.User(v.Root, r.Config.User); err != nil {
+	owner := o.Owner
+	if o.AsUser && owner == "" {
+		owner = r.Config.User
+	}
+	if owner != "" {
+		if unpack.Owner, err = files.User(v.Root, owner); err != nil {
+			return err
+		}
+	}
+	if o.Mode != "" {
+		if unpack.Mode, err = files.Mode(o.Mode); err != nil {
 			return err
 		}
 	}

@@ -118,11 +118,25 @@ func TestSecretsStayInside(t *testing.T) {
 		if _, _, err := r.Files().Read(ctx, cid, name); !errkind.Is(err, errkind.Forbidden) {
 			t.Errorf("read of %s: %v", name, err)
 		}
+		if _, _, err := r.Files().Match(ctx, cid, name[:len(name)-3]+"*", true); !errkind.Is(err, errkind.Forbidden) {
+			t.Errorf("a pattern for %s: %v", name, err)
+		}
 	}
 	archives := map[string]func(w io.Writer) error{"export": func(w io.Writer) error { return r.Files().Export(ctx, cid, w) }}
 	for _, name := range []string{"/", "/newly", "/link", "/bin"} {
 		archives[name] = func(w io.Writer) error {
 			_, archive, err := r.Files().Read(ctx, cid, name)
+			if err != nil {
+				return err
+			}
+			defer archive.Close()
+			_, err = io.Copy(w, archive)
+			return err
+		}
+	}
+	for _, pattern := range []string{"/*", "/bin/*", "/newl*", "/lin[k]"} {
+		archives[pattern] = func(w io.Writer) error {
+			_, archive, err := r.Files().Match(ctx, cid, pattern, false)
 			if err != nil {
 				return err
 			}

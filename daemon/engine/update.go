@@ -33,7 +33,7 @@ func (rs *Resources) Update(ctx context.Context, ref string, u docker.Update) (w
 		if warnings, err = settings.Update(next.Host, u.UpdateConfig, e.host); err != nil {
 			return err
 		}
-		if len(u.PublishAdd)+len(u.PublishRemove) == 0 {
+		if len(u.PierPublishAdd)+len(u.PierPublishRemove) == 0 {
 			return e.enact(ctx, c, &next, true)
 		}
 		back, err := e.publish(ctx, &next, u)
@@ -99,7 +99,7 @@ func (e *Engine) publish(ctx context.Context, next *row, u docker.Update) (back 
 	if alive {
 		old.Ports = next.Ports
 	}
-	if o.Ports, err = settings.Publish(next.Host, next.Config.ExposedPorts, old.Ports, u.PublishAdd, u.PublishRemove); err != nil || !alive {
+	if o.Ports, err = settings.Publish(next.Host, next.Config.ExposedPorts, old.Ports, u.PierPublishAdd, u.PierPublishRemove); err != nil || !alive {
 		return func() {}, err
 	}
 	if next.Ports, err = e.o.Networks.Publish(ctx, o); err != nil {

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 
+	"pier/api/docker"
 	"pier/daemon/engine"
 	"pier/lib/errkind"
 )
@@ -57,7 +59,7 @@ func (s *Server) containerArchiveGet(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	stat, archive, err := s.o.Engine.Files().Read(r.Context(), r.PathValue("id"), name)
+	stat, archive, err := s.readArchive(w, r, name)
 	if err != nil {
 		return err
 	}
@@ -67,6 +69,20 @@ func (s *Server) containerArchiveGet(w http.ResponseWriter, r *request) error {
 	}
 	w.Header().Set("Content-Type", "application/x-tar")
 	return transfer(w, archive)
+}
+
+// readArchive opens what name stands for, which docker.GlobParameter lets be a pattern.
+func (s *Server) readArchive(w http.ResponseWriter, r *request, name string) (container.PathStat, io.ReadCloser, error) {
+	files, id := s.o.Engine.Files(), r.PathValue("id")
+	if !r.flag(docker.GlobParameter) {
+		return files.Read(r.Context(), id, name)
+	}
+	stats, archive, err := files.Match(r.Context(), id, name, r.flag(docker.FollowParameter))
+	if err != nil {
+		return container.PathStat{}, nil, err
+	}
+	w.Header().Set(docker.MatchesHeader, strconv.Itoa(len(stats)))
+	return stats[0], archive, nil
 }
 
 // transfer answers with what body yields. An error before its first byte is a proper answer.
@@ -106,9 +122,12 @@ func (s *Server) containerArchivePut(_ http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.o.Engine.Files().Write(r.Context(), r.PathValue("id"), name, r.Body, engine.WriteOptions{
-		KeepKinds: r.flag("noOverwriteDirNonDir"), AsUser: r.flag("copyUIDGID"),
-	})
+	o := engine.WriteOptions{KeepKinds: r.flag("noOverwriteDirNonDir"), AsUser: r.flag("copyUIDGID"),
+		Owner: r.arg(docker.OwnerParameter), Mode: r.arg(docker.ModeParameter)}
+	if o.AsUser && o.Owner != "" {
+		return errkind.New(errkind.Invalid, "conflicting arguments: copyUIDGID and %s both say who is to own the files", docker.OwnerParameter)
+	}
+	return s.o.Engine.Files().Write(r.Context(), r.PathValue("id"), name, r.Body, o)
 }
 
 // containerExport serves GET /containers/{id}/export.

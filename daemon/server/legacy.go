@@ -50,8 +50,8 @@ func (l legacyLimits) check() error {
 type legacyUpdate struct {
 	container.UpdateConfig
 	legacyLimits
-	Init                      *bool // documented with the other resources, and nothing that a container can change
-	PublishAdd, PublishRemove network.PortMap
+	Init                              *bool // documented with the other resources, and nothing that a container can change
+	PierPublishAdd, PierPublishRemove network.PortMap
 }
 
 func (u *legacyUpdate) check() error {

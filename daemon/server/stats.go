@@ -67,7 +67,7 @@ func (s *Server) containerUpdate(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	warnings, err := s.o.Engine.Resources().Update(r.Context(), r.PathValue("id"),
-		docker.Update{UpdateConfig: body.UpdateConfig, PublishAdd: body.PublishAdd, PublishRemove: body.PublishRemove})
+		docker.Update{UpdateConfig: body.UpdateConfig, PierPublishAdd: body.PierPublishAdd, PierPublishRemove: body.PierPublishRemove})
 	if err != nil {
 		return err
 	}

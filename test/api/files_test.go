@@ -83,6 +83,20 @@ func (p *pierd) files() {
 		if len(headers) != 3 || files["d/one"] != "1" || files["d/two"] != "22" || headers["d/one"].Uid != 7 || headers["d/one"].Gid != 8 {
 			p.t.Errorf("archive = %v %v", files, headers)
 		}
+		matched := p.want(200, "GET", "/containers/filed/archive?path=/home/d/t*&glob=1", nil, nil)
+		if files, headers := untar(p.t, matched.body); len(headers) != 1 || files["two"] != "22" || matched.header.Get("Pier-Matches") != "1" {
+			p.t.Errorf("a pattern = %v %v", matched.header, headers)
+		}
+		p.want(404, "GET", "/containers/filed/archive?path=/home/d/t*", nil, nil)
+		if a := p.want(404, "GET", "/containers/filed/archive?path=/home/d/x*&glob=1", nil, nil); a.message() != "No file matches /home/d/x* in container filed" {
+			p.t.Errorf("message = %q", a.message())
+		}
+		p.want(200, "PUT", "/containers/filed/archive?path=/home&chown=3:4&chmod=go-r", bytes.NewReader(tarOf(p.t, map[string]string{"own": "3"})), nil)
+		_, headers = untar(p.t, p.want(200, "GET", "/containers/filed/archive?path=/home/own", nil, nil).body)
+		if own := headers["own"]; own == nil || own.Uid != 3 || own.Gid != 4 || own.Mode != 0o600 {
+			p.t.Errorf("with an owner and a mode: %+v", own)
+		}
+		p.want(400, "PUT", "/containers/filed/archive?path=/home&chown=3:4&copyUIDGID=1", bytes.NewReader(data), nil)
 		missing := p.send("HEAD", "/containers/filed/archive?path=/none", nil) // an answer without a body
 		if _ = missing.Body.Close(); missing.StatusCode != 404 {
 			p.t.Errorf("HEAD of nothing = %d", missing.StatusCode)
@@ -102,7 +116,7 @@ func (p *pierd) files() {
 			Path string
 		}
 		p.want(200, "GET", "/containers/filed/changes", nil, &changes)
-		if len(changes) != 5 || changes[0].Path != "/home" || changes[0].Kind != 0 || changes[1].Path != "/home/d" || changes[1].Kind != 1 {
+		if len(changes) != 6 || changes[0].Path != "/home" || changes[0].Kind != 0 || changes[1].Path != "/home/d" || changes[1].Kind != 1 {
 			p.t.Errorf("changes = %+v", changes)
 		}
 		files, _ = untar(p.t, p.want(200, "GET", "/containers/filed/export", nil, nil).body)

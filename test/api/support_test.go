@@ -26,7 +26,6 @@ const (
 	supported = "yes"     // it does what the description says
 	refused   = "refused" // the request fails, and the answer names it
 	accepted  = "kept"    // taken, and without effect for a reason that the note tells
-	added     = "added"   // an addition of Pier: no version of the API has it
 	lacking   = "lacking" // "!name": a field of the answer that is never there, for the reason given
 )
 
@@ -65,7 +64,7 @@ func declared(t *testing.T) (order []string, table map[string][]said) {
 			t.Fatalf("support.txt: %q", line)
 		}
 		s := said{name: f[0], how: f[1], proof: strings.Join(f[2:], " "), note: note}
-		if !slices.Contains([]string{supported, refused, accepted, added, lacking}, s.how) || (s.how == accepted || s.how == lacking) && note == "" {
+		if !slices.Contains([]string{supported, refused, accepted, lacking}, s.how) || (s.how == accepted || s.how == lacking) && note == "" {
 			t.Errorf("support.txt: %s %s: %q wants a reason", order[len(order)-1], s.name, s.how)
 		}
 		op := order[len(order)-1]
@@ -208,8 +207,8 @@ func TestSupportTable(t *testing.T) {
 	for op, list := range table {
 		seen := map[string]bool{}
 		for _, s := range list {
-			if _, ok := all[op][s.name]; ok == (s.how == added) || seen[s.name] {
-				t.Errorf("support.txt speaks of %s: %s, which no version has (or one has what is added), or twice", op, s.name)
+			if _, ok := all[op][s.name]; !ok || seen[s.name] {
+				t.Errorf("support.txt speaks of %s: %s, which no version has, or twice", op, s.name)
 			}
 			seen[s.name] = true
 		}
@@ -238,7 +237,6 @@ own, every answer against the description.
 - **yes**: it does what the description says.
 - **refused**: the request is answered with 400 or 501 and the field's name; nothing is ever left out in silence.
 - **kept**: taken, and without effect for the reason given.
-- **added**: an addition of Pier, which other servers pass over. `+"`pier`"+` asks first whether the server is a pierd.
 
 Answers have all fields that the newest description gives them, but for those named below.
 
@@ -274,9 +272,6 @@ answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_
 		b.WriteString("| argument or field | versions | supported | |\n|---|---|---|---|\n")
 		for _, s := range arguments {
 			e, versions := all[op][s.name], ""
-			if s.how == added {
-				e.last = docker.MaxVersion.Minor
-			}
 			if e.first > docker.MinVersion.Minor {
 				versions = fmt.Sprintf("since 1.%d", e.first)
 			}
@@ -311,6 +306,10 @@ const additions = `
 | ` + "`POST /containers/create`, `HostConfig.RestartPolicy`" + ` | the name ` + "`on-unhealthy`" + `: a container whose health check fails is stopped and started again |
 | ` + "`POST /containers/create?run=1`, `POST /containers/{id}/exec?run=1`" + ` | make, join, start and wait in one request; ` + "`api/docker/run.go`" + ` describes the stream |
 | ` + "`POST /containers/{id}/stop`" + ` | the header ` + "`Pier-Unheard-Signal`" + ` names a stop signal that the process takes no notice of: it was killed at once |
+| ` + "`POST /containers/{id}/update`" + `, ` + "`PierPublishAdd`" + ` | bindings as in ` + "`HostConfig.PortBindings`" + ` to publish, at once where the container runs. A port that is taken is 409 with the name of the container that has it, and nothing of the request is done |
+| ` + "`POST /containers/{id}/update`" + `, ` + "`PierPublishRemove`" + ` | bindings to end, with the connections through them, before those of ` + "`PierPublishAdd`" + ` come. Without ` + "`HostIp`" + ` or ` + "`HostPort`" + ` it means whatever they are; 409 where there is none |
+| ` + "`GET /containers/{id}/archive?glob=1`" + ` | ` + "`path`" + ` is a pattern of a shell, unless something has that name; all that matches is in the archive, each under its own name, and the header ` + "`Pier-Matches`" + ` says how much it is. With ` + "`followLinks=1`" + ` a match that is a symbolic link stands for what it leads to |
+| ` + "`PUT /containers/{id}/archive?chown=`" + `, ` + "`chmod=`" + ` | who gets everything, ` + "`user[:group]`" + ` by the container's own files (not with ` + "`copyUIDGID`" + `); the mode of everything, octal or in words, as of ` + "`COPY --chmod`" + ` |
 `
 
 // served tells of the operations that are not gone through field by field. TestServed tries it.

@@ -33,7 +33,7 @@ func TestSupportIsTrue(t *testing.T) {
 				continue
 			}
 			q := p.as(t)
-			if last := all[op][s.name].last; s.how != added && last < docker.MaxVersion.Minor {
+			if last := all[op][s.name].last; last < docker.MaxVersion.Minor {
 				q.version, q.unchecked = fmt.Sprintf("/v1.%d", last), true
 			}
 			if strings.HasPrefix(s.name, "?") {
@@ -114,8 +114,6 @@ func (p *pierd) tryField(op string, s said) {
 	p.want(200, "GET", show, nil, &shown)
 	at := "Config." + s.name
 	switch {
-	case s.name == "PublishAdd":
-		at = "HostConfig.PortBindings"
 	case op == "POST /containers/{id}/update":
 		at = "HostConfig." + s.name
 	case s.name == "MacAddress":

@@ -92,8 +92,8 @@ func operations() []operation {
 			return c.works()
 		}},
 		{"update of ports", running, func(c *cell) error {
-			_, err := c.api.Resources().Update(ctx, c.id, docker.Update{PublishAdd: dnet.PortMap{dnet.MustParsePort("81/tcp"): nil},
-				PublishRemove: dnet.PortMap{dnet.MustParsePort("80/tcp"): nil}})
+			_, err := c.api.Resources().Update(ctx, c.id, docker.Update{PierPublishAdd: dnet.PortMap{dnet.MustParsePort("81/tcp"): nil},
+				PierPublishRemove: dnet.PortMap{dnet.MustParsePort("80/tcp"): nil}})
 			return err
 		}, func(c *cell, told error) error {
 			return c.opened(told == nil)

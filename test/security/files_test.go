@@ -29,7 +29,7 @@ func TestRacingCopy(t *testing.T) {
 	for _, name := range []string{"victim", "still"} {
 		worked := 0
 		for since := time.Now(); time.Since(since) < 1500*time.Millisecond || worked == 0 && time.Since(since) < 2*time.Minute; {
-			for _, path := range []string{"/v/sub", "/v/sub/", "/v/sub/canary", "/v"} {
+			for _, path := range []string{"/v/sub", "/v/sub/", "/v/sub/canary", "/v", "/v/s*&glob=1", "/v/[s]ub/*&glob=1", "/v/*/canary&glob=1&followLinks=1"} {
 				status, body := w.request("GET", "/containers/"+name+"/archive?path="+path, nil)
 				if strings.Contains(body, secret) {
 					t.Fatalf("GET %s of %s gave a file of the host", path, name)
@@ -39,13 +39,65 @@ func TestRacingCopy(t *testing.T) {
 				}
 				w.refusedOr(status, body)
 			}
-			status, body := w.request("PUT", "/containers/"+name+"/archive?path=/v/sub", bytes.NewReader(put))
+			status, body := w.request("PUT", "/containers/"+name+"/archive?path=/v/sub&chown=7:7&chmod=4777", bytes.NewReader(put))
 			w.refusedOr(status, body)
 			status, body = w.request("PUT", "/containers/"+name+"/archive?path=/v", bytes.NewReader(put))
 			w.refusedOr(status, body)
 		}
 		if worked == 0 {
 			t.Errorf("nothing of %s could be copied", name)
+		}
+	}
+	w.intact()
+	if fi, err := os.Stat(w.canary); err != nil || fi.Mode() != 0o600 {
+		t.Errorf("the host's file has the mode %v, %v", fi.Mode(), err)
+	}
+}
+
+// TestHostilePatterns expands patterns in containers made for it, and looks names up in files that are none.
+func TestHostilePatterns(t *testing.T) {
+	w := start(t)
+	host := filepath.Dir(w.canary)
+	entries := []entry{symlink("host", host), symlink("up", strings.Repeat("../", 12)), symlink("etc/passwd", w.canary), {name: "etc/group", kind: tar.TypeFifo, mode: 0o666},
+		dir("maze"), dir("odd"), text("odd/new\nline", ""), text("odd/*", ""), text("odd/[", "")}
+	for i := range 12 {
+		entries = append(entries, symlink(fmt.Sprintf("maze/%d", i), "."))
+	}
+	w.image("tricky", nil, entries...)
+	w.background("victim", "-v", "data:/data", "tricky", "sleep", "600")
+	w.pier("create", "--name", "still", "tricky", "true")
+	get := func(name, pattern, more string) (int, string) {
+		return w.request("GET", "/containers/"+name+"/archive?glob=1&path="+url.QueryEscape(pattern)+more, nil)
+	}
+	for _, name := range []string{"victim", "still"} {
+		for _, pattern := range []string{"/host/*", "/hos?/canary", "/up" + host + "/c*", "/up/up/up/*/passwd", "/*" + host + "/*", "/proc/*/root" + w.canary + "*",
+			"/proc/self/root/*", "/proc/1/cwd/../*", strings.Repeat("../", 12) + host[1:] + "/*", "/etc/passw*"} {
+			for _, more := range []string{"", "&followLinks=1"} {
+				status, body := get(name, pattern, more)
+				if w.refusedOr(status, body); strings.Contains(body, secret) {
+					t.Errorf("%s in %s = %d with a file of the host", pattern, name, status)
+				}
+			}
+		}
+		if status, body := get(name, "/maze"+strings.Repeat("/*", 40), ""); status != 400 || !strings.Contains(body, "more than") {
+			t.Errorf("a maze = %d %.200s", status, body)
+		}
+		for pattern, want := range map[string]int{"/odd/*": 200, "/odd/[": 200, "/odd/[[]": 200, "/odd/[x": 400, "/odd/\\": 400, "/odd/x*": 404, "/" + strings.Repeat("?*", 3000): 400} {
+			if status, body := get(name, pattern, ""); status != want {
+				t.Errorf("%.20s = %d %.200s, want %d", pattern, status, body, want)
+			}
+		}
+		for _, who := range []string{"root", "nobody", "0:wheel", "2147483648", "4294967295", "-1", "1:2:3", ":", "a\nb"} {
+			status, body := w.request("PUT", "/containers/"+name+"/archive?path=/tmp&chown="+url.QueryEscape(who), bytes.NewReader(archive(t, text("f", "x"))))
+			if status != 400 || strings.Contains(body, secret) {
+				t.Errorf("an owner %q = %d %s", who, status, body)
+			}
+		}
+		for _, mode := range []string{"77777", "-1", "0x1ff", "rwx", "u=q", strings.Repeat("u+x,", 9000) + "q"} {
+			status, body := w.request("PUT", "/containers/"+name+"/archive?path=/tmp&chmod="+url.QueryEscape(mode), bytes.NewReader(archive(t, text("f", "x"))))
+			if status != 400 {
+				t.Errorf("a mode %.20q = %d %.200s", mode, status, body)
+			}
 		}
 	}
 	w.intact()

@@ -83,10 +83,10 @@ func (s *Source) removable(stopped, all completer) completer {
 	}
 }
 
-// copied completes `cp`: the name of a container and a colon, or a local path.
+// copied completes `cp`: the name of a container and a colon, or a local path, as often as one wants.
 func (s *Source) copied(all completer) completer {
 	return func(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
-		if len(args) >= 2 || strings.Contains(start, ":") {
+		if strings.Contains(start, ":") {
 			return nothing(cmd, args, start)
 		}
 		list, _ := all(cmd, args, start)

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"pier/cli/internal/terminal"
 	"pier/client"
@@ -21,7 +23,9 @@ type Copier struct {
 	Out     io.Writer // and as a destination
 	Archive bool      // owners are kept
 	Follow  bool      // a link that is the source is followed
-	Warn    func(format string, args ...any)
+	// Owner and Mode, where not empty, are for all that is put into a container, as client.WriteOptions has them.
+	Owner, Mode string
+	Warn        func(format string, args ...any)
 	// Done is told how many bytes of archive went where.
 	Done func(bytes int64, to string)
 }
@@ -45,6 +49,42 @@ func parseEnd(arg string) end {
 	return end{name, path}
 }
 
+// Check refuses what cannot be asked for: options that do not go together, several sources without a folder to go into.
+func (cp *Copier) Check(ctx context.Context, sources []string, destination string) error {
+	dst := parseEnd(destination)
+	switch {
+	case cp.Owner != "" && cp.Archive:
+		return invalid("conflicting options: --archive keeps owners, --chown sets them")
+	case dst.container == "" && cp.Owner+cp.Mode != "":
+		return invalid("--chown and --chmod need a container as the destination")
+	case len(sources) > 1:
+		return cp.checkFolder(ctx, sources, dst)
+	}
+	return nil
+}
+
+// checkFolder refuses a destination that several sources cannot go into.
+func (cp *Copier) checkFolder(ctx context.Context, sources []string, dst end) error {
+	if dst.path == "-" || slices.Contains(sources, "-") {
+		return invalid("a tar stream goes with one source and one destination")
+	}
+	if dst.container == "" {
+		if fi, err := os.Stat(dst.path); err != nil || !fi.IsDir() {
+			return invalid("destination %q must be a directory that exists, since there are several sources", dst)
+		}
+		return nil
+	}
+	// By its end in "/." a symbolic link is followed, too.
+	stat, err := cp.Files.Stat(ctx, dst.container, strings.TrimRight(dst.path, "/")+"/.")
+	if err != nil && !absent(err) {
+		return err
+	}
+	if err != nil || !stat.Mode.IsDir() {
+		return invalid("destination %q must be a directory that exists, since there are several sources", dst)
+	}
+	return nil
+}
+
 // Copy copies from source to destination, each PATH, CONTAINER:PATH or "-"; one at least is in a container.
 func (cp *Copier) Copy(ctx context.Context, source, destination string) error {
 	if source == "" {
@@ -63,16 +103,37 @@ func (cp *Copier) Copy(ctx context.Context, source, destination string) error {
 	return cp.in(ctx, src, dst)
 }
 
-// fetch opens the source in a container.
+// fetch opens the source in a container. What looks like a pattern is one for the daemon to expand, unless there is something
+// of that name.
 func (cp *Copier) fetch(ctx context.Context, src end) (Info, io.ReadCloser, error) {
 	info := Info{Path: src.path, Exists: true}
-	if cp.Follow {
-		if stat, err := cp.Files.Stat(ctx, src.container, src.path); err == nil && stat.Mode&fs.ModeSymlink != 0 {
+	pattern := strings.ContainsAny(src.path, `*?[\`)
+	if cp.Follow || pattern {
+		stat, err := cp.Files.Stat(ctx, src.container, src.path)
+		switch {
+		case err == nil && cp.Follow && stat.Mode&fs.ModeSymlink != 0:
 			info.Path, info.Rebase = Followed(src.path, linkTarget(src.path, stat.LinkTarget))
+		case pattern && absent(err):
+			return cp.match(ctx, src)
 		}
 	}
 	stat, body, err := cp.Files.Read(ctx, src.container, info.Path)
 	info.Dir = stat.Mode.IsDir()
+	return info, body, err
+}
+
+// absent reports whether the daemon says that there is nothing of a name, or can be nothing.
+func absent(err error) bool {
+	return errkind.Is(err, errkind.NotFound) || errkind.Is(err, errkind.Invalid)
+}
+
+// match opens what a pattern stands for.
+func (cp *Copier) match(ctx context.Context, src end) (Info, io.ReadCloser, error) {
+	matches, first, body, err := cp.Files.Match(ctx, src.container, src.path, cp.Follow)
+	info := Info{Path: first.Name, Exists: true, Dir: first.Mode.IsDir(), Several: matches > 1}
+	if strings.ContainsRune(first.Name, utf8.RuneError) {
+		info.Several = true // it cannot be called otherwise, for what it is called cannot be told in JSON
+	}
 	return info, body, err
 }
 
@@ -189,7 +250,7 @@ func (cp *Copier) in(ctx context.Context, src, dst end) error {
 	}
 	defer body.Close()
 	counted := &counter{r: body}
-	if err := cp.Files.Write(ctx, dst.container, dir, counted, cp.Archive); err != nil {
+	if err := cp.Files.Write(ctx, dst.container, dir, counted, client.WriteOptions{AsUser: cp.Archive, Owner: cp.Owner, Mode: cp.Mode}); err != nil {
 		return err
 	}
 	cp.Done(counted.n, dst.container+":"+info.Path)

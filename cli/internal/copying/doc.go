@@ -2,7 +2,8 @@
 // of local files.
 //
 // The meaning of "/" and "/." at the end of a path, and of destinations that do not exist, is docker's. Archives that
-// come from a container are unpacked through an os.Root: nothing in them leads out of the destination.
+// come from a container are unpacked through an os.Root: nothing in them leads out of the destination. Patterns in a
+// container's path are the daemon's to expand.
 //
 // Start reading at Copier.
 package copying

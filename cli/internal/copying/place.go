@@ -17,6 +17,8 @@ type Info struct {
 	Path   string // may end with "/" or "/."
 	Exists bool
 	Dir    bool
+	// Several sources are in one archive, each under its own name.
+	Several bool
 	// Rebase is the name that the user knows the source by, where following a symbolic link has given it another; "".
 	Rebase string
 }
@@ -43,6 +45,10 @@ func Place(src, dst Info) (dir, from, to string, err error) {
 		from = src.Rebase
 	}
 	switch {
+	case dst.Exists && dst.Dir && src.Several:
+		return dst.Path, "", "", nil
+	case src.Several:
+		return "", "", "", errkind.New(errkind.Invalid, "destination %q must be a directory: the pattern stands for several files", dst.Path)
 	case dst.Exists && dst.Dir:
 		return dst.Path, from, from, nil
 	case dst.Exists && src.Dir:

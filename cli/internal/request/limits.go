@@ -35,10 +35,10 @@ func (l *Limits) Request() (u docker.Update, err error) {
 			return u, err
 		}
 	}
-	if u.PublishAdd, err = portMap(l.publishAdd); err != nil {
+	if u.PierPublishAdd, err = portMap(l.publishAdd); err != nil {
 		return u, err
 	}
-	u.PublishRemove, err = portMap(l.publishRemove)
+	u.PierPublishRemove, err = portMap(l.publishRemove)
 	return u, err
 }
 

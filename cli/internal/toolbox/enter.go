@@ -75,7 +75,7 @@ func ShowFiles(ctx context.Context, c *client.Client, id string, target *contain
 			return "", err
 		}
 		defer files.Close()
-		return "it does not run; a copy of its files is at " + Files + ", its volumes are below " + VolumesDir, c.Files().Write(ctx, id, Files, files, false)
+		return "it does not run; a copy of its files is at " + Files + ", its volumes are below " + VolumesDir, c.Files().Write(ctx, id, Files, files, client.WriteOptions{})
 	}
 	root := Root(target)
 	if root == "" {
@@ -94,7 +94,7 @@ func put(ctx context.Context, c *client.Client, ref string, h *tar.Header) error
 	if err := w.Close(); err != nil {
 		return err
 	}
-	if err := c.Files().Write(ctx, ref, "/", &archive, false); err != nil {
+	if err := c.Files().Write(ctx, ref, "/", &archive, client.WriteOptions{}); err != nil {
 		return fmt.Errorf("make %s in the toolbox: %w", Files, err)
 	}
 	return nil

@@ -1,6 +1,6 @@
 // Package files reads and writes the files of containers from outside: what cp, export and the archive endpoints do.
 //
-//	Keep ── View ── Stat, Pack, Unpack         a container's files as its processes see them
+//	Keep ── View ── Stat, Expand, Pack, Unpack  a container's files as its processes see them
 //
 // A View is one open root folder. Of a running container it is its process's own root, mounts and all; of another one
 // the same mounts, put together where nobody else sees them. Every name in it is resolved by kernel/fsroot, which the

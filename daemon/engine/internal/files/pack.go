@@ -39,19 +39,17 @@ const (
 	paxXattr   = "SCHILY.xattr."
 )
 
-// Pack writes a tar of what is at o.Source: owners by number, modes, times, symbolic and hard links, devices, extended
-// attributes; holes as zeros. Sockets are left out, so is what vanishes meanwhile, and the content of the kernel's own
-// file systems. A file that becomes shorter while it is read is filled up with zeros.
-func Pack(ctx context.Context, w io.Writer, root *fsroot.Root, o PackOptions) error {
+// Pack writes a tar of what is at the sources: owners by number, modes, times, symbolic and hard links, devices, extended
+// attributes; holes as zeros. Sockets are left out, so is what vanishes meanwhile (of several sources even one of these),
+// and the content of the kernel's own file systems. A file that becomes shorter while it is read is filled up with zeros.
+func Pack(ctx context.Context, w io.Writer, root *fsroot.Root, sources ...PackOptions) error {
 	out := bufio.NewWriterSize(w, copyBuffer)
-	p := &packer{ctx: ctx, o: o, tw: tar.NewWriter(out), links: map[inode]string{}, buf: make([]byte, copyBuffer)}
-	node, err := root.At(o.Source)
-	if err != nil {
-		return err
-	}
-	defer node.Close()
-	if err := p.node(node, o.Name, "", 0, 0); err != nil {
-		return err
+	p := &packer{ctx: ctx, tw: tar.NewWriter(out), links: map[inode]string{}, buf: make([]byte, copyBuffer)}
+	for _, o := range sources {
+		p.o = o
+		if err := p.source(root); err != nil && (len(sources) == 1 || !errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
 	}
 	if err := p.tw.Close(); err != nil {
 		return err
@@ -61,10 +59,19 @@ func Pack(ctx context.Context, w io.Writer, root *fsroot.Root, o PackOptions) er
 
 type packer struct {
 	ctx   context.Context
-	o     PackOptions
+	o     PackOptions // of the source that is packed now
 	tw    *tar.Writer
 	links map[inode]string // of files with several names: the first one packed
 	buf   []byte
+}
+
+func (p *packer) source(root *fsroot.Root) error {
+	node, err := root.At(p.o.Source)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	return p.node(node, p.o.Name, "", 0, 0)
 }
 
 // inode names a file that may have several names.

@@ -3,8 +3,11 @@ package files
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os"
 	"path"
+
+	mode "github.com/tonistiigi/dchapes-mode"
 
 	"pier/kernel/fsroot"
 	"pier/kernel/ids"
@@ -13,14 +16,16 @@ import (
 
 // Pipe packs in the background and gives the view back afterwards. Whoever reads slowly, or not at all, holds the view
 // no longer than its context lasts. The caller closes what is returned.
-func (v *View) Pipe(o PackOptions) io.ReadCloser {
-	o.Hidden = v.Hidden
+func (v *View) Pipe(sources ...PackOptions) io.ReadCloser {
+	for i := range sources {
+		sources[i].Hidden = v.Hidden
+	}
 	r, w := io.Pipe()
 	unhook := context.AfterFunc(v.ctx, func() { _ = w.CloseWithError(context.Cause(v.ctx)) })
 	go func() {
 		defer v.Close()
 		defer unhook()
-		_ = w.CloseWithError(Pack(v.ctx, w, v.Root, o))
+		_ = w.CloseWithError(Pack(v.ctx, w, v.Root, sources...))
 	}()
 	return r
 }
@@ -64,6 +69,15 @@ func Folder(root *fsroot.Root, name string) (real string, readOnly bool, err err
 	}
 	real, err = root.Resolve(name)
 	return real, in.ReadOnly, err
+}
+
+// Mode reads a mode as chmod(1) and COPY --chmod take it: octal, or words such as "u=rwX,go=rX".
+func Mode(text string) (func(fs.FileMode) fs.FileMode, error) {
+	set, err := mode.ParseWithUmask(text, 0)
+	if err != nil {
+		return nil, errkind.New(errkind.Invalid, "mode %q: want octal digits or words such as u=rwX,go=rX", text)
+	}
+	return set.Apply, nil
 }
 
 // User finds the owner that user[:group] means in root.

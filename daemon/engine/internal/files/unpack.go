@@ -28,6 +28,8 @@ type Owner struct{ UID, GID int }
 type UnpackOptions struct {
 	KeepKinds bool   // a folder is not replaced by something else, nor something else by a folder
 	Owner     *Owner // nil: as the archive says
+	// Mode makes of the mode that the archive says the one that what is unpacked gets, if it is no symbolic link; nil: the same.
+	Mode func(fs.FileMode) fs.FileMode
 }
 
 // Unpack makes in the folder dir what the archive r holds: a tar, plain or compressed with gzip, bzip2, xz or zstd. Long runs
@@ -185,6 +187,16 @@ func (u *unpacker) owner(h *tar.Header) (uid, gid int) {
 	return h.Uid, h.Gid
 }
 
+const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+func (u *unpacker) mode(h *tar.Header) fs.FileMode {
+	m := h.FileInfo().Mode()
+	if u.o.Mode == nil {
+		return m
+	}
+	return m&^modeBits | u.o.Mode(m)&modeBits
+}
+
 func (u *unpacker) regular(h *tar.Header, to string, content io.Reader) error {
 	out, err := u.root.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|fsroot.ONofollow, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -201,7 +213,7 @@ func (u *unpacker) regular(h *tar.Header, to string, content io.Reader) error {
 		return err
 	}
 	uid, gid := u.owner(h)
-	if err := fsroot.Finish(out, uid, gid, h.FileInfo().Mode(), h.ModTime); err != nil {
+	if err := fsroot.Finish(out, uid, gid, u.mode(h), h.ModTime); err != nil {
 		return err
 	}
 	if !hasAttributes(h) {
@@ -276,7 +288,7 @@ func (u *unpacker) attributes(h *tar.Header, to string) error {
 		return err
 	}
 	if h.Typeflag != tar.TypeSymlink {
-		if err := node.Chmod(h.FileInfo().Mode()); err != nil {
+		if err := node.Chmod(u.mode(h)); err != nil {
 			return err
 		}
 		if err := setAttributes(node, h); err != nil {
