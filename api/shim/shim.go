@@ -19,6 +19,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"pier/lib/errkind"
 )
 
@@ -135,8 +137,9 @@ type TaskRef struct {
 // the root file system as a detached mount (HasRootfs), the network namespace (HasNetns), a deposit (HasDeposit).
 type Start struct {
 	ID string `json:"id"`
-	// Spec is an OCI runtime configuration (specs.Spec). Linux.Seccomp is empty: the filter comes compiled.
-	Spec json.RawMessage `json:"spec"`
+	// Spec is the OCI runtime configuration. Linux.Seccomp is empty: the filter comes compiled. It is part of the message
+	// and no text of its own within it: that would be read twice more on its way.
+	Spec *specs.Spec `json:"spec"`
 	Launch
 	HasRootfs bool `json:"hasRootfs,omitempty"`
 	HasNetns  bool `json:"hasNetns,omitempty"`

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -93,10 +92,6 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(s)
-	if err != nil {
-		return nil, errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
-	}
 	log, err := e.logged(r).Target()
 	if err != nil {
 		return nil, err
@@ -105,7 +100,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		return nil, err
 	}
 	return e.o.Custody.Start(ctx, &shim.Start{
-		ID: r.ID, Spec: body, HasRootfs: true, HasNetns: box.Netns != nil, Log: log,
+		ID: r.ID, Spec: s, HasRootfs: true, HasNetns: box.Netns != nil, Log: log,
 		Init: r.Host.Init != nil && *r.Host.Init, Bundle: bundle, Runtime: other,
 		Launch: shim.Launch{
 			Seccomp: filter.Program, SeccompFlags: filter.Flags,

@@ -25,11 +25,8 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if err := validate(ref); err != nil {
 		return nil, err
 	}
-	spec := &specs.Spec{}
-	if err := json.Unmarshal(r.Spec, spec); err != nil {
-		return nil, errkind.New(errkind.Invalid, "start %s: the configuration: %w", r.ID, err)
-	}
-	if spec.Process == nil {
+	spec := r.Spec
+	if spec == nil || spec.Process == nil {
 		return nil, errkind.New(errkind.Invalid, "start %s: the configuration has no process", r.ID)
 	}
 	if spec.Linux == nil {

@@ -1,7 +1,6 @@
 package custody
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -125,11 +124,7 @@ func TestOutOfMemory(t *testing.T) {
 	spec := b.spec("c", "sh", "-c", "x=$(yes | head -c 100000000); echo survived")
 	limit := int64(16 << 20)
 	spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swap: &limit}}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Start(ctx(t), &shim.Start{ID: "c", Spec: text}, nil, nil); err != nil {
+	if _, err := b.Start(ctx(t), &shim.Start{ID: "c", Spec: spec}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if e := b.exit(shim.TaskRef{ID: "c"}); !e.OOM {
@@ -212,11 +207,7 @@ func TestSharedPidNamespace(t *testing.T) {
 	spec := b.spec("c", "sh", "-c", "sh -c 'sleep 0.01 & sleep 0.05 & exit' ; sleep 1000 & sleep 0.2; exit 6")
 	spec.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	spec.Mounts = spec.Mounts[1:] // no /proc of its own
-	text, err := json.Marshal(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Start(ctx(t), &shim.Start{ID: "c", Spec: text}, nil, nil); err != nil {
+	if _, err := b.Start(ctx(t), &shim.Start{ID: "c", Spec: spec}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if e := b.exit(shim.TaskRef{ID: "c"}); e.Code != 6 {

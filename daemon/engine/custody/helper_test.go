@@ -188,11 +188,7 @@ func (b *bench) spec(name string, args ...string) *specs.Spec {
 func (b *bench) logPath(name string) string { return filepath.Join(b.root, name+"-json.log") }
 
 func (b *bench) request(name string, stdio shim.Stdio, args ...string) *shim.Start {
-	text, err := json.Marshal(b.spec(name, args...))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return &shim.Start{ID: name, Spec: text, Launch: shim.Launch{Stdio: stdio}, Log: shim.Log{Path: b.logPath(name)}}
+	return &shim.Start{ID: name, Spec: b.spec(name, args...), Launch: shim.Launch{Stdio: stdio}, Log: shim.Log{Path: b.logPath(name)}}
 }
 
 func (b *bench) run(name string, stdio shim.Stdio, args ...string) *shim.Task {

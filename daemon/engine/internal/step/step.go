@@ -2,7 +2,6 @@ package step
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -154,11 +153,7 @@ func (s *Steps) start(r Request, config *container.Config, host *container.HostC
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(spec)
-	if err != nil {
-		return nil, errkind.New(errkind.Internal, "build step %s: %w", r.ID, err)
-	}
-	return &shim.Start{ID: r.ID, Spec: body, Launch: shim.Launch{Seccomp: filter.Program, SeccompFlags: filter.Flags}, HasRootfs: true, HasNetns: netns}, nil
+	return &shim.Start{ID: r.ID, Spec: spec, Launch: shim.Launch{Seccomp: filter.Program, SeccompFlags: filter.Flags}, HasRootfs: true, HasNetns: netns}, nil
 }
 
 // IsLost reports whether a step failed because the supervisor died over it: it may not have run, or nobody knows how it
