@@ -87,7 +87,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()
-	debug.SetGCPercent(50) // little lives here, and requests leave much behind
+	debug.SetGCPercent(200) // little lives here: a collection for each eight megabytes that requests leave behind, and one at rest
 	s.tidy = time.AfterFunc(tidyAfter, tidyUp)
 	defer s.tidy.Stop()
 	context.AfterFunc(ctx, func() { s.listener.Close() })
