@@ -30,7 +30,7 @@ type builder struct {
 
 // How many calls it takes to make a container, and to enter one.
 const (
-	callsToStart = 192
+	callsToStart = 384
 	callsToEnter = 112
 )
 
