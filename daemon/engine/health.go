@@ -194,7 +194,7 @@ func (e *Engine) probed(c *ctr, res *container.HealthcheckResult) {
 func (e *Engine) endSick(c *ctr, end *waiter) {
 	r := c.row()
 	e.o.Log.Info("container is unhealthy and is restarted", "container", c.id)
-	sig, err := settings.ParseSignal(r.Config.StopSignal)
+	sig, err := settings.ParseSignal(settings.StopSignal(r.Config))
 	if err != nil {
 		sig = settings.SIGTERM
 	}

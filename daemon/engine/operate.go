@@ -47,7 +47,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	r := c.row()
 	name := o.Signal
 	if name == "" {
-		name = r.Config.StopSignal
+		name = settings.StopSignal(r.Config)
 	}
 	sig, err := settings.ParseSignal(name)
 	if err != nil {
@@ -204,7 +204,7 @@ func (cs *Containers) Kill(ctx context.Context, ref, signal string) error {
 			return err
 		}
 	}
-	stop, err := settings.ParseSignal(c.row().Config.StopSignal)
+	stop, err := settings.ParseSignal(settings.StopSignal(c.row().Config))
 	if err != nil {
 		stop = settings.SIGTERM
 	}

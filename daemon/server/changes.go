@@ -27,7 +27,7 @@ func applyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
 			if err != nil {
 				return errkind.New(errkind.Invalid, "change %q: %w", line, err)
 			}
-			if err := applyChange(c, instruction); err != nil {
+			if err := applyChange(c, strings.ToLower(node.Value), instruction); err != nil {
 				return err
 			}
 		}
@@ -35,7 +35,7 @@ func applyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
 	return nil
 }
 
-func applyChange(c *dockerspec.DockerOCIImageConfig, instruction any) error {
+func applyChange(c *dockerspec.DockerOCIImageConfig, name string, instruction any) error {
 	switch i := instruction.(type) {
 	case *instructions.CmdCommand:
 		c.Cmd = commandLine(i.ShellDependantCmdLine)
@@ -77,7 +77,7 @@ func applyChange(c *dockerspec.DockerOCIImageConfig, instruction any) error {
 	case *instructions.HealthCheckCommand:
 		c.Healthcheck = i.Health
 	default:
-		return errkind.New(errkind.Invalid, "a change may be CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR")
+		return errkind.New(errkind.Invalid, "%s is not a valid change command: a change may be CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR", name)
 	}
 	return nil
 }

@@ -163,6 +163,8 @@ var wrongCreates = []wrongCreate{
 	{`{"HostConfig":{"NetworkMode":"container:none"}}`, 400, `joining the namespace of a container: No such container: none`, 201, late},
 	{`{"ExposedPorts":{"80/tcp":{}},"HostConfig":{"NetworkMode":"container:running"}}`, 400, `conflicting options: port exposing and the container type network mode`, 400, ""},
 	{`{"HostConfig":{"NetworkMode":"container:running"},"NetworkingConfig":{"EndpointsConfig":{"container:running":{"MacAddress":"02:42:0a:00:00:01"}}}}`, 400, `conflicting options: mac-address and the network mode`, 201, absent},
+	{`{"HostConfig":{"NetworkMode":"host"},"NetworkingConfig":{"EndpointsConfig":{"host":{"MacAddress":"02:42:0a:00:00:01"}}}}`, 400, `conflicting options: mac-address and the network mode`, 201, absent},
+	{`{"HostConfig":{"NetworkMode":"none"},"NetworkingConfig":{"EndpointsConfig":{"none":{"IPAMConfig":{"IPv4Address":"10.0.0.9"}}}}}`, 400, `user specified IP address is supported on user defined networks only`, 201, late},
 	{`{"HostConfig":{"NetworkMode":7}}`, 400, `invalid JSON: field HostConfig.NetworkMode is a JSON number, want a string`, 500, blames},
 	{`{"HostConfig":{"Cgroup":"container:none"}}`, 501, `joining another container's cgroup is not supported: create the container without it`, 201, absent},
 	{`{"HostConfig":{"Isolation":"hyperv"}}`, 400, `invalid isolation 'hyperv' on linux`, 500, blames},

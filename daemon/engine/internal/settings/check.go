@@ -129,8 +129,11 @@ func defaults(c *container.Config, h *container.HostConfig, id string, host Host
 		yes := true
 		h.Init = &yes
 	}
-	if c.StopSignal == "" {
-		c.StopSignal = "SIGTERM"
+	if s := h.MemorySwappiness; s != nil && *s == -1 { // -1, and no limit of processes, say as little as nothing at all
+		h.MemorySwappiness = nil
+	}
+	if p := h.PidsLimit; p != nil && (*p == 0 || *p == -1) {
+		h.PidsLimit = nil
 	}
 	if h.Memory > 0 && h.MemorySwap == 0 && !host.NoSwapLimit {
 		h.MemorySwap = 2 * h.Memory
@@ -197,7 +200,7 @@ func checkConfig(c *container.Config) error {
 		}
 		c.WorkingDir = path.Clean(c.WorkingDir)
 	}
-	if _, err := ParseSignal(c.StopSignal); err != nil {
+	if _, err := ParseSignal(StopSignal(c)); err != nil {
 		return err
 	}
 	for _, e := range c.Env {

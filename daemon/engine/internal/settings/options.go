@@ -1,8 +1,11 @@
 package settings
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
+
+	"github.com/moby/moby/api/types/container"
 )
 
 // Security is a container's security options, decoded.
@@ -92,6 +95,10 @@ const (
 	SIGKILL = 9
 	SIGTERM = 15
 )
+
+// StopSignal names the signal that ends a container, SIGTERM where c does not say. It is not written into c: an image that
+// is made of the container says no more than the container does.
+func StopSignal(c *container.Config) string { return cmp.Or(c.StopSignal, "SIGTERM") }
 
 // ParseSignal reads a signal's number or name: "9", "KILL", "SIGKILL", "RTMIN+3".
 func ParseSignal(s string) (int, error) {

@@ -195,13 +195,13 @@ func checkDevices(r *container.Resources) error {
 	return nil
 }
 
-// CheckEndpoints refuses addresses of the wrong family and options of drivers in what is asked for of networks.
+// CheckEndpoints refuses addresses where there are none to choose, or of the wrong family, and options of drivers in what is asked for of networks.
 func CheckEndpoints(mode container.NetworkMode, endpoints map[string]*network.EndpointSettings) error {
 	for name, e := range endpoints {
 		if e == nil {
 			continue
 		}
-		if mode.IsContainer() && len(e.MacAddress) > 0 {
+		if (mode.IsContainer() || mode.IsHost()) && len(e.MacAddress) > 0 {
 			return refuse("conflicting options: mac-address and the network mode")
 		}
 		for option := range e.DriverOpts {
@@ -215,6 +215,9 @@ func CheckEndpoints(mode container.NetworkMode, endpoints map[string]*network.En
 		}
 		if a := e.IPAMConfig.IPv6Address; a.IsValid() && (!a.Is6() || a.Is4In6()) {
 			return refuse("invalid endpoint settings for network %s: invalid IPv6 address: %s", name, a)
+		}
+		if c := e.IPAMConfig; !container.NetworkMode(name).IsUserDefined() && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
+			return refuse("invalid config for network %s: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only", name)
 		}
 	}
 	return nil
