@@ -91,7 +91,7 @@ func fileError(err error, ref, name string) error {
 	return files.Blame(err)
 }
 
-// Stat describes one path, see files.Stat.
+// Stat describes one path, see files.View.Stat.
 func (f *Files) Stat(ctx context.Context, ref, name string) (container.PathStat, error) {
 	v, _, err := f.e.view(ctx, ref)
 	if err != nil {
@@ -272,5 +272,5 @@ func (f *Files) copyUpper(ctx context.Context, c *ctr, pause bool) (*layer.Copy,
 			return nil, err
 		}
 	}
-	return layer.CopyUpper(ctx, e.o.Layers, up.Upper, c.row().placeholders())
+	return layer.CopyUpper(ctx, e.o.Layers, c.row().Chain, up.Upper, c.row().placeholders())
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -35,26 +36,18 @@ type Change struct {
 // Placeholders are paths that a start makes to mount something on: they are left out where nothing else made them.
 // Of the layers below only what lies under a changed folder is looked at.
 func Changes(ctx context.Context, s *Store, chain digest.Digest, upper string, placeholders []string) ([]Change, error) {
-	lowers, err := s.lowers(chain)
+	below, err := s.below(chain)
 	if err != nil {
 		return nil, err
 	}
+	defer below.close()
 	top, err := fsroot.Open(upper)
 	if err != nil {
 		return nil, err
 	}
 	defer top.Close()
 	c := &comparer{ctx: ctx, placeholders: placeholders}
-	below := stack{found: true}
-	defer below.close()
-	for _, dir := range lowers {
-		root, err := fsroot.Open(dir)
-		if err != nil {
-			return nil, err
-		}
-		below.dirs = append(below.dirs, root)
-	}
-	if _, err := c.folder(top, "/", &below, false, 0); err != nil {
+	if _, err := c.folder(top, "/", below, false, 0); err != nil {
 		return nil, err
 	}
 	return c.out, nil
@@ -72,6 +65,24 @@ type stack struct {
 	info  fs.FileInfo // of the topmost; nil for the root
 	dirs  []*fsroot.Root
 	open  []*os.File
+}
+
+// below opens what chain shows of "/". The caller closes it.
+func (s *Store) below(chain digest.Digest) (*stack, error) {
+	lowers, err := s.lowers(chain)
+	if err != nil {
+		return nil, err
+	}
+	out := &stack{found: true}
+	for _, dir := range lowers {
+		root, err := fsroot.Open(dir)
+		if err != nil {
+			out.close()
+			return nil, err
+		}
+		out.dirs = append(out.dirs, root)
+	}
+	return out, nil
 }
 
 func (s *stack) close() {
@@ -97,6 +108,23 @@ func (s *stack) look(name string) (*stack, error) {
 		}
 	}
 	return out, nil
+}
+
+// has reports whether there is something at place, an absolute path, below s. Links on the way are not followed.
+func (s *stack) has(place string) (bool, error) {
+	at := s
+	for name := range strings.SplitSeq(strings.Trim(place, "/"), "/") {
+		next, err := at.look(name)
+		if at != s {
+			at.close()
+		}
+		if err != nil {
+			return false, err
+		}
+		at = next
+	}
+	defer at.close()
+	return at.found, nil
 }
 
 // add looks at one layer; last says that those below it do not matter.

@@ -36,10 +36,16 @@ func (c *Copy) Commit(ctx context.Context, parent digest.Digest) (Layer, error) 
 	return l, err
 }
 
-// CopyUpper copies upper, which may be in use, for a Commit. Nothing is lost: owners, modes, times, extended attributes
-// (those of overlayfs included), hard links, holes; blocks are shared where the file system can. Only sockets and what
-// is at a placeholder (see Changes) and empty are left out. While processes write, the files are of different moments.
-func CopyUpper(ctx context.Context, s *Store, upper string, placeholders []string) (*Copy, error) {
+// CopyUpper copies upper, which lies on chain and may be in use, for a Commit. Nothing is lost: owners, modes, times,
+// extended attributes (those of overlayfs included), hard links, holes; blocks are shared where the file system can. Only
+// sockets are left out, and what is at a placeholder (see Changes), empty, and nothing that chain has. While processes
+// write, the files are of different moments. The caller holds chain.
+func CopyUpper(ctx context.Context, s *Store, chain digest.Digest, upper string, placeholders []string) (*Copy, error) {
+	below, err := s.below(chain)
+	if err != nil {
+		return nil, err
+	}
+	defer below.close()
 	c := &Copy{store: s, dir: filepath.Join(s.root, tempDir, id.New())}
 	to := filepath.Join(c.dir, diffDir)
 	for _, dir := range []string{c.dir, to} {
@@ -48,9 +54,8 @@ func CopyUpper(ctx context.Context, s *Store, upper string, placeholders []strin
 			return nil, errkind.OfDisk("copy layer", err)
 		}
 	}
-	u := &upperCopier{ctx: ctx, placeholders: placeholders, links: map[inode]string{}}
-	err := u.open(upper, to)
-	if err == nil {
+	u := &upperCopier{ctx: ctx, placeholders: placeholders, below: below, links: map[inode]string{}}
+	if err = u.open(upper, to); err == nil {
 		err = u.tree()
 		u.close()
 	}
@@ -65,6 +70,7 @@ func CopyUpper(ctx context.Context, s *Store, upper string, placeholders []strin
 type upperCopier struct {
 	ctx          context.Context
 	placeholders []string
+	below        *stack
 	from, to     *fsroot.Root
 	links        map[inode]string
 	copied       int
@@ -125,7 +131,14 @@ func (u *upperCopier) entry(dir *fsroot.Root, name, place string, depth int) err
 	}
 	defer n.Close()
 	attr := fsroot.AttrOf(info)
-	placeholder := slices.Contains(u.placeholders, place)
+	placeholder := false
+	if slices.Contains(u.placeholders, place) {
+		lower, err := u.below.has(place)
+		if err != nil {
+			return err
+		}
+		placeholder = !lower
+	}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
 		if err := u.to.Mknod(place, fs.ModeDir|0o700, 0); err != nil {
