@@ -4,8 +4,6 @@ go 1.26.8
 
 replace github.com/moby/profiles/seccomp v0.2.4 => github.com/moby/profiles/seccomp v0.2.3
 
-replace github.com/opencontainers/go-digest => ./lib/digest
-
 require (
 	github.com/getkin/kin-openapi v0.152.0
 	github.com/google/nftables v0.3.0
