@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"pier/api/docker"
 	"pier/api/shim"
@@ -36,13 +37,12 @@ func (rs *Resources) Update(ctx context.Context, ref string, u docker.Update) (w
 		if len(u.PierPublishAdd)+len(u.PierPublishRemove) == 0 {
 			return e.enact(ctx, c, &next, true)
 		}
-		back, err := e.publish(ctx, &next, u)
+		settle, err := e.publish(ctx, &next, u)
 		if err != nil {
 			return err
 		}
-		if err = e.enact(ctx, c, &next, !reflect.ValueOf(u.UpdateConfig).IsZero()); err != nil {
-			back()
-		}
+		err = e.enact(ctx, c, &next, !reflect.ValueOf(u.UpdateConfig).IsZero())
+		settle(err == nil)
 		return err
 	}
 	for range 100 { // its end may be about to be recorded: then there is nothing left to limit
@@ -88,32 +88,28 @@ func (e *Engine) enact(ctx context.Context, c *ctr, next *row, limits bool) erro
 	return nil
 }
 
-// publish changes the ports of next, and those that are open where the container runs; back undoes that. A crash before next
-// is recorded undoes it too: the next daemon opens what the record says, and nothing else.
-func (e *Engine) publish(ctx context.Context, next *row, u docker.Update) (back func(), err error) {
+// publish changes the ports of next, and those that are open where the container runs. settle, once it is known whether next
+// is recorded, ends the connections through closed ports, or undoes it all. A crash before next is recorded undoes it too: the
+// next daemon opens what the record says, and nothing else.
+func (e *Engine) publish(ctx context.Context, next *row, u docker.Update) (settle func(keep bool), err error) {
 	alive := next.Life.State.Alive()
 	o := joinOptions(next)
 	o.PublishAll = false
-	old := o
-	old.Ports = nil
+	var now network.PortMap
 	if alive {
-		old.Ports = next.Ports
+		now = next.Ports
 	}
-	if o.Ports, err = settings.Publish(next.Host, next.Config.ExposedPorts, old.Ports, u.PierPublishAdd, u.PierPublishRemove); err != nil || !alive {
-		return func() {}, err
+	if o.Ports, err = settings.Publish(next.Host, next.Config.ExposedPorts, now, u.PierPublishAdd, u.PierPublishRemove); err != nil || !alive {
+		return func(bool) {}, err
 	}
-	if next.Ports, err = e.o.Networks.Publish(ctx, o); err != nil {
+	if next.Ports, settle, err = e.o.Networks.Publish(ctx, o, len(u.PierPublishAdd) > 0); err != nil {
 		kind := errkind.Of(err)
 		if kind == errkind.Exhausted {
 			kind = errkind.Conflict
 		}
 		return nil, errkind.New(kind, "Cannot update container %s: %w", next.ID, err)
 	}
-	return func() {
-		if _, err := e.o.Networks.Publish(context.WithoutCancel(ctx), old); err != nil {
-			e.o.Log.Error("container's published ports are not what its record says; start it again", "container", next.ID, "error", err)
-		}
-	}, nil
+	return settle, nil
 }
 
 // endedError is what a container answers that ended a moment ago, whose record does not say so yet.

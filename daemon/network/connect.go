@@ -247,9 +247,10 @@ func (s *state) remap(old, b *box) {
 			s.table.Remove(ports...)
 		}
 	}
-	s.unreserve(b, b.published)
+	s.vacate(b, b.published) // not free for others meanwhile
 	b.published = nil
 	s.republish(b)
+	s.vacated(b)
 }
 
 func (s *state) giveBack(e *endpoint) {

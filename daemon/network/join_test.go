@@ -250,7 +250,7 @@ func TestAdoptAfterRestart(t *testing.T) {
 	if err := r.n.Adopt(t.Context(), network.AdoptOptions{JoinOptions: o, Pid: pid, Settings: box.Settings, Assigned: box.Ports}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.n.Adopt(t.Context(), network.AdoptOptions{JoinOptions: named, Pid: namedPid, Settings: namedBox.Settings}); err != nil {
+	if err := r.n.Adopt(t.Context(), network.AdoptOptions{JoinOptions: named, Pid: namedPid, Settings: namedBox.Settings, Assigned: box.Ports}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.n.Settle(t.Context()); err != nil {
@@ -259,7 +259,7 @@ func TestAdoptAfterRestart(t *testing.T) {
 	if got, err := r.resolve(namedBox, "udp", "named"); err != nil || len(got) != 1 {
 		t.Errorf("name service after a restart: %v %v", got, err)
 	}
-	r.reaches(r.outside, "tcp", "203.0.113.1:8080", "203.0.113.2")
+	r.reaches(r.outside, "tcp", "203.0.113.1:8080", "203.0.113.2") // and not to another one whose record says so too
 	r.reaches(nil, "tcp", "[::1]:8080", "")
 	if got := must(r.n.Get("user"))(t); got.ID != user.ID {
 		t.Errorf("network user: %+v", got)

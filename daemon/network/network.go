@@ -148,11 +148,13 @@ func (n *Networks) Mend(_ context.Context, o JoinOptions, ref string) (*Change, 
 
 // Publish makes the ports of a running container those of o, which is as for Join: bindings that are as Sandbox.Ports has
 // them and lead to the same port stay untouched, others are opened, and what is not among them is closed, with the
-// connections made through it. It returns all ports as Sandbox.Ports has them. On an error, such as a port that is taken
-// (see Join), all is as it was, but for connections over IPv6 through ports that were to be closed. Conflict where nothing
-// leads from outside to the container.
-func (n *Networks) Publish(_ context.Context, o JoinOptions) (api.PortMap, error) {
-	return n.changePorts(o)
+// connections made through it. It returns all ports as Sandbox.Ports has them, and settle, which the caller must call once,
+// before anything else is done with the container: with true the connections end and the closed ports are free for others,
+// with false all is as it was, but for connections over IPv6 through a port that was to lead elsewhere; so it is on an error,
+// such as a port that is taken (see Join). Where nothing leads from outside to the container nothing is opened: that is
+// Conflict if more, which says that there are ports in o that were not asked for before.
+func (n *Networks) Publish(_ context.Context, o JoinOptions, more bool) (ports api.PortMap, settle func(keep bool), err error) {
+	return n.changePorts(o, more)
 }
 
 // Adopt takes up a container that runs since before this daemon started: addresses, ports, name service. Call it for

@@ -40,6 +40,12 @@ type published struct {
 
 func (p published) key() portKey { return portKey{p.proto, p.from} }
 
+// meets reports whether a host cannot have both k and other.
+func (k portKey) meets(other portKey) bool {
+	a, b := k.at.Addr(), other.at.Addr()
+	return k.proto == other.proto && k.at.Port() == other.at.Port() && a.Is4() == b.Is4() && (a == b || a.IsUnspecified() || b.IsUnspecified())
+}
+
 func (p published) close() {
 	if p.hold != nil {
 		_ = p.hold.Close()
@@ -227,24 +233,30 @@ func (s *state) unreserve(b *box, list []published) {
 	}
 }
 
-// claimPort notes b as the owner of a port, unless another container has it.
+// claimPort notes b as the owner of a port, unless another container has it. A socket by which b itself holds what it is about
+// to give up makes room.
 func (s *state) claimPort(b *box, k portKey) error {
-	any4 := k.at.Addr().IsUnspecified()
+	unspecified := k.at.Addr().IsUnspecified()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	holder := ""
-	if any4 { // every address of the family counts
+	if unspecified { // every address of the family counts
 		for other, owner := range s.ports {
-			if other.proto == k.proto && other.at.Port() == k.at.Port() && other.at.Addr().Is4() == k.at.Addr().Is4() {
+			if k.meets(other) {
 				holder = owner
 			}
 		}
 	} else {
-		unspecified := netip.IPv6Unspecified()
+		all := netip.IPv6Unspecified()
 		if k.at.Addr().Is4() {
-			unspecified = netip.IPv4Unspecified()
+			all = netip.IPv4Unspecified()
 		}
-		holder = cmp.Or(s.ports[k], s.ports[portKey{k.proto, netip.AddrPortFrom(unspecified, k.at.Port())}])
+		holder = cmp.Or(s.ports[k], s.ports[portKey{k.proto, netip.AddrPortFrom(all, k.at.Port())}])
+	}
+	for owner, ports := range s.leaving {
+		if holder == "" && owner != b.id && slices.ContainsFunc(ports, func(p published) bool { return k.meets(p.key()) }) {
+			holder = owner
+		}
 	}
 	if holder != "" {
 		name := "container " + id.Short(holder)
@@ -254,6 +266,12 @@ func (s *state) claimPort(b *box, k portKey) error {
 		return errkind.New(errkind.Exhausted, "Bind for %s failed: port is already allocated: %s has it", k.at, name)
 	}
 	s.ports[k] = b.id
+	for i, p := range s.leaving[b.id] {
+		if k.meets(p.key()) {
+			p.close()
+			s.leaving[b.id][i].hold = nil
+		}
+	}
 	return nil
 }
 
@@ -279,7 +297,7 @@ func (s *state) forward(b *box) error {
 }
 
 // republish takes up the ports of a container that was adopted. A port that another program has taken meanwhile keeps
-// leading to the container, because rules come before sockets.
+// leading to the container, because rules come before sockets. One that another container has is that one's alone.
 func (s *state) republish(b *box) {
 	v4, v6 := b.target()
 	if s.table == nil || !v4.IsValid() {
@@ -295,11 +313,11 @@ func (s *state) republish(b *box) {
 			if p.from.Addr().Is6() && v6.IsValid() {
 				p.to = netip.AddrPortFrom(v6, port.Num())
 			}
-			err = s.claimPort(b, p.key())
-			if err == nil {
-				p.hold, err = s.hold(p)
+			if err := s.claimPort(b, p.key()); err != nil {
+				s.log.Error("network: a published port does not lead to its container any more", "container", id.Short(b.id), "port", p.from, "error", err)
+				continue
 			}
-			if err != nil {
+			if p.hold, err = s.hold(p); err != nil {
 				s.log.Warn("network: a published port is not held", "container", id.Short(b.id), "port", p.from, "error", err)
 			}
 			b.published = append(b.published, p)

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"io"
 	"slices"
 
 	api "github.com/moby/moby/api/types/network"
@@ -11,38 +12,38 @@ import (
 	"pier/lib/id"
 )
 
-// changePorts gives a running container other ports. Nobody else changes its box meanwhile: that is connecting's affair, and
-// its worker's.
-func (s *state) changePorts(o JoinOptions) (api.PortMap, error) {
+// changePorts gives a running container other ports, see Networks.Publish. Nobody else changes its box meanwhile: that is
+// connecting's affair, and its worker's.
+func (s *state) changePorts(o JoinOptions, more bool) (api.PortMap, func(keep bool), error) {
 	s.connecting.Lock()
 	defer s.connecting.Unlock()
 	s.mu.Lock()
 	old := s.boxes[o.ContainerID]
 	s.mu.Unlock()
 	if old == nil || !old.isolated() {
-		return nil, errkind.New(errkind.Conflict, "container %s has no network of its own to which a port could lead", id.Short(o.ContainerID))
+		return nil, nil, errkind.New(errkind.Conflict, "container %s has no network of its own to which a port could lead", id.Short(o.ContainerID))
 	}
 	if v4, _ := old.target(); s.table == nil || !v4.IsValid() {
-		return nil, errkind.New(errkind.Conflict, "container %s is on no network that can be reached from outside; connect it to one, such as bridge",
-			id.Short(o.ContainerID))
+		if more {
+			return nil, nil, errkind.New(errkind.Conflict, "container %s is on no network that can be reached from outside; connect it to one, such as bridge",
+				id.Short(o.ContainerID))
+		}
+		b := old.with(old.endpoints)
+		b.forget(&o)
+		s.swap(b)
+		return clonePorts(b.ports), func(keep bool) {
+			if !keep {
+				s.swap(old)
+			}
+		}, nil
 	}
 	kept, gone := old.sort(&o)
 	b := old.with(old.endpoints)
 	b.published = nil
-	s.unreserve(old, gone) // first, so that a port can change hands in one step
-	back := func(err error) (api.PortMap, error) {
-		s.unreserve(b, slices.DeleteFunc(b.published, func(p published) bool { _, was := kept[p.key()]; return was }))
-		was := old.with(old.endpoints)
-		for i, p := range was.published {
-			if _, held := kept[p.key()]; !held {
-				was.published[i] = s.reclaim(was, p)
-			}
-		}
-		s.swap(was)
-		return nil, err
-	}
+	s.vacate(b, gone) // first, so that a port can change hands in one step
 	if err := s.publish(b, &o, kept); err != nil {
-		return back(err)
+		s.takeBack(old, b, kept)
+		return nil, nil, err
 	}
 	var came []published
 	for _, p := range b.published {
@@ -51,12 +52,85 @@ func (s *state) changePorts(o JoinOptions) (api.PortMap, error) {
 		}
 	}
 	if err := s.table.Swap(translated(gone), translated(came)); err != nil {
-		return back(err)
+		s.takeBack(old, b, kept)
+		return nil, nil, err
 	}
 	s.swap(b)
 	s.hairpin(old, b)
-	s.cut(translated(gone))
-	return clonePorts(b.ports), nil
+	return clonePorts(b.ports), func(keep bool) {
+		s.connecting.Lock()
+		defer s.connecting.Unlock()
+		if keep {
+			s.vacated(b)
+			s.cut(translated(gone))
+			return
+		}
+		if err := s.table.Swap(translated(came), translated(gone)); err != nil {
+			s.log.Error("network: a container's published ports are not what its record says; start it again", "container", id.Short(b.id), "error", err)
+		}
+		s.takeBack(old, b, kept)
+	}, nil
+}
+
+// forget drops the bindings that are not among those of o, of a box that no port leads to.
+func (b *box) forget(o *JoinOptions) {
+	for port, list := range b.ports {
+		b.ports[port] = slices.DeleteFunc(list, func(have api.PortBinding) bool { return !slices.Contains(o.Ports[port], have) })
+		_, asked := o.Ports[port]
+		if _, exposed := o.Exposed[port]; !asked && !exposed {
+			delete(b.ports, port)
+		}
+	}
+}
+
+// vacate lets b, and nobody else, have ports that are its own for something else. They are free only with vacated: until then
+// it can have them back.
+func (s *state) vacate(b *box, ports []published) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving[b.id] = slices.Clone(ports)
+	for _, p := range ports {
+		if s.ports[p.key()] == b.id {
+			delete(s.ports, p.key())
+		}
+	}
+}
+
+// vacated ends what vacate began.
+func (s *state) vacated(b *box) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.leaving[b.id] {
+		p.close()
+	}
+	delete(s.leaving, b.id)
+}
+
+// takeBack undoes vacate: b, which was to take the place of old, gives up what it has got but for what is kept.
+func (s *state) takeBack(old, b *box, kept map[portKey]published) {
+	s.unreserve(b, slices.DeleteFunc(slices.Clone(b.published), func(p published) bool { _, was := kept[p.key()]; return was }))
+	was := old.with(old.endpoints)
+	s.mu.Lock()
+	held := map[portKey]io.Closer{}
+	for _, p := range s.leaving[b.id] {
+		held[p.key()] = p.hold
+		s.ports[p.key()] = b.id
+	}
+	delete(s.leaving, b.id)
+	s.mu.Unlock()
+	for i, p := range was.published {
+		hold, left := held[p.key()]
+		if left && hold == nil { // its socket made room
+			var err error
+			if hold, err = s.hold(p); err != nil {
+				s.log.Warn("network: a published port is not held", "container", id.Short(b.id), "port", p.from, "error", err)
+			}
+		}
+		if left {
+			was.published[i].hold = hold
+		}
+	}
+	s.swap(was)
 }
 
 // sort tells the ports of b that are among those of o, each as it is and leading to where it leads, from the others.
@@ -71,20 +145,6 @@ func (b *box) sort(o *JoinOptions) (kept map[portKey]published, gone []published
 		}
 	}
 	return kept, gone
-}
-
-// reclaim takes a port back that was given up a moment ago. One that another program has taken since is the container's all
-// the same, because rules come before sockets.
-func (s *state) reclaim(b *box, p published) published {
-	err := s.claimPort(b, p.key())
-	if err == nil {
-		p.hold, err = s.hold(p)
-	}
-	if err != nil {
-		p.hold = nil
-		s.log.Warn("network: a published port is not held", "container", id.Short(b.id), "port", p.from, "error", err)
-	}
-	return p
 }
 
 // hairpin lets the container reach its own ports where that takes one, which only containers with ports have.

@@ -21,9 +21,10 @@ import (
 // publish gives c the ports that are wanted and keeps what it got.
 func (r *rig) publish(c *container, wanted api.PortMap) error {
 	r.t.Helper()
-	got, err := r.n.Publish(r.t.Context(), network.JoinOptions{ContainerID: c.id, Ports: wanted})
+	got, settle, err := r.n.Publish(r.t.Context(), network.JoinOptions{ContainerID: c.id, Ports: wanted}, true)
 	if err == nil {
 		c.Ports = got
+		settle(true)
 	}
 	return err
 }
@@ -128,7 +129,61 @@ func TestPublishTakenPort(t *testing.T) {
 	}
 }
 
-// Where no port leads, none is published in silence.
+// What a change closes is nobody else's before it is settled, and is back with its connections where it is taken back.
+func TestPublishTakenBack(t *testing.T) {
+	r := newRig(t)
+	c := r.join(network.JoinOptions{Name: "web", Ports: ports("8080:80/tcp", "8443:443/tcp")})
+	r.echo(c, "0.0.0.0:80")
+	flow, flow6 := r.talk("203.0.113.1:8080"), r.talk("[::1]:8080")
+	before := r.rules()
+	stolen := func() error {
+		thief, err := r.tryJoin(network.JoinOptions{Name: "thief", Ports: ports("127.0.0.1:8080:80/tcp")})
+		if err == nil {
+			r.n.Leave(thief.id)
+		}
+		return err
+	}
+	for _, wanted := range []api.PortMap{ports("9090:80/tcp"), ports("8080:81/tcp"), ports("127.0.0.1:8080:81/tcp", "[::1]:8080:81/tcp"), nil} {
+		_, settle, err := r.n.Publish(t.Context(), network.JoinOptions{ContainerID: c.id, Ports: wanted}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stolen(); !errkind.Is(err, errkind.Exhausted) || !strings.Contains(err.Error(), "(web) has it") {
+			t.Errorf("8080 before %v is settled: %v", wanted, err)
+		}
+		settle(false)
+		if after := r.rules(); after != before {
+			t.Errorf("%v: the rules are\n%s\nand were\n%s", wanted, after, before)
+		}
+		if err := stolen(); !errkind.Is(err, errkind.Exhausted) {
+			t.Errorf("8080 when %v is taken back: %v", wanted, err)
+		}
+		if err := flow(); err != nil {
+			t.Errorf("%v: a connection that was there before: %v", wanted, err)
+		}
+		if len(wanted[api.MustParsePort("81/tcp")]) == 0 { // else the relay made room
+			if err := flow6(); err != nil {
+				t.Errorf("%v: a connection over IPv6 that was there before: %v", wanted, err)
+			}
+		} else {
+			flow6 = r.talk("[::1]:8080")
+		}
+		for _, at := range []string{"0.0.0.0:8080", "[::]:8080"} {
+			if f, err := r.m.Reserve("tcp", netip.MustParseAddrPort(at)); err == nil {
+				t.Errorf("%v: %s is not held", wanted, at)
+				_ = f.Close()
+			}
+		}
+	}
+	if err := r.publish(c, ports("9090:80/tcp")); err != nil {
+		t.Fatal(err)
+	}
+	if err := stolen(); err != nil {
+		t.Errorf("8080 is not free: %v", err)
+	}
+}
+
+// Where no port leads, none is published in silence, but one can go.
 func TestPublishWithoutWayIn(t *testing.T) {
 	r := newRig(t)
 	for _, mode := range []string{"host", "none"} {
@@ -137,6 +192,18 @@ func TestPublishWithoutWayIn(t *testing.T) {
 			t.Errorf("%s: %v", mode, err)
 		}
 	}
+	c := r.join(network.JoinOptions{Name: "web", Ports: ports("8080:80/tcp", "8081:80/tcp")})
+	o := network.JoinOptions{ContainerID: c.id, Ports: stays(c.Ports, "8081")}
+	must(r.n.Disconnect(t.Context(), o, "bridge"))(t)
+	left, settle, err := r.n.Publish(t.Context(), o, false)
+	if err != nil || len(left[api.MustParsePort("80/tcp")]) != 2 {
+		t.Errorf("publish less: %v, %v", left, err)
+	}
+	settle(true)
+	must(r.n.Connect(t.Context(), o, "bridge", nil))(t)
+	r.serve(c.Netns, "tcp4", "0.0.0.0:80")
+	r.reaches(nil, "tcp", "203.0.113.1:8081", "")
+	r.blocked(nil, "tcp", "203.0.113.1:8080")
 	if err := r.publish(&container{Sandbox: &network.Sandbox{}, id: strings.Repeat("e", 64)}, nil); !errkind.Is(err, errkind.Conflict) {
 		t.Errorf("a container that does not run: %v", err)
 	}
@@ -146,33 +213,11 @@ func TestPublishWithoutWayIn(t *testing.T) {
 func TestClosedPortEndsConnections(t *testing.T) {
 	r := newRig(t)
 	c := r.join(network.JoinOptions{Name: "web", Ports: ports("8080:80/tcp", "8081:80/tcp")})
-	l := must(r.m.ListenTCP(c.Netns, "tcp4", "0.0.0.0:80"))(t)
-	defer l.Close()
-	go func() { // echoes
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(conn, conn); _ = conn.Close() }()
-		}
-	}()
-	dial := func(to string) (echo func() error) {
-		conn := must(r.m.Dial("tcp", netip.MustParseAddrPort(to), time.Minute))(t)
-		t.Cleanup(func() { _ = conn.Close() })
-		return func() error {
-			if _, err := conn.Write([]byte("x")); err != nil {
-				return err
-			}
-			_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
-			_, err := io.ReadFull(conn, make([]byte, 1))
-			return err
-		}
-	}
-	other, other6 := dial("203.0.113.1:8081"), dial("[::1]:8081")
+	r.echo(c, "0.0.0.0:80")
+	other, other6 := r.talk("203.0.113.1:8081"), r.talk("[::1]:8081")
 	was := c.Ports
 	for _, from := range []string{"203.0.113.1:8080", "[::1]:8080"} {
-		echo := dial(from)
+		echo := r.talk(from)
 		if err := echo(); err != nil {
 			t.Fatal(err)
 		}
@@ -189,6 +234,41 @@ func TestClosedPortEndsConnections(t *testing.T) {
 	if err := errors.Join(other(), other6()); err != nil {
 		t.Errorf("through the port that stayed: %v", err)
 	}
+}
+
+// echo sends back what comes to address in c.
+func (r *rig) echo(c *container, address string) {
+	r.t.Helper()
+	l := must(r.m.ListenTCP(c.Netns, "tcp4", address))(r.t)
+	r.t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(conn, conn); _ = conn.Close() }()
+		}
+	}()
+}
+
+// talk connects to an echo. What it returns sends a byte and waits for it.
+func (r *rig) talk(to string) (again func() error) {
+	r.t.Helper()
+	conn := must(r.m.Dial("tcp", netip.MustParseAddrPort(to), time.Minute))(r.t)
+	r.t.Cleanup(func() { _ = conn.Close() })
+	again = func() error {
+		if _, err := conn.Write([]byte("x")); err != nil {
+			return err
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
+		_, err := io.ReadFull(conn, make([]byte, 1))
+		return err
+	}
+	if err := again(); err != nil {
+		r.t.Fatal(err)
+	}
+	return again
 }
 
 // stays is the bindings of m that have a host port.

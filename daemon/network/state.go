@@ -63,9 +63,10 @@ type state struct {
 
 	managing sync.Mutex
 	mu       sync.Mutex
-	nets     map[string]*network // by ID
-	boxes    map[string]*box     // by container ID
-	ports    map[portKey]string  // container ID by published port
+	nets     map[string]*network    // by ID
+	boxes    map[string]*box        // by container ID
+	ports    map[portKey]string     // container ID by published port
+	leaving  map[string][]published // by container ID: ports that it gives up once what takes their place is sure
 	closed   bool
 }
 
@@ -73,7 +74,7 @@ func open(ctx context.Context, o Options) (_ *Networks, err error) {
 	n := &Networks{state{
 		records: record.NewTable[row](o.Records, "networks"), feed: o.Events, bridge: o.Bridge, mtu: o.MTU,
 		resolvConf: o.ResolvConf, dns: o.DNS, clock: o.Clock, log: o.Log,
-		nets: map[string]*network{}, boxes: map[string]*box{}, ports: map[portKey]string{},
+		nets: map[string]*network{}, boxes: map[string]*box{}, ports: map[portKey]string{}, leaving: map[string][]published{},
 	}}
 	s := &n.state
 	if s.bridge == "" {
