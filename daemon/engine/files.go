@@ -48,7 +48,9 @@ func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, e
 			if alive = r.Life.State.Alive(); alive {
 				v, err = c.files.Running(ctx, r.Pid, r.StartTime)
 				if err == nil && len(r.Secrets) > 0 {
-					v.Hidden = secrets.Device(e.dir(c.id))
+					if v.Hidden, err = secrets.Device(e.dir(c.id)); err != nil {
+						v.Close()
+					}
 				}
 				return err
 			}

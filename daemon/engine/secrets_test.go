@@ -165,7 +165,22 @@ func TestSecretsStayInside(t *testing.T) {
 	if !strings.Contains(out, "No such file") || !strings.Contains(out, "751") || strings.Contains(out, content) {
 		t.Errorf("the image: %s", out)
 	}
+	// Where nobody can tell what is a secret, nothing is shown.
+	r.must(mount.Unmount(filepath.Join(r.dir, "data/containers", cid, "secrets.run"), true))
+	const blind = "cannot be told from its other files"
+	if _, err := r.Files().Stat(ctx, cid, "/bin/notexec"); err == nil || !strings.Contains(err.Error(), blind) {
+		t.Errorf("stat without the mount: %v", err)
+	}
+	if _, _, err := r.Files().Read(ctx, cid, "/newly"); err == nil || !strings.Contains(err.Error(), blind) {
+		t.Errorf("read without the mount: %v", err)
+	}
+	if _, _, err := r.Files().Match(ctx, cid, "/newly/*", false); err == nil || !strings.Contains(err.Error(), blind) {
+		t.Errorf("a pattern without the mount: %v", err)
+	}
 	r.must(r.Containers().Kill(ctx, cid, ""))
+	if _, err := r.Files().Stat(ctx, cid, "/bin/sh"); err != nil {
+		t.Errorf("stat after the end: %v", err)
+	}
 }
 
 // What cannot be kept or mounted is refused when it is asked for, and nothing of the content is repeated.

@@ -12,7 +12,8 @@
 //	secrets.run/    what Provide made, while the container runs
 //
 // Both file systems are ramfs, whose pages the kernel never writes to a swap device, on any version (tmpfs learned that with
-// Linux 6.4). It knows no limit; what is in it is bounded by Check, and nobody can write to it.
+// Linux 6.4). It knows no limit; what is in it is bounded by Check, and nobody can write to it but who may mount such file
+// systems anyway (CAP_SYS_ADMIN without a user namespace undoes the read-only, of a mount and of a file system alike).
 //
 // Start reading at Provide.
 package secrets
@@ -123,8 +124,8 @@ func place(s *docker.Secret) error {
 	return nil
 }
 
-// Keep puts the content of the secrets of a container that is being made into its folder dir, safe from a power cut; with
-// volatile, which is for what a reboot ends, into memory.
+// Keep puts the content of the secrets of a container that is being made into its folder dir, which is new, safe from a
+// power cut; with volatile, which is for what a reboot ends, into memory.
 func Keep(dir string, asked []docker.NewSecret, volatile bool) (err error) {
 	if len(asked) == 0 {
 		return nil
@@ -152,7 +153,7 @@ func Keep(dir string, asked []docker.NewSecret, volatile bool) (err error) {
 	if volatile {
 		return nil
 	}
-	return errors.Join(atomicfile.SyncDir(rest), atomicfile.SyncDir(dir))
+	return errors.Join(atomicfile.SyncDir(rest), atomicfile.SyncDir(dir), atomicfile.SyncDir(filepath.Dir(dir)))
 }
 
 // failed names the container whose folder is dir.
@@ -270,17 +271,23 @@ func unmount(place string) error {
 	return mount.Unmount(place, true)
 }
 
-// Device is that of the file system with the secrets of a container that runs; 0 where there is none.
-func Device(dir string) uint64 {
+// Device is that of the file system with the secrets of a container that has some and runs. Where it cannot be told, which
+// is an error, nobody may look into the container from outside: a secret would pass for any other file.
+func Device(dir string) (uint64, error) {
 	place := filepath.Join(dir, runDir)
-	if on, err := mount.Mounted(place); !on || err != nil {
-		return 0
+	on, err := mount.Mounted(place)
+	if err == nil && !on {
+		err = errors.New("nothing is mounted at " + place)
 	}
-	info, err := os.Stat(place)
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Stat(place)
+	}
 	if err != nil {
-		return 0
+		return 0, errkind.New(errkind.Internal, "the secrets of container %s cannot be told from its other files: %v; restart the container",
+			filepath.Base(dir), err)
 	}
-	return fsroot.AttrOf(info).Dev
+	return fsroot.AttrOf(info).Dev, nil
 }
 
 // Places are the paths that a start makes to put the secrets on.
