@@ -97,7 +97,7 @@ func (v *Volumes) checkSize(one *volume) error {
 	kept, err := quota.Limited(filepath.Join(v.root, one.name))
 	if err == nil && !kept {
 		err = errkind.New(errkind.Unsupported, "its size of %s is not kept to: the file system has lost the volume's project quota: "+
-			"mount it with the option prjquota, or copy the content to a new volume", one.Options[sizeOption])
+			"mount it with the option prjquota, or copy the content, which is in %s, to a new volume", one.Options[sizeOption], v.path(one.name))
 	}
 	return err
 }
