@@ -263,15 +263,14 @@ func (s *state) giveBack(e *endpoint) {
 func (e *endpoint) release() {
 	for _, p := range e.net.pools {
 		p.give(e.settings.IPAddress, e.strange())
-		p.give(e.settings.GlobalIPv6Address, e.strange())
+		p.give(e.settings.GlobalIPv6Address, false) // announced in any case
 	}
 }
 
-// strange reports whether an address of e has not the hardware address that it mostly has: the one made of the IPv4 address, while
-// IPv6 addresses are not given twice unless they are asked for.
+// strange reports whether the IPv4 address of e has not the hardware address that it mostly has, the one made of it.
 func (e *endpoint) strange() bool {
 	set := e.settings
-	return set.IPAddress.IsValid() && !bytes.Equal(set.MacAddress, usualMAC(set.IPAddress)) || set.IPAMConfig != nil && set.IPAMConfig.IPv6Address.IsValid()
+	return set.IPAddress.IsValid() && !bytes.Equal(set.MacAddress, usualMAC(set.IPAddress))
 }
 
 // port is the name of e's end at home: the same as long as e is.
@@ -280,7 +279,7 @@ func (e *endpoint) port() string { return link.PortName(e.settings.EndpointID) }
 // interfaceOf describes e's interface to the kernel, but for its name.
 func (s *state) interfaceOf(e *endpoint, published bool) link.Interface {
 	f := link.Interface{Bridge: e.net.Bridge, Port: e.port(), MAC: net.HardwareAddr(e.settings.MacAddress), MTU: s.mtu, Hairpin: published && s.filtered(),
-		Announce: e.wasStrange || e.strange(), Addresses: []netip.Prefix{prefix(e.settings.IPAddress, e.settings.IPPrefixLen)}}
+		Announce: e.wasStrange || e.strange() || e.settings.GlobalIPv6Address.IsValid(), Addresses: []netip.Prefix{prefix(e.settings.IPAddress, e.settings.IPPrefixLen)}}
 	if e.settings.GlobalIPv6Address.IsValid() {
 		f.Addresses = append(f.Addresses, prefix(e.settings.GlobalIPv6Address, e.settings.GlobalIPv6PrefixLen))
 	}

@@ -52,6 +52,45 @@ func TestDisconnectWithOneHardwareAddress(t *testing.T) {
 	}
 }
 
+// trusting lets the host and peer, who is on n, believe what they know of others without asking whether it still holds.
+func (r *rig) trusting(n api.CreateResponse, peer *container) {
+	r.t.Helper()
+	for _, family := range []string{"ipv4", "ipv6"} {
+		for link, ns := range map[string]*os.File{"br-" + n.ID[:12]: nil, "eth0": peer.Netns} {
+			if err := r.m.SetSysctl(ns, "net."+family+".neigh."+link+".delay_first_probe_time", "600"); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// An IPv6 address of a small range that comes round goes over to another hardware address.
+func TestIPv6AddressComesRound(t *testing.T) {
+	r := newRig(t)
+	six := true
+	made := must(r.n.Create(t.Context(), api.CreateRequest{Name: "a", EnableIPv6: &six, IPAM: &api.IPAM{Config: []api.IPAMConfig{
+		{Subnet: netip.MustParsePrefix("10.41.0.0/24")}, {Subnet: netip.MustParsePrefix("fd41::/126")}}}}))(t)
+	peer := r.join(network.JoinOptions{Name: "peer", Mode: "a"})
+	r.trusting(made, peer)
+	for range 2 {
+		c := r.join(network.JoinOptions{Name: "c", Mode: "a"})
+		set := c.Settings["a"]
+		if got := set.GlobalIPv6Address.String(); got != "fd41::3" {
+			t.Fatalf("the only address that is free is %s", got)
+		}
+		for _, from := range []*os.File{nil, peer.Netns} {
+			if _, err := r.askFor(from, "tcp", "[fd41::3]:80", time.Minute); !link.Refused(err) { // nobody listens, which is an answer
+				t.Errorf("%s: %v", set.MacAddress, err)
+			}
+			if text := run(t, r, from, "ip", "neighbour", "show", "fd41::3"); !strings.Contains(text, set.MacAddress.String()) {
+				t.Errorf("it has %s, believed is %s", set.MacAddress, text)
+			}
+		}
+		r.n.Leave(c.id)
+		c.Netns.Close()
+	}
+}
+
 // An address that goes over to another hardware address is reached at once by all who knew the former one.
 func TestAddressWithAnotherHardwareAddress(t *testing.T) {
 	r := newRig(t)
@@ -67,13 +106,7 @@ func TestAddressWithAnotherHardwareAddress(t *testing.T) {
 		made := must(r.n.Create(t.Context(), create))(t)
 		peer := r.join(network.JoinOptions{Name: "peer", Mode: "a"})
 		other := r.join(network.JoinOptions{Name: "other"})
-		for _, family := range []string{"ipv4", "ipv6"} { // who believes something does not ask whether it still holds
-			for link, ns := range map[string]*os.File{"br-" + made.ID[:12]: nil, "eth0": peer.Netns} {
-				if err := r.m.SetSysctl(ns, "net."+family+".neigh."+link+".delay_first_probe_time", "600"); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
+		r.trusting(made, peer)
 		for i, mac := range []string{"", "02:00:00:00:00:07", "", "02:00:00:00:00:09"} {
 			e := &api.EndpointSettings{IPAMConfig: &fixed}
 			if mac != "" {

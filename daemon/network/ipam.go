@@ -16,7 +16,7 @@ type pool struct {
 	within netip.Prefix // the part from which addresses are chosen: subnet, or ip-range
 	last   netip.Addr   // given most recently
 	used   map[netip.Addr]bool
-	// strange are free addresses whose last owner had a hardware address of its own choice, which others may remember.
+	// strange are free IPv4 addresses whose last owner had a hardware address of its own choice, which others may remember.
 	strange map[netip.Addr]bool
 }
 
