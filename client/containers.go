@@ -18,7 +18,7 @@ type Containers struct{ c *Client }
 func (c *Client) Containers() Containers { return Containers{c} }
 
 // Create makes a container (POST /containers/create). name and platform may be empty. Secrets are an addition of Pier: a
-// server that is none gets nothing, and the error is of kind unsupported.
+// server that does not know them gets nothing, and the error is of kind unsupported.
 func (s Containers) Create(ctx context.Context, name, platform string, r container.CreateRequest, secrets ...docker.NewSecret) (container.CreateResponse, error) {
 	var out container.CreateResponse
 	body, err := s.withSecrets(ctx, r, secrets)
@@ -29,13 +29,13 @@ func (s Containers) Create(ctx context.Context, name, platform string, r contain
 	return out, err
 }
 
-// withSecrets returns the body of a request that makes a container. Another server than pierd passes secrets over, and
-// would start the container without them.
+// withSecrets returns the body of a request that makes a container. A server that does not know secrets would start the
+// container without them.
 func (s Containers) withSecrets(ctx context.Context, r container.CreateRequest, secrets []docker.NewSecret) (any, error) {
 	if len(secrets) == 0 {
 		return r, nil
 	}
-	if err := s.c.needsPier(ctx, "secrets of containers"); err != nil {
+	if err := s.c.needs(ctx, docker.AddedSecrets, "a secret of a container"); err != nil {
 		return nil, err
 	}
 	body := docker.CreateRequest{CreateRequest: r, HostConfig: &docker.HostConfig{HostConfig: r.HostConfig, PierSecrets: secrets}}

@@ -49,9 +49,9 @@ func (s Files) Read(ctx context.Context, ref, path string) (container.PathStat, 
 }
 
 // Match is Read of all that a pattern stands for (see docker.GlobParameter): how many files, each under its own name, and what
-// the first is. follow: one that is a symbolic link stands for what it leads to. Unsupported where the server is no pierd.
+// the first is. follow: one that is a symbolic link stands for what it leads to. Unsupported where the server does not know patterns.
 func (s Files) Match(ctx context.Context, ref, pattern string, follow bool) (matches int, first container.PathStat, body io.ReadCloser, err error) {
-	if err := s.c.needsPier(ctx, "a pattern for files in a container"); err != nil {
+	if err := s.c.needs(ctx, docker.AddedArchive, "a pattern for files in a container"); err != nil {
 		return 0, first, nil, err
 	}
 	first, header, body, err := s.archive(ctx, ref, values("path", pattern, docker.GlobParameter, "1", docker.FollowParameter, flag(follow)))
@@ -85,10 +85,10 @@ type WriteOptions struct {
 }
 
 // Write unpacks a tar in a folder of a container (PUT /containers/{id}/archive); a folder is not replaced by something
-// else, nor something else by a folder. Unsupported where the options say more than AsUser and the server is no pierd.
+// else, nor something else by a folder. Unsupported where the options say more than AsUser and the server does not know that.
 func (s Files) Write(ctx context.Context, ref, path string, archive io.Reader, o WriteOptions) error {
 	if o.Owner != "" || o.Mode != "" {
-		if err := s.c.needsPier(ctx, "a copy with an owner or a mode of its own"); err != nil {
+		if err := s.c.needs(ctx, docker.AddedArchive, "a copy with an owner or a mode of its own"); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func (s Resources) Follow(ctx context.Context, ref string, f func(container.Stat
 // Update changes limits, the restart policy and published ports (POST /containers/{id}/update); fields that are not set stay.
 func (s Resources) Update(ctx context.Context, ref string, u docker.Update) (warnings []string, err error) {
 	if len(u.PierPublishAdd)+len(u.PierPublishRemove) > 0 {
-		if err := s.c.needsPier(ctx, "publishing ports of a container that exists"); err != nil {
+		if err := s.c.needs(ctx, docker.AddedPublish, "publishing ports of a container that exists"); err != nil {
 			return nil, err
 		}
 	}

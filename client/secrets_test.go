@@ -13,14 +13,18 @@ import (
 	"pier/lib/errkind"
 )
 
-// Secrets go to pierd alone: another server would start the container without them, and knows them then.
-func TestSecretsForPierAlone(t *testing.T) {
+// Secrets go to a server alone that knows them: another one, a pierd of other additions too, would start the container
+// without them.
+func TestSecretsForWhoKnowsThem(t *testing.T) {
 	secret := docker.NewSecret{Secret: docker.Secret{Target: "t"}, Content: docker.SecretContent("word")}
 	request := container.CreateRequest{Config: &container.Config{Image: "i"}, HostConfig: &container.HostConfig{AutoRemove: true}}
-	for _, server := range []string{"Docker/29.7 (linux)", "Pier/1 (linux)"} {
+	for server, additions := range map[string]string{"Docker/29.7 (linux)": "", "Pier/0 (linux)": "archive secrets-of-another-kind", "Pier/1 (linux)": docker.Additions} {
 		body := ""
 		c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Server", server)
+			if strings.HasSuffix(r.URL.Path, "/_ping") && additions != "" {
+				w.Header().Set(docker.AdditionsHeader, additions)
+			}
 			if strings.HasSuffix(r.URL.Path, "/containers/create") {
 				data, _ := io.ReadAll(r.Body)
 				body = string(data)
@@ -32,8 +36,8 @@ func TestSecretsForPierAlone(t *testing.T) {
 		if _, again := c.Containers().Run(context.Background(), "n", "", request, AttachOptions{}, secret); (again == nil) != (err == nil) {
 			t.Errorf("%s: create: %v, run: %v", server, err, again)
 		}
-		if !strings.HasPrefix(server, "Pier/") {
-			if !errkind.Is(err, errkind.Unsupported) || body != "" {
+		if additions != docker.Additions {
+			if !errkind.Is(err, errkind.Unsupported) || !strings.Contains(err.Error(), server) || body != "" {
 				t.Errorf("%s got %q, %v", server, body, err)
 			}
 			continue

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/system"
 
+	"pier/api/docker"
 	"pier/lib/errkind"
 )
 
@@ -38,16 +38,16 @@ func (s System) Ping(ctx context.Context) error {
 	return s.c.call(ctx, request{method: "GET", path: "/_ping"}, nil)
 }
 
-// needsPier asks whether the server is a pierd. Another would pass over what Pier adds to the API, as if it had been done:
-// then it is Unsupported; what names the addition.
-func (c *Client) needsPier(ctx context.Context, what string) error {
+// needs asks whether the server knows what Pier adds to the API, for one that does not passes it over, as if it had been
+// done: then it is Unsupported; what names the addition for people.
+func (c *Client) needs(ctx context.Context, a docker.Addition, what string) error {
 	body, header, err := c.stream(ctx, request{method: "GET", path: "/_ping"})
 	if err != nil {
 		return err
 	}
 	_ = body.Close()
-	if server := header.Get("Server"); !strings.HasPrefix(server, "Pier/") {
-		return errkind.New(errkind.Unsupported, "%s is an addition of Pier: the server at %s is %q", what, c.Host(), server)
+	if !a.Known(header.Get(docker.AdditionsHeader)) {
+		return errkind.New(errkind.Unsupported, "%s is an addition of Pier: the server at %s, %q, does not know it", what, c.Host(), header.Get("Server"))
 	}
 	return nil
 }

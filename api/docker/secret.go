@@ -15,6 +15,9 @@ const (
 	MaxSecretsAll = 2 << 20   // bytes of all of one container: the kernel never swaps them out
 )
 
+// SecretMode is the mode of a secret for which none is asked.
+const SecretMode = 0o400
+
 // SecretsDir is the folder in the container for secrets whose Target is no absolute path.
 const SecretsDir = "/run/secrets"
 
@@ -26,7 +29,7 @@ type Secret struct {
 	// UID and GID own it; nil: those of the container's user.
 	UID *int `json:",omitempty"`
 	GID *int `json:",omitempty"`
-	// Mode is its permission bits; 0: 0400. It cannot be written to in any case.
+	// Mode is its permission bits; 0: SecretMode. It cannot be written to in any case.
 	Mode uint32 `json:",omitempty"`
 }
 

@@ -25,13 +25,15 @@ import (
 	"pier/lib/errkind"
 )
 
-// ping serves GET and HEAD /_ping. The classic builder is announced, so that stock clients use it unless told not to.
+// ping serves GET and HEAD /_ping. The classic builder is announced, so that stock clients use it unless told not to; and
+// what Pier adds to the API, for its own client.
 func (s *Server) ping(w http.ResponseWriter, r *request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
 	h.Set("Builder-Version", string(build.BuilderV1))
 	h.Set("Swarm", "inactive")
+	h.Set(docker.AdditionsHeader, docker.Additions)
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if r.Method == http.MethodHead {
 		h.Set("Content-Length", "0")

@@ -291,17 +291,19 @@ answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_
 			fmt.Fprintf(&b, "| `%s` | %s |\n", op, served(op))
 		}
 	}
-	b.WriteString(additions)
+	fmt.Fprintf(&b, additions, docker.SecretsDir, docker.MaxSecretSize>>10, docker.MaxSecrets, docker.MaxSecretsAll>>20, docker.SecretMode,
+		docker.AdditionsHeader, docker.AddedArchive, docker.AddedPublish, docker.AddedSecrets)
 	return b.Bytes()
 }
 
-// additions are what Pier has beyond the descriptions. Other servers pass it over, and so do other clients.
+// additions are what Pier has beyond the descriptions, for Fprintf. Other servers pass it over, and so do other clients.
 const additions = `
 ## What Pier adds
 
 | where | what |
 |---|---|
-| ` + "`POST /containers/create`, `HostConfig.PierSecrets[]`" + ` | a file that the container's processes alone see: ` + "`Target`" + ` (a path, or a name in ` + "`/run/secrets`), `Content`" + ` (base64; at most 500 KiB, 64 files and 2 MiB a container), ` + "`UID`, `GID`" + ` (those of the container's user), ` + "`Mode`" + ` (256, which is 0400). See [security.md](security.md#secrets) |
+| ` + "`GET /_ping`" + ` | the header ` + "`%[6]s`" + ` lists, with spaces between them, the additions that a client asks for before it relies on them, for a server that does not know one passes it over: ` + "`%[7]s`, `%[8]s` and `%[9]s`" + ` |
+| ` + "`POST /containers/create`, `HostConfig.PierSecrets[]`" + ` | a file that the container's processes alone see: ` + "`Target`" + ` (a path, or a name in ` + "`%[1]s`), `Content`" + ` (base64; at most %[2]d KiB, %[3]d files and %[4]d MiB a container), ` + "`UID`, `GID`" + ` (those of the container's user), ` + "`Mode`" + ` (%[5]d, which is %#[5]o). See [security.md](security.md#secrets) |
 | ` + "`GET /containers/{id}/json`, `HostConfig.PierSecrets[]`" + ` | the same without ` + "`Content`" + `; not there where a container has none |
 | ` + "`POST /containers/create`, `HostConfig.RestartPolicy`" + ` | the name ` + "`on-unhealthy`" + `: a container whose health check fails is stopped and started again |
 | ` + "`POST /containers/create?run=1`, `POST /containers/{id}/exec?run=1`" + ` | make, join, start and wait in one request; ` + "`api/docker/run.go`" + ` describes the stream |

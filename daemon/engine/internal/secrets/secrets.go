@@ -42,8 +42,7 @@ const (
 	restDir = "secrets"
 	runDir  = "secrets.run"
 
-	maxID    = 1<<31 - 1 // of users and groups, see settings
-	someMode = 0o400     // where none is asked for
+	maxID = 1<<31 - 1 // of users and groups, see settings
 )
 
 func refuse(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }
@@ -237,7 +236,7 @@ func fill(to *fsroot.Root, name string, content []byte, one docker.Secret, user 
 	if err != nil {
 		return err
 	}
-	uid, gid, mode := int(user.UID), int(user.GID), fs.FileMode(someMode)
+	uid, gid, mode := int(user.UID), int(user.GID), fs.FileMode(docker.SecretMode)
 	if one.UID != nil {
 		uid = *one.UID
 	}
