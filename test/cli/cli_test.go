@@ -99,9 +99,26 @@ func cli(ts *testscript.TestScript, negate bool, args []string) {
 	}
 }
 
-// shell runs a shell command with the script's environment: sh 'COMMAND'.
+// seeing is for commands that use a terminal: see TEXT [FILE] waits until the file, out unless another is named, has shown it.
+const seeing = `
+see() {
+	for _ in $(seq 2000); do
+		if grep -q -e "$1" "${2-out}" 2>/dev/null; then return; fi
+		sleep 0.05
+	done
+	echo "never seen: $1" | tee -a "${2-out}" >&2
+}
+`
+
+// bounded is a shell command that ends in any case: one that waits in vain must not take the other tests' results with it.
+func bounded(commands string) []string {
+	return []string{"timeout", "-k", "10", "300", "bash", "-euo", "pipefail", "-c", seeing + commands}
+}
+
+// shell runs a shell command with the script's environment, for at most five minutes: sh 'COMMAND'.
 func shell(ts *testscript.TestScript, negate bool, args []string) {
-	err := ts.Exec("bash", "-euo", "pipefail", "-c", strings.Join(args, " "))
+	command := bounded(strings.Join(args, " "))
+	err := ts.Exec(command[0], command[1:]...)
 	if (err != nil) != negate {
 		ts.Fatalf("sh %s: %v\nstderr: %s", strings.Join(args, " "), err, ts.ReadFile("stderr"))
 	}

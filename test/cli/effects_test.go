@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pier/test/lab"
 )
@@ -57,8 +58,7 @@ var effects = []struct{ flag, commands, want string }{
 		`(?s)^1\n0\n.*Requested CPUs are not available - requested 9999`},
 	{"cpuset-mems", `run --cpuset-mems 0 busybox sh -c "$cg cpuset/cpuset.mems cpuset.mems"`, `^0\n`},
 	{"detach", `id=$($CLI run -d --network none busybox sleep 100); $CLI inspect -f '{{.State.Running}}' $id; $CLI rm -f $id >/dev/null`, `^true`},
-	{"detach-keys", `: >typed; see() { until grep -q "$1" typed; do sleep 0.05; done; }
-		(see '# '; printf 'xy'; see left) | script -qfec "$CLI run -it --name leave --detach-keys x,y --network none busybox sh; printf le%s ft" typed >/dev/null
+	{"detach-keys", `(see '# ' typed; printf 'xy'; see left typed) | script -qfec "$CLI run -it --name leave --detach-keys x,y --network none busybox sh; printf le%s ft" typed >/dev/null
 		$CLI inspect -f '{{.State.Running}}' leave; $CLI rm -f leave >/dev/null`, `^true`},
 	{"device", `run --device /dev/zero:/dev/naught:r busybox sh -c 'head -c 3 /dev/naught | wc -c; stat -c %t:%T /dev/naught'`, `^3\n1:5`},
 	{"device", `refused run --device /dev/none-such busybox true`, `(?s)code 12[57]\n.*no such file or directory`},
@@ -206,7 +206,9 @@ func TestEffects(t *testing.T) {
 				t.Fatal(err)
 			}
 			shell := func(commands string) string {
-				cmd := exec.Command("bash", "-euo", "pipefail", "-c", effectPrelude+commands)
+				command := bounded(effectPrelude + commands)
+				cmd := exec.Command(command[0], command[1:]...)
+				cmd.WaitDelay = 10 * time.Second // what is left of one that was ended may have its output
 				cmd.Dir = t.TempDir()
 				cmd.Env = append(d.Env(), "CLI="+program, "DIR="+dir, "PORT=0")
 				out, err := cmd.CombinedOutput()
