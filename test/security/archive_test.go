@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // hostile are archives that try to reach a file of the host (CVE-2021-32760, CVE-2025-47290, CVE-2026-17106, CVE-2025-11395,
@@ -231,10 +232,12 @@ func TestBombs(t *testing.T) {
 		"manifest": squeeze(t, archive(t, text("manifest.json", string(zeros)))),
 		"index":    squeeze(t, archive(t, text("oci-layout", `{"imageLayoutVersion":"1.0.0"}`), text("index.json", string(zeros)))),
 	} {
-		status, text := w.request("POST", "/images/load", bytes.NewReader(data))
-		if status < 400 && !strings.Contains(text, "rror") {
-			t.Errorf("%s: %d %s", name, status, text)
-		}
+		w.thrifty(3*time.Second, func() {
+			status, text := w.request("POST", "/images/load", bytes.NewReader(data))
+			if status < 400 && !strings.Contains(text, "rror") {
+				t.Errorf("%s: %d %s", name, status, text)
+			}
+		})
 	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.Pid()))
 	w.check(err)

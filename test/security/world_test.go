@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,31 @@ func (w *world) intact() {
 	entries, _ := os.ReadDir(filepath.Dir(w.canary))
 	if len(entries) != 2 { // with the tar
 		w.t.Errorf("the host's folder was touched: %v", entries)
+	}
+}
+
+// thrifty fails if f makes pierd, its supervisor and those children of theirs that have ended take more than limit of
+// processor time. Unlike that on a wall, its clock does not run while others have the processor.
+func (w *world) thrifty(limit time.Duration, f func()) {
+	w.t.Helper()
+	used := func() (sum time.Duration) {
+		for _, pid := range []int{w.Pid(), w.Supervisor()} {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			w.check(err)
+			_, figures, _ := bytes.Cut(text, []byte(") "))
+			const utime, cstime, hertz = 14 - 3, 17 - 3, 100 // proc(5) counts from 1 and the state is its third
+			for _, ticks := range strings.Fields(string(figures))[utime : cstime+1] {
+				n, err := strconv.Atoi(ticks)
+				w.check(err)
+				sum += time.Duration(n) * time.Second / hertz
+			}
+		}
+		return sum
+	}
+	before := used()
+	f()
+	if took := used() - before; took > limit {
+		w.t.Errorf("it took %v of processor time, more than %v", took, limit)
 	}
 }
 
