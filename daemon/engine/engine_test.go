@@ -229,6 +229,7 @@ func TestExec(t *testing.T) {
 		{container.ExecCreateRequest{Cmd: []string{"stty", "size"}, Tty: true, ConsoleSize: &[2]uint{33, 99}}, "", "33 99\r\n", 0, false},
 		{container.ExecCreateRequest{Cmd: []string{"nosuch"}}, "", "executable file not found in $PATH", 127, true},
 		{container.ExecCreateRequest{Cmd: []string{"/bin/notexec"}}, "", "permission denied", 126, true},
+		{container.ExecCreateRequest{Cmd: []string{"true"}, WorkingDir: "rel"}, "", "OCI runtime exec failed: exec failed: Cwd must be an absolute path", 126, true},
 	} {
 		out, code := run(tt.q, tt.in)
 		if code != tt.code || out != tt.want && !(tt.substring && strings.Contains(out, tt.want)) {

@@ -237,6 +237,14 @@ devices:
 			t.Errorf("%+v: %v", q, err)
 		}
 	}
+	broken := filepath.Join(dir, "g.json")
+	r.must(os.WriteFile(broken, []byte("{"), 0o600))
+	err := r.Containers().Start(ctx, r.create("", asks(container.DeviceRequest{Count: -1, Capabilities: gpu}), "true"))
+	for _, want := range []string{"could not select device driver", "nvidia.com/gpu or amd.com/gpu", "in " + dir, broken + " cannot be read"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a broken description: %v: want %q", err, want)
+		}
+	}
 }
 
 // TestOtherRuntime runs containers by runc through the same supervisor.

@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,7 +31,7 @@ func InjectDevices(s *specs.Spec, requests []container.DeviceRequest, dirs []str
 	}
 	var names []string
 	for _, r := range requests {
-		list, err := deviceNames(r, known)
+		list, err := deviceNames(r, known, dirs)
 		if err != nil {
 			return err
 		}
@@ -44,26 +45,36 @@ func InjectDevices(s *specs.Spec, requests []container.DeviceRequest, dirs []str
 
 // damaged tells of descriptions that could not be read: a device may be missing because of them.
 func damaged(known *cdi.Cache, dirs []string) string {
-	for file, errs := range known.GetErrors() {
-		if len(errs) > 0 && slices.Contains(dirs, filepath.Dir(file)) {
+	all := known.GetErrors()
+	for _, file := range slices.Sorted(maps.Keys(all)) {
+		if errs := all[file]; len(errs) > 0 && slices.Contains(dirs, filepath.Dir(file)) {
 			return fmt.Sprintf(" (%s cannot be read: %v)", file, errs[0])
 		}
 	}
 	return ""
 }
 
-func deviceNames(r container.DeviceRequest, known *cdi.Cache) ([]string, error) {
+func deviceNames(r container.DeviceRequest, known *cdi.Cache, dirs []string) ([]string, error) {
 	if r.Driver == cdiDriver {
 		if r.Count != 0 || len(r.DeviceIDs) == 0 {
 			return nil, errkind.New(errkind.Invalid, "invalid device request: the driver %q wants names of devices", r.Driver)
 		}
 		return r.DeviceIDs, nil
 	}
-	kind := gpuKind(r, known)
-	if kind == "" {
-		return nil, errkind.New(errkind.Invalid, "could not select device driver %q with capabilities: %v: no description of such devices (CDI) is installed",
-			r.Driver, r.Capabilities)
+	kinds := gpuKinds(r)
+	if len(kinds) == 0 {
+		return nil, errkind.New(errkind.Invalid, "could not select device driver %q with capabilities: %v: only GPUs of nvidia or amd are found by a capability "+
+			"(gpu); name other devices (--device vendor/class=name)", r.Driver, r.Capabilities)
 	}
+	described := func(kind string) bool {
+		return slices.ContainsFunc(known.ListDevices(), func(name string) bool { return strings.HasPrefix(name, kind+"=") })
+	}
+	i := slices.IndexFunc(kinds, described)
+	if i < 0 {
+		return nil, errkind.New(errkind.Invalid, "could not select device driver %q with capabilities: %v: no device of the kind %s is described (CDI) in %s; "+
+			"the vendor's toolkit writes the description%s", r.Driver, r.Capabilities, strings.Join(kinds, " or "), strings.Join(dirs, " or "), damaged(known, dirs))
+	}
+	kind := kinds[i]
 	if r.Count != 0 && len(r.DeviceIDs) > 0 {
 		return nil, errkind.New(errkind.Invalid, "cannot set both Count and DeviceIDs on device request")
 	}
@@ -84,19 +95,16 @@ func deviceNames(r container.DeviceRequest, known *cdi.Cache) ([]string, error) 
 	return names, nil
 }
 
-// gpuKind is the vendor and class of devices that a request for GPUs means; "" for none.
-func gpuKind(r container.DeviceRequest, known *cdi.Cache) string {
+// gpuKinds are the vendors and classes of devices that a request for GPUs may mean, the preferred first; none for another
+// request.
+func gpuKinds(r container.DeviceRequest) (kinds []string) {
 	if !slices.ContainsFunc(r.Capabilities, func(all []string) bool { return slices.Contains(all, "gpu") }) {
-		return ""
+		return nil
 	}
 	for _, kind := range []string{"nvidia.com/gpu", "amd.com/gpu"} {
-		vendor, _, _ := strings.Cut(kind, ".")
-		if r.Driver != "" && r.Driver != vendor {
-			continue
-		}
-		if slices.ContainsFunc(known.ListDevices(), func(name string) bool { return strings.HasPrefix(name, kind+"=") }) {
-			return kind
+		if vendor, _, _ := strings.Cut(kind, "."); r.Driver == "" || r.Driver == vendor {
+			kinds = append(kinds, kind)
 		}
 	}
-	return ""
+	return kinds
 }

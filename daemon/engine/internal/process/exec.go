@@ -3,6 +3,7 @@ package process
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -12,6 +13,7 @@ import (
 	"pier/kernel/capability"
 	"pier/kernel/fsroot"
 	"pier/kernel/ids"
+	"pier/lib/errkind"
 	"pier/lib/id"
 )
 
@@ -58,6 +60,9 @@ func Exec(in ExecInput) (*specs.Process, error) {
 		NoNewPrivileges: sec.NoNewPrivileges,
 	}
 	p.User.Umask = in.Host.Umask
+	if p.Cwd != "" && !path.IsAbs(p.Cwd) { // not before the start, which gives the exec its exit code
+		return nil, errkind.New(errkind.Invalid, "OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown")
+	}
 	if p.Cwd == "" {
 		p.Cwd = in.Config.WorkingDir
 	}

@@ -259,9 +259,6 @@ func CheckExec(r *container.ExecCreateRequest) error {
 			return refuse("invalid environment variable: %s", e)
 		}
 	}
-	if r.WorkingDir != "" && !path.IsAbs(r.WorkingDir) {
-		return refuse("the working directory '%s' is invalid, it needs to be an absolute path", r.WorkingDir)
-	}
 	if s := r.ConsoleSize; s != nil && max(s[0], s[1]) > maxCells {
 		return refuse("invalid console size %dx%d: at most %d cells each way", s[1], s[0], maxCells)
 	}
