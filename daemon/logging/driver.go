@@ -154,11 +154,11 @@ func (c *Config) parseFile(prefix string) (err error) {
 	size, sized := c.options[prefix+"max-size"]
 	files, counted := c.options[prefix+"max-file"]
 	c.MaxSize, c.MaxFiles = defaultSize, defaultFiles
-	if sized && size == "-1" {
+	if sized && size == "-1" && c.Driver == JSONFile { // "local" has no log without a bound: its files are always rotated
 		c.MaxSize = 0
 	} else if sized {
 		if c.MaxSize, err = units.FromHumanSize(size); err != nil {
-			return refuse("invalid log opt %smax-size=%s: %w", prefix, size, err)
+			return refuse("invalid value for %smax-size: %s: %w", prefix, size, err)
 		}
 		if c.MaxSize <= 0 {
 			return refuse("%smax-size must be a positive number", prefix)

@@ -178,7 +178,7 @@ func Release(dir string) error {
 func unsupported(d *os.File, err error) error {
 	switch {
 	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
-		return errkind.New(errkind.Unsupported, "the file system of %s has no project quotas: it must be ext4 or xfs, mounted with the option prjquota: %w", d.Name(), err)
+		return errkind.New(errkind.Unsupported, "the file system of %s has no project quotas: it must be ext4 or xfs, mounted with the option prjquota", d.Name())
 	}
 	return fmt.Errorf("limit the size of %s: %w", d.Name(), err)
 }

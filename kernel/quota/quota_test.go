@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,9 @@ func TestLimit(t *testing.T) {
 		err := Limit("x", 1<<20, t.TempDir())
 		if !errkind.Is(err, errkind.Unsupported) {
 			t.Skipf("the scratch folder has project quotas: %v", err)
+		}
+		if !strings.HasSuffix(err.Error(), "mounted with the option prjquota") { // no error number after what to do
+			t.Errorf("the refusal: %v", err)
 		}
 		return
 	}

@@ -178,7 +178,7 @@ var wrongCreates = []wrongCreate{
 	{`{"HostConfig":{"RestartPolicy":{"Name":"always"},"AutoRemove":true}}`, 400, `can't create 'AutoRemove' container with restart policy`, 400, ""},
 	{`{"HostConfig":{"AutoRemove":"yes"}}`, 400, `invalid JSON: field HostConfig.AutoRemove is a JSON string, want true or false`, 500, blames},
 	{`{"HostConfig":{"LogConfig":{"Type":"odd"}}}`, 400, `logger: no log driver named 'odd' is registered`, 400, ""},
-	{`{"HostConfig":{"LogConfig":{"Config":{"max-size":"x"}}}}`, 400, `invalid log opt max-size=x: invalid size: 'x'`, 201, late},
+	{`{"HostConfig":{"LogConfig":{"Config":{"max-size":"x"}}}}`, 400, `invalid value for max-size: x: invalid size: 'x'`, 201, late},
 	{`{"HostConfig":{"LogConfig":{"Config":{"max-file":"0"}}}}`, 400, `max-file cannot be less than 1`, 201, late},
 	{`{"HostConfig":{"LogConfig":{"Config":{"odd":"1"}}}}`, 400, `unknown log opt 'odd' for json-file log driver`, 400, ""},
 	{`{"HostConfig":{"LogConfig":{"Config":{"mode":"odd"}}}}`, 400, `logger: logging mode not supported: odd`, 400, ""},
