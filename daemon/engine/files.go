@@ -67,7 +67,7 @@ func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, e
 }
 
 func (e *Engine) still(r *row) (files.Still, error) {
-	root, err := e.mountRoot(r)
+	root, err := e.mountRoot(r, true)
 	if err != nil {
 		return files.Still{}, err
 	}

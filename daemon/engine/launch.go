@@ -16,6 +16,7 @@ import (
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
 	"pier/daemon/network"
+	"pier/kernel/quota"
 	"pier/lib/errkind"
 )
 
@@ -39,7 +40,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	}
 	rootc := make(chan mounted, 1)
 	go func() {
-		root, err := e.mountRoot(r)
+		root, err := e.mountRoot(r, r.Host.ReadonlyRootfs)
 		rootc <- mounted{root, err}
 	}()
 	o := joinOptions(r)
@@ -124,12 +125,22 @@ func (e *Engine) guard(r *row, s *specs.Spec) (other *shim.Runtime, filter proce
 	return nil, filter, err
 }
 
-func (e *Engine) mountRoot(r *row) (*os.File, error) {
+// mountRoot mounts the container's own file system, one that is full by its --storage-opt size too.
+func (e *Engine) mountRoot(r *row, orReadOnly bool) (root *os.File, err error) {
 	w, err := e.o.Layers.Writable(r.ID)
 	if err != nil {
 		return nil, err
 	}
-	return e.o.Layers.Mount(r.Chain, &w, layer.MountOptions{Volatile: r.Host.AutoRemove, MountPoints: true})
+	size, _ := settings.StorageSize(r.Host.StorageOpt) // checked before
+	err = quota.Eased(w.Work, size, func() (err error) {
+		root, err = e.o.Layers.Mount(r.Chain, &w, layer.MountOptions{Volatile: r.Host.AutoRemove, MountPoints: true, OrReadOnly: orReadOnly})
+		return err
+	})
+	if err != nil && root != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	return root, err
 }
 
 // cgroup is the path of the container's cgroup. A parent given by the user is one below the hierarchies, never outside.

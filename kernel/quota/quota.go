@@ -1,7 +1,7 @@
 // Package quota bounds how much space trees of folders take, by the project quotas of ext4 and xfs.
 //
 // A project is a number that files carry and that new files take from their folder. Limit gives folders, still empty, a
-// number of their own and sets its limit; Release takes the limit away once nothing carries the number any more.
+// number of their own and sets its limit; Eased makes room for what has to be made in a full one; Release takes the limit away once nothing carries the number any more.
 //
 // A process with CAP_SYS_RESOURCE is not bound. The file system must have been mounted with the option prjquota (pquota
 // on xfs); Linux >= 5.14 (quotactl_fd).
@@ -73,9 +73,7 @@ func Limit(name string, size int64, dirs ...string) error {
 		number := firstProject + (h.Sum32()+i)%firstProject
 		ours, err := claim(d, number, dirs)
 		if err == nil && ours {
-			limit := block{hard: (uint64(size) + 1023) / 1024, valid: blockLimit}
-			limit.soft = limit.hard
-			if err = control(d, setQuota, number, &limit); err == nil {
+			if err = set(d, number, size); err == nil {
 				return nil
 			}
 			err = unsupported(d, err)
@@ -86,6 +84,52 @@ func Limit(name string, size int64, dirs ...string) error {
 		}
 	}
 	return errkind.New(errkind.Exhausted, "no free project number on the file system of %s", d.Name())
+}
+
+// set makes size bytes the limit of a number; 0: none.
+func set(d *os.File, number uint32, size int64) error {
+	limit := block{hard: (uint64(size) + 1023) / 1024, valid: blockLimit}
+	limit.soft = limit.hard
+	return control(d, setQuota, number, &limit)
+}
+
+// slack is what a few files and folders need at the most, on file systems of large blocks too.
+const slack = 16 << 20
+
+// Eased runs f, which makes something small below dir though the limit of size bytes that dir has by Limit may be used up.
+// Nobody else may write there meanwhile. Afterwards the limit is size, if the process ended in between with the next call.
+// Without a size, or where dir has no limit, all it does is to run f.
+func Eased(dir string, size int64, f func() error) error {
+	if size <= 0 {
+		return f()
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("ease size limit: %w", err)
+	}
+	defer d.Close()
+	number := project(d)
+	var now block
+	if number == 0 || control(d, getQuota, number, &now) != nil || now.hard == 0 {
+		return f()
+	}
+	if err := set(d, number, size+slack); err != nil {
+		return fmt.Errorf("ease size limit of %s: %w", dir, err)
+	}
+	err = f()
+	if back := set(d, number, size); back != nil {
+		err = errors.Join(err, fmt.Errorf("limit the size of %s again: %w", dir, back))
+	}
+	return err
+}
+
+// project is the number that Limit gave to the folder d; 0 where it has none, or one of somebody else's.
+func project(d *os.File) uint32 {
+	var x fsxattr
+	if err := ioctl(d, getXattr, &x); err != nil || x.project < firstProject || x.project >= 2*firstProject {
+		return 0
+	}
+	return x.project
 }
 
 // claim marks dirs with a number that nothing carries and that has no limit. It reports false, and leaves them unmarked,
@@ -147,12 +191,12 @@ func Limited(dir string) (bool, error) {
 		return false, fmt.Errorf("look at the size limit: %w", err)
 	}
 	defer d.Close()
-	var x fsxattr
-	if err := ioctl(d, getXattr, &x); err != nil || x.project < firstProject || x.project >= 2*firstProject {
+	number := project(d)
+	if number == 0 {
 		return false, nil
 	}
 	var b block
-	err = control(d, getQuota, x.project, &b)
+	err = control(d, getQuota, number, &b)
 	return err == nil && b.hard != 0, nil
 }
 
@@ -164,11 +208,11 @@ func Release(dir string) error {
 		return fmt.Errorf("release size limit: %w", err)
 	}
 	defer d.Close()
-	var x fsxattr
-	if err := ioctl(d, getXattr, &x); err != nil || x.project < firstProject || x.project >= 2*firstProject {
-		return nil // not a file system with projects, or no number of ours
+	number := project(d)
+	if number == 0 {
+		return nil
 	}
-	err = control(d, setQuota, x.project, &block{valid: blockLimit})
+	err = set(d, number, 0)
 	if err != nil && !errkind.Is(unsupported(d, err), errkind.Unsupported) { // without quotas there is no limit
 		return fmt.Errorf("release size limit of %s: %w", dir, err)
 	}

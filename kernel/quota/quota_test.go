@@ -108,6 +108,69 @@ func TestReleaseForged(t *testing.T) {
 	}
 }
 
+// TestEased mounts an overlay whose limit is used up: its work folder is made anew with each mount.
+func TestEased(t *testing.T) {
+	if err := Eased("/nowhere", 0, func() error { return nil }); err != nil {
+		t.Errorf("without a size: %v", err)
+	}
+	if err := Eased(t.TempDir(), 1<<20, func() error { return os.ErrClosed }); err != os.ErrClosed {
+		t.Errorf("without a limit: %v", err)
+	}
+	dir := os.Getenv("PIER_QUOTA_DIR")
+	if dir == "" {
+		t.Skip("needs a folder with project quotas, PIER_QUOTA_DIR")
+	}
+	dir, err := os.MkdirTemp(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	place := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"work", "upper", "lower", "root"} {
+		if err := os.Mkdir(place(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const size = 1 << 20
+	if err := Limit("eased", size, place("work"), place("upper")); err != nil {
+		t.Fatal(err)
+	}
+	defer Release(place("work"))
+	drop(t)
+	fill := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(name, make([]byte, 2*size), 0o600); !errors.Is(err, unix.EDQUOT) && !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("more than the limit: %v", err)
+		}
+	}
+	fill(filepath.Join(place("upper"), "big"))
+	readOnly := func() (is bool) {
+		t.Helper()
+		if err := unix.Mount("overlay", place("root"), "overlay", 0, "lowerdir="+place("lower")+",upperdir="+place("upper")+",workdir="+place("work")); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Unmount(place("root"), 0)
+		var fs unix.Statfs_t
+		if err := unix.Statfs(place("root"), &fs); err != nil {
+			t.Fatal(err)
+		}
+		return fs.Flags&unix.ST_RDONLY != 0
+	}
+	if !readOnly() {
+		t.Log("this kernel mounts it anyway")
+	}
+	err = Eased(place("work"), size, func() error {
+		if readOnly() {
+			t.Error("read-only")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	fill(filepath.Join(place("upper"), "bigger"))
+}
+
 // drop gives up the right to ignore quotas; the test's own thread is the one that writes.
 func drop(t *testing.T) {
 	runtime.LockOSThread() // a capability is the thread's; the thread ends with the test

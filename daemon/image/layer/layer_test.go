@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"pier/kernel/fsroot"
+	"pier/kernel/mount"
 	"pier/lib/errkind"
 )
 
@@ -34,6 +36,51 @@ func openAt(t testing.TB, root string) *Store {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s
+}
+
+// Where the kernel cannot make its work folder it mounts all the same, for reading alone. That is told, not found out inside.
+func TestMountOnFullDisk(t *testing.T) {
+	disk := t.TempDir()
+	memory, err := mount.Filesystem("tmpfs", map[string]string{"nr_inodes": "40", "size": "1m"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	if err := mount.Attach(memory, disk); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mount.Unmount(disk, true) })
+	s := openAt(t, filepath.Join(disk, "layers"))
+	w, err := s.NewWritable("w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := filepath.Join(disk, "full")
+	if err := os.Mkdir(full, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; err == nil; i++ {
+		err = os.Mkdir(filepath.Join(full, strconv.Itoa(i)), 0o700)
+	}
+	if f, err := s.Mount("", &w, MountOptions{}); !errkind.Is(err, errkind.Exhausted) || f != nil {
+		t.Errorf("on a full disk: %v", err)
+	}
+	f, err := s.Mount("", &w, MountOptions{OrReadOnly: true})
+	if err != nil {
+		t.Errorf("for reading: %v", err)
+	} else {
+		_ = f.Close()
+	}
+	if err := os.RemoveAll(full); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = s.Mount("", &w, MountOptions{}); err != nil {
+		t.Fatalf("with space again: %v", err)
+	}
+	defer f.Close()
+	if err := os.WriteFile(fmt.Sprintf("/proc/self/fd/%d/x", f.Fd()), nil, 0o600); err != nil {
+		t.Error(err)
+	}
 }
 
 // file is one entry of a test archive.

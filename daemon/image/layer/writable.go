@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"pier/kernel/fsroot"
 	"pier/kernel/mount"
 	"pier/lib/errkind"
 )
@@ -32,6 +33,8 @@ type MountOptions struct {
 	// /etc/resolv.conf) where the chain has none, empty: making them at each start, and removing them after it, costs
 	// more than all the mounts upon them.
 	MountPoints bool
+	// OrReadOnly takes what can only be read, where the disk is too full for more.
+	OrReadOnly bool
 }
 
 // NewWritable makes an empty writable layer called id (one path component: letters, digits, '_', '.', '-').
@@ -116,7 +119,7 @@ func validName(name string) bool {
 
 // Mount returns chain ("" for an empty tree) as a detached mount, with w on top to take the changes; without w it is
 // read-only. The caller holds chain as long as the mount lives, and closes the file; the last reference unmounts.
-// One writable layer carries one mount at a time.
+// One writable layer carries one mount at a time. Exhausted where the disk is too full for anything to be written in w.
 func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.File, error) {
 	lowers, err := s.lowers(chain)
 	if err != nil {
@@ -136,6 +139,19 @@ func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.Fil
 	}
 	f, err := mount.Overlay(options)
 	if err != nil {
+		return nil, fmt.Errorf("mount layers: %w", err)
+	}
+	if w == nil || o.ReadOnly || o.OrReadOnly {
+		return f, nil
+	}
+	// Where the kernel cannot make its work folder it mounts all the same, and lets nobody write.
+	in, err := fsroot.FSOf(f)
+	if err == nil && in.ReadOnly {
+		err = errkind.New(errkind.Exhausted, "the kernel could make nothing in %s and would let nobody write: the disk, or its quota for %s, is full: "+
+			"free some space and try again", w.Work, w.ID)
+	}
+	if err != nil {
+		_ = f.Close()
 		return nil, fmt.Errorf("mount layers: %w", err)
 	}
 	return f, nil
