@@ -34,8 +34,8 @@ func (g *given) withdraw() error {
 	for i := range all {
 		m := &all[i]
 		switch {
-		case m.Kind == oci.DepositTerminal && g.master == nil && len(m.Files) == 1:
-			g.master, m.Files = m.Files[0], nil
+		case m.Kind == oci.DepositTerminal && len(m.Files) == 1:
+			g.master, m.Files[0] = m.Files[0], g.master // an exec that was tried twice has put two there: the last is the process's
 		case m.Kind == oci.DepositProcess && g.pidfd == nil:
 			g.pidfd, m.Sender = m.Sender, nil
 		}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -270,5 +272,51 @@ func TestTakeUpOfWhatEndedUnseen(t *testing.T) {
 	}
 	if err := s.delete(ref); err != nil {
 		t.Error(err)
+	}
+}
+
+// An exec whose first clone the kernel has refused puts a second terminal in its deposit: that one is the process's.
+func TestWithdrawOfTheLastTerminal(t *testing.T) {
+	keep, put, err := fdsock.NewDeposit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keep.Close()
+	defer put.Close()
+	var names []string
+	for _, name := range []string{"first", "last"} {
+		f, err := os.Create(filepath.Join(t.TempDir(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		names = append(names, f.Name())
+		if err := fdsock.Put(put, oci.DepositTerminal, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opened := func() (n [2]int) {
+		links, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range links {
+			to, _ := os.Readlink(link)
+			if i := slices.Index(names, to); i >= 0 {
+				n[i]++
+			}
+		}
+		return n
+	}
+	g := given{deposit: keep}
+	if err := g.withdraw(); err != nil || g.master == nil {
+		t.Fatalf("withdrew %v, %v", g.master, err)
+	}
+	defer g.close()
+	if to, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(g.master.Fd()))); err != nil || to != names[1] {
+		t.Errorf("withdrew %s, %v; want %s", to, err, names[1])
+	}
+	if n := opened(); n != [2]int{1, 2} {
+		t.Errorf("open are %v of the first and the last, want 1 and 2", n)
 	}
 }
