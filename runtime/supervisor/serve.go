@@ -82,6 +82,7 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		if n := len(r.Probes); n > shim.MaxProbes {
 			return wire.Send(conn, shim.Response{Error: wire.Error(errkind.New(errkind.Invalid, "%d probes in a request are more than %d", n, shim.MaxProbes))}) == nil
 		}
+		defer s.tidy.probes()
 		return s.probes.Run(conn, r.Probes)
 	case r.Kind == shim.KindCustody && r.Custody != nil:
 		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
@@ -136,6 +137,7 @@ func (s *Supervisor) plain(r *shim.Request) (response shim.Response, err error) 
 	case r.Kind == shim.KindReaped && r.Reaped != nil:
 		err = s.reaped(r.Reaped)
 	case r.Kind == shim.KindDelete && r.Delete != nil:
+		defer s.tidy.request()
 		err = s.delete(*r.Delete)
 	case r.Kind == shim.KindShutdown:
 		err = s.shutdown()
@@ -146,7 +148,7 @@ func (s *Supervisor) plain(r *shim.Request) (response shim.Response, err error) 
 }
 
 func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool {
-	defer s.tidy.Reset(tidyAfter)
+	defer s.tidy.request()
 	t, err := get()
 	if err != nil {
 		return wire.Send(conn, shim.Response{Error: wire.Error(err)}) == nil

@@ -8,14 +8,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"pier/api/shim"
 	"pier/kernel/filelock"
-	"pier/kernel/memory"
 	"pier/kernel/pidfd"
 	"pier/kernel/reaper"
 	"pier/kernel/self"
@@ -71,12 +69,8 @@ type Supervisor struct {
 	probes *probes.Probes
 
 	stop context.CancelFunc
-	tidy *time.Timer // gives memory back some time after the last start
+	tidy *tidier
 }
-
-// tidyAfter is how long after the last start or delete what they used goes back to the system. Requests are many times
-// larger than what stays of them. Not at once: the next start would have to get it back page by page.
-const tidyAfter = 5 * time.Second
 
 // Run serves until a shutdown is asked for or ctx ends. Containers live on when it returns. It makes the process a child
 // subreaper and a session of its own, so it is the main work of its process.
@@ -87,9 +81,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()
-	debug.SetGCPercent(200) // little lives here: a collection for each eight megabytes that requests leave behind, and one at rest
-	s.tidy = time.AfterFunc(tidyAfter, tidyUp)
-	defer s.tidy.Stop()
+	debug.SetGCPercent(200) // little lives here: a collection for each eight megabytes that requests leave behind, and those of the tidier
+	s.tidy = newTidier(tidyUp)
+	defer s.tidy.stop()
 	context.AfterFunc(ctx, func() { s.listener.Close() })
 	if c.inherited != nil {
 		s.inherit(c.inherited)
@@ -110,13 +104,6 @@ func Run(ctx context.Context, c Config) error {
 		}
 		go s.serve(conn)
 	}
-}
-
-// tidyUp collects twice: a stack that grew during a start is halved each time.
-func tidyUp() {
-	runtime.GC()
-	debug.FreeOSMemory()
-	_ = memory.Trim() // only a saving
 }
 
 func open(c Config) (*Supervisor, error) {
