@@ -89,10 +89,7 @@ func (a *app) exec(ctx context.Context, c *client.Client, ref string, r containe
 	if r.Tty {
 		terminal.FollowSize(ctx, a.Out, func(height, width uint) error { return c.Execs().Resize(ctx, id, height, width) })
 	}
-	switch err := s.Run(ctx); {
-	case errors.Is(err, terminal.ErrDetached):
-		return nil
-	case err != nil:
+	if err := s.Run(ctx); err != nil {
 		return err
 	}
 	code, err := execEnd(ctx, c, run)

@@ -187,7 +187,7 @@ func (f follow) interruptible(ctx context.Context, c *client.Client) (context.Co
 }
 
 // followContainer joins a container's streams, starts it where asked, and returns its exit code as an error when it is
-// over (nil for 0). Detaching ends it without an error.
+// over (nil for 0). Detaching ends it, as docker does: without an error for who started the container, else with ErrDetached.
 func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) error {
 	ctx, cancel := f.interruptible(ctx, c)
 	defer cancel()
@@ -224,7 +224,10 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 	select {
 	case err = <-copied:
 		if errors.Is(err, terminal.ErrDetached) {
-			return nil
+			if f.start {
+				return nil
+			}
+			return err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

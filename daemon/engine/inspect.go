@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"pier/api/docker"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/settings"
+	"pier/daemon/image/layer"
 	"pier/daemon/logging"
 )
 
@@ -74,9 +76,12 @@ func (c *ctr) runningExecs() []string {
 }
 
 func (e *Engine) graphDriver(r *row) *storage.DriverData {
-	d := &storage.DriverData{Name: "overlay2", Data: map[string]string{}}
+	d := &storage.DriverData{Name: "overlay2"}
 	if w, err := e.o.Layers.Writable(r.ID); err == nil {
-		d.Data["UpperDir"], d.Data["WorkDir"] = w.Upper, w.Work
+		d.Data = layer.Folders(e.o.Layers, r.Chain, &w, layer.MountOptions{MountPoints: true})
+	}
+	if d.Data != nil && r.Life.State.Alive() && r.Pid > 0 { // no other place shows it: the mount has no path on the host
+		d.Data["MergedDir"] = fmt.Sprintf("/proc/%d/root", r.Pid)
 	}
 	return d
 }

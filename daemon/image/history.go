@@ -5,8 +5,14 @@ import (
 
 	"github.com/moby/moby/api/types/image"
 
+	"pier/daemon/image/layer"
 	"pier/lib/errkind"
 )
+
+// Folders says where the files of image i are, as layer.Folders does; nil for an image without layers.
+func Folders(s *Store, i *Image) map[string]string {
+	return layer.Folders(s.layers, i.Chain, nil, layer.MountOptions{})
+}
 
 // History tells how the image came to be, newest step first, in the form of GET /images/{name}/history: only the
 // newest has an ID, the others "<missing>".

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	imageapi "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/storage"
 	"github.com/opencontainers/go-digest"
 
 	"pier/api/docker"
@@ -178,7 +179,8 @@ func (s *Server) imageInspect(w http.ResponseWriter, r *request) error {
 		ID: i.ID.String(), RepoTags: list(i.RepoTags), RepoDigests: list(i.RepoDigests), Author: i.Config.Author,
 		Config: &i.Config.Config, Architecture: i.Config.Architecture, Variant: i.Config.Variant,
 		Os: cmp.Or(i.Config.OS, "linux"), OsVersion: i.Config.OSVersion, Size: i.Size,
-		RootFS: imageapi.RootFS{Type: cmp.Or(i.Config.RootFS.Type, "layers")},
+		RootFS:      imageapi.RootFS{Type: cmp.Or(i.Config.RootFS.Type, "layers")},
+		GraphDriver: &storage.DriverData{Name: "overlay2", Data: image.Folders(s.o.Images, i)},
 	}
 	if !i.Created.IsZero() {
 		out.Created = i.Created.UTC().Format(time.RFC3339Nano)

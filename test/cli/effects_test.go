@@ -60,6 +60,11 @@ var effects = []struct{ flag, commands, want string }{
 	{"detach", `id=$($CLI run -d --network none busybox sleep 100); $CLI inspect -f '{{.State.Running}}' $id; $CLI rm -f $id >/dev/null`, `^true`},
 	{"detach-keys", `(see '# ' typed; printf 'xy'; see left typed) | script -qfec "$CLI run -it --name leave --detach-keys x,y --network none busybox sh; printf le%s ft" typed >/dev/null
 		$CLI inspect -f '{{.State.Running}}' leave; $CLI rm -f leave >/dev/null`, `^true`},
+	{"detach-keys", `$CLI run -dit --name again --network none busybox sh -c 'while echo ready; do sleep 0.1; done' >/dev/null
+		for how in 'attach --detach-keys x,y again' "exec -it --detach-keys x,y again sh -c 'while echo rea\"\"dy; do sleep 0.1; done'"; do
+			: >typed; (see ready typed; printf 'xy'; see left typed) | script -qfec "$CLI $how; printf 'code %s le%s' \$? ft" typed >/dev/null
+			grep -ao 'read escape sequence\|code [0-9]' typed
+		done; $CLI rm -f again >/dev/null`, `^read escape sequence\ncode 1\nread escape sequence\ncode 1\n$`},
 	{"device", `run --device /dev/zero:/dev/naught:r busybox sh -c 'head -c 3 /dev/naught | wc -c; stat -c %t:%T /dev/naught'`, `^3\n1:5`},
 	{"device", `refused run --device /dev/none-such busybox true`, `(?s)code 12[57]\n.*no such file or directory`},
 	{"device-cgroup-rule", `run --cap-add MKNOD --device-cgroup-rule 'c 10:229 rw' busybox sh -c 'busybox mknod /n c 10 229 && : <>/n && echo open'`, `^open`},

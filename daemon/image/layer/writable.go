@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -121,14 +123,11 @@ func validName(name string) bool {
 // read-only. The caller holds chain as long as the mount lives, and closes the file; the last reference unmounts.
 // One writable layer carries one mount at a time. Exhausted where the disk is too full for anything to be written in w.
 func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.File, error) {
-	lowers, err := s.lowers(chain)
+	lowers, err := s.stack(chain, o)
 	if err != nil {
 		return nil, err
 	}
-	options := mount.OverlayOptions{Lower: append(append([]string(nil), o.ExtraLowers...), lowers...), ReadOnly: o.ReadOnly}
-	if o.MountPoints && len(options.Lower) < MaxDepth {
-		options.Lower = append(options.Lower, filepath.Join(s.root, baseDir))
-	}
+	options := mount.OverlayOptions{Lower: lowers, ReadOnly: o.ReadOnly}
 	if w != nil {
 		options.Upper, options.Work, options.Volatile = w.Upper, w.Work, o.Volatile
 		// After a volatile mount the kernel refuses the folder, for it cannot know whether the machine went down in
@@ -155,4 +154,38 @@ func (s *Store) Mount(chain digest.Digest, w *Writable, o MountOptions) (*os.Fil
 		return nil, fmt.Errorf("mount layers: %w", err)
 	}
 	return f, nil
+}
+
+// stack returns the read-only folders of a mount, top first.
+func (s *Store) stack(chain digest.Digest, o MountOptions) ([]string, error) {
+	lowers, err := s.lowers(chain)
+	if err != nil {
+		return nil, err
+	}
+	lowers = slices.Concat(o.ExtraLowers, lowers)
+	if o.MountPoints && len(lowers) < MaxDepth {
+		lowers = append(lowers, filepath.Join(s.root, baseDir))
+	}
+	return lowers, nil
+}
+
+// Folders says where the files of a mount of chain by Mount are, under the names that clients know from the storage
+// driver overlay2: UpperDir, WorkDir, and LowerDir with colons between, top first. Without w the chain's top layer is the
+// UpperDir, as an image is described. What there is not is left out; nil where chain is empty, w is nil, or a layer is
+// missing. The folders are to be read only.
+func Folders(s *Store, chain digest.Digest, w *Writable, o MountOptions) map[string]string {
+	lowers, err := s.stack(chain, o)
+	if err != nil || chain == "" && w == nil {
+		return nil
+	}
+	data := map[string]string{}
+	if w != nil {
+		data["UpperDir"], data["WorkDir"] = w.Upper, w.Work
+	} else {
+		data["UpperDir"], lowers = lowers[0], lowers[1:]
+	}
+	if len(lowers) > 0 {
+		data["LowerDir"] = strings.Join(lowers, ":")
+	}
+	return data
 }
