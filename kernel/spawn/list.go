@@ -215,6 +215,12 @@ func (l *List) CheckNot(what, path string, p Arg, mask, want uint64, errno sysca
 	return l.Add(what, path, checkNotNR, p, Int(mask), Int(want), Int(uintptr(errno)))
 }
 
+// Clear appends a store: *p is 0 from then on. It cannot fail and is no system call. *p is on the heap or outlives Run in
+// another way; it is not for what comes after a Split, which does not share it.
+func Clear(l *List, p *uint64) Call {
+	return l.Check("clear", "", Pointer(l, p), 0, 0, 0).Into(Slot{p})
+}
+
 // Split appends the child's division in two: a new process, born with the rights and descriptors that the child has by
 // then, goes on with the list and is what Run returns; the child ends. Neither has a look at our memory: a list with a
 // Split is run in a copy of what it keeps, and of that alone. It is for a child that others, in a pid namespace which the

@@ -125,6 +125,24 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// A child that fails leaves zero where it was told to; one that executes its program before does not come to it.
+func TestClear(t *testing.T) {
+	for _, program := range []string{"/bin/missing", "/bin/busybox"} {
+		l := spawn.New(8)
+		note := uint64(1)
+		unblock(l)
+		execve(l, program, "true").Tolerate()
+		spawn.Clear(l, &note)
+		c, err := l.Run(spawn.Options{})
+		if err == nil {
+			wait(t, c)
+		}
+		if want := program == "/bin/busybox"; (note == 1) != want || (err == nil) != want {
+			t.Errorf("%s: %v, it left %d", program, err, note)
+		}
+	}
+}
+
 func TestFailures(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -56,8 +56,9 @@ type Container struct {
 	// PidTo, where not nil, gets the process's number before the process does anything (spawn.Options.PidTo).
 	PidTo *int32
 	// RunTo, where not nil, gets something other than zero right before the program is executed. It lies where PidTo does, on
-	// the same page: a process that has ended and left zero here has never run its program. A child that is divided
-	// (spawn.List.Split) sets it before that: its second half does not share our memory.
+	// the same page: a process that has ended and left zero here has never run its program. So does one whose program could
+	// not be executed. A child that is divided (spawn.List.Split) sets it before that, and leaves it: its second half does not
+	// share our memory.
 	RunTo *uint64
 	// Deposit, where not nil, is where what must outlive the caller is put (fdsock.NewDeposit): the terminal's master, and, by
 	// itself, the process, before it can run its program. One that is divided (spawn.List.Split) does not put itself there: it

@@ -173,7 +173,12 @@ func TestExecErrors(t *testing.T) {
 	} {
 		e := execConfig(c, p, test.args...)
 		e.Process.Cwd = test.cwd
+		var ran uint64
+		e.NoTracers, e.RunTo = true, &ran
 		_, err := Exec(t.Context(), e)
+		if ran != 0 {
+			t.Errorf("%v in %s: a successor would think that it had run", test.args, test.cwd)
+		}
 		var failed *StartError
 		if !errors.As(err, &failed) || failed.Call != test.call || failed.Errno != test.errno || errkind.Of(err) != test.kind {
 			t.Errorf("%v in %s: %v", test.args, test.cwd, err)

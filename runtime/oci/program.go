@@ -23,9 +23,12 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // A process that was prepared has a gate: whoever opens it may be another process than the parent, so the child itself
 // reports the errnos, 0 where there is none, and the report's write end closes with a successful execve.
 func (t *task) program(g *gate) {
-	first := t.Here()
+	first, note := t.Here(), t.runTo
 	t.attempts()
 	if g == nil {
+		if note != nil || t.init != nil {
+			t.noneRan(note)
+		}
 		return
 	}
 	report := make([]uint64, t.Here()-first)
@@ -52,6 +55,17 @@ func (t *task) command() string {
 // of the list: the kernel stores the signals that were blocked, all, where they are let in.
 func (t *task) tellRun() {
 	t.Add("rt_sigprocmask", "", unix.SYS_RT_SIGPROCMASK, spawn.Int(unix.SIG_BLOCK), spawn.Int(0), t.runNote(), spawn.Int(8))
+}
+
+// noneRan adds what follows the last attempt: the child fails as that did (startError). First it takes back what is told in
+// note, unless that is nil: a caller that has died does not read the error, and its successor would take the end of the child
+// for the program's.
+func (t *task) noneRan(note *uint64) {
+	t.execs[len(t.execs)-1].Tolerate()
+	if note != nil {
+		spawn.Clear(t.List, note)
+	}
+	t.Check(execCall, t.command(), spawn.Pointer(t.List, new(uint64)), 1, 1, unix.ENOENT) // never true
 }
 
 // runNote is where that goes, once.
@@ -141,7 +155,6 @@ func (t *task) initProgram(files []string) {
 			t.Strings(append([]string{file}, t.process.Env...)), spawn.Int(unix.AT_EMPTY_PATH))
 		look.OnError(t.Here())
 	}
-	t.Check("execve", t.process.Args[0], spawn.Pointer(t.List, new(uint64)), 1, 1, unix.ENOENT) // never true
 }
 
 // initName is what the init is called in lists of processes: what Docker's is called.
@@ -164,6 +177,11 @@ func (t *task) startError(err error) error {
 		return out
 	}
 	errno := failed.Errno
+	if n := len(t.execs); n > 0 {
+		if done, _, e := t.execs[n-1].Result(); done && e != 0 {
+			errno = e
+		}
+	}
 	for _, call := range append(t.looks, t.execs...) {
 		if done, _, e := call.Result(); done && e == unix.EACCES {
 			errno = e // found, but not to be executed: worse than not found

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pier/kernel/pidfd"
+	"pier/kernel/reaper"
 	"pier/lib/errkind"
 )
 
@@ -261,13 +262,25 @@ func TestStartErrors(t *testing.T) {
 	sysctl := func(key, value string) change {
 		return func(c *Container) { c.Spec.Linux.Sysctl = map[string]string{key: value} }
 	}
+	init, err := reaper.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer init.Close()
+	below := func(args ...string) change {
+		return func(c *Container) { c.Init, c.Spec.Process.Args = init, args }
+	}
 	for name, test := range map[string]struct {
 		change change
 		errno  syscall.Errno // 0: refused before any call
 		kind   errkind.Kind
 	}{
-		"missing program":     {func(c *Container) { c.Spec.Process.Args = []string{"/missing"} }, syscall.ENOENT, errkind.NotFound},
-		"program is a folder": {func(c *Container) { c.Spec.Process.Args = []string{"/bin"} }, syscall.EACCES, errkind.Invalid},
+		"missing program":          {func(c *Container) { c.Spec.Process.Args = []string{"/missing"} }, syscall.ENOENT, errkind.NotFound},
+		"missing below an init":    {below("/missing"), syscall.ENOENT, errkind.NotFound},
+		"not found below an init":  {below("missing"), syscall.ENOENT, errkind.NotFound},
+		"below a file and an init": {below("/bin/busybox/x"), syscall.ENOTDIR, errkind.Invalid},
+		"below a file":             {func(c *Container) { c.Spec.Process.Args = []string{"/bin/busybox/x"} }, syscall.ENOTDIR, errkind.Invalid},
+		"program is a folder":      {func(c *Container) { c.Spec.Process.Args = []string{"/bin"} }, syscall.EACCES, errkind.Invalid},
 		"not executable": {func(c *Container) {
 			if err := os.WriteFile(c.Spec.Root.Path+"/plain", []byte("x"), 0o644); err != nil {
 				t.Fatal(err)
@@ -321,7 +334,12 @@ func TestStartErrors(t *testing.T) {
 				c.Spec.Process.Cwd = "/proc/self/fd/" + itoa(fd)
 			}
 			before := hostTraces(t)
+			var ran uint64
+			c.RunTo = &ran
 			_, err := Start(t.Context(), c)
+			if ran != 0 {
+				t.Error("a successor would think that the program had run")
+			}
 			var failed *StartError
 			if !errors.As(err, &failed) || failed.Errno != test.errno || errkind.Of(err) != test.kind {
 				t.Errorf("error %v (%+v), want errno %v, kind %v", err, failed, test.errno, test.kind)

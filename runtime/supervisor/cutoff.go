@@ -43,23 +43,25 @@ func (s *Supervisor) cutOff(t *task) (pid int, startTime uint64) {
 
 // decide is cutOff for one process. It is held still, so that the answer stays true.
 func (s *Supervisor) decide(t *task, pid int) (startTime uint64) {
-	gone := uint64(0)
-	if t.journal.ran() {
-		gone = startUnseen
+	gone := func() uint64 { // asked when it is: a child that could not execute its program takes its note back
+		if t.journal.ran() {
+			return startUnseen
+		}
+		return 0
 	}
 	startTime, err := pidfd.StartTime(pid)
 	if err != nil || startTime > s.since { // the predecessor was dead by then: the number is somebody else's
-		return gone
+		return gone()
 	}
 	f, err := pidfd.Open(pid, startTime)
 	if err != nil {
-		return gone
+		return gone()
 	}
 	defer f.Close()
 	// So is one that the predecessor reaped and another process got at once. What has ended does not show whose it was.
 	for end := time.Now().Add(strangerLimit); !s.ours(pid) && pidfd.Cgroup(pid) != t.info.Cgroup && !ended(pid); {
 		if time.Now().After(end) {
-			return gone
+			return gone()
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -76,7 +78,7 @@ func (s *Supervisor) decide(t *task, pid int) (startTime uint64) {
 	case pidfd.Signal(f, sigcont) == nil:
 		return startTime
 	default:
-		return gone
+		return gone()
 	}
 	_ = pidfd.Signal(f, sigkill)
 	ctx, cancel := context.WithTimeout(context.Background(), cutOffLimit)

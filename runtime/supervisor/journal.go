@@ -21,7 +21,7 @@ import (
 //	16..23   slot of standard error
 //	24..495  the record (see record), JSON
 //	496..502 note on the ring of standard output
-//	503      not zero: the process has come to executing its program
+//	503      not zero: the process has come to executing its program; zero again where that was not possible
 //	504..511 note on the ring of standard error
 const (
 	wordVersion   = 0
