@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -46,7 +45,9 @@ func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, e
 		err = c.do(context.WithoutCancel(ctx), func() (err error) {
 			r := c.row()
 			if alive = r.Life.State.Alive(); alive {
-				v, err = c.files.Running(ctx, r.Pid, r.StartTime)
+				if v, err = c.files.Running(ctx, r.Pid, r.StartTime); err == nil {
+					v.NoDev = !settings.Mounted(r.Mounts, "/dev")
+				}
 				if err == nil && len(r.Secrets) > 0 {
 					if v.Hidden, err = secrets.Device(e.dir(c.id)); err != nil {
 						v.Close()
@@ -116,12 +117,8 @@ func (f *Files) Read(ctx context.Context, ref, name string) (container.PathStat,
 		v.Close()
 		return s, nil, fileError(err, ref, name)
 	}
-	o := files.PackOptions{Source: files.Clean(name), Name: s.Name}
-	if v.Running && path.Clean(o.Source) == "/" && !settings.Mounted(c.row().Mounts, "/dev") {
-		o.Hollow = []string{"dev"} // as Docker shows it
-	}
 	f.e.say(c, "archive-path", nil)
-	return s, v.Pipe(o), nil
+	return s, v.Pipe(files.PackOptions{Source: files.Clean(name), Name: s.Name}), nil
 }
 
 // Match is Read of all that a pattern stands for, see files.View.Expand, each under its own name. stats is one for each; more

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 )
 
@@ -90,6 +91,14 @@ func (p *pierd) files() {
 		p.want(404, "GET", "/containers/filed/archive?path=/home/d/t*", nil, nil)
 		if a := p.want(404, "GET", "/containers/filed/archive?path=/home/d/x*&glob=1", nil, nil); a.message() != "No file matches /home/d/x* in container filed" {
 			p.t.Errorf("message = %q", a.message())
+		}
+		for _, more := range []string{"", "&glob=1"} { // what is in /dev while it runs is no work of the container's
+			_, headers := untar(p.t, p.want(200, "GET", "/containers/filed/archive?path=/"+more, nil, nil).body)
+			for name := range headers {
+				if running && strings.Contains(name, "dev/") && !strings.HasSuffix(name, "dev/") {
+					p.t.Errorf("all of a running container%s holds %s", more, name)
+				}
+			}
 		}
 		p.want(200, "PUT", "/containers/filed/archive?path=/home&chown=3:4&chmod=go-r", bytes.NewReader(tarOf(p.t, map[string]string{"own": "3"})), nil)
 		_, headers = untar(p.t, p.want(200, "GET", "/containers/filed/archive?path=/home/own", nil, nil).body)

@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -36,7 +37,7 @@ type Match struct {
 
 // Expand finds what a pattern stands for: *, ? and [...] as in a shell, where names that begin with a dot are meant only by
 // patterns that do. What has the pattern itself for a name comes first, alone. follow: a match that is a symbolic link
-// stands for what it leads to. No match is no error. Invalid: the pattern is malformed, or stands for too much. Conflict: two
+// stands for what it leads to, or for itself where that is nothing. No match is no error. Invalid: the pattern is malformed, or stands for too much. Conflict: two
 // matches have the same name, so that one would be lost. What is hidden is left out; Forbidden where there is nothing else.
 func (v *View) Expand(pattern string, follow bool) ([]Match, error) {
 	pattern = Clean(pattern)
@@ -55,14 +56,17 @@ func (v *View) Expand(pattern string, follow bool) ([]Match, error) {
 		source := place
 		if follow {
 			real, err := v.Root.Resolve(place)
-			if err != nil {
+			if err != nil && !absent(err) {
 				return nil, err
 			}
-			if path.Base(place) != "." { // else it is followed already, and what it holds is meant
+			if err == nil && path.Base(place) != "." { // else it is followed already, and what it holds is meant
 				source = real
 			}
 		}
 		stat, err := v.Stat(source)
+		if absent(err) && stat.Mode&fs.ModeSymlink != 0 {
+			err = nil // a link in a circle: it is there, and where it leads is not asked
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // gone since, or no file
 		}
@@ -77,7 +81,7 @@ func (v *View) Expand(pattern string, follow bool) ([]Match, error) {
 			stat.Name = path.Base(place)
 		}
 		if other, twice := named[stat.Name]; twice {
-			return nil, errkind.New(errkind.Conflict, "%s stands for %s and %s, which have the same name: copy them one by one", pattern, other, place)
+			return nil, errkind.New(errkind.Conflict, "%q stands for %q and %q, which have the same name: copy them one by one", pattern, other, place)
 		}
 		named[stat.Name] = place
 		list = append(list, Match{stat, source})
@@ -137,7 +141,13 @@ func expand(ctx context.Context, root *fsroot.Root, pattern string) ([]string, e
 		if err == nil && tail != "" {
 			fi, err = root.Stat(place)
 		}
-		if err == nil && (tail == "" || fi.IsDir()) {
+		if absent(err) {
+			continue
+		}
+		if err != nil { // it may be there: to leave it out would be an answer that is not whole
+			return nil, fmt.Errorf("look at %q: %w", place, Blame(err))
+		}
+		if tail == "" || fi.IsDir() {
 			there = append(there, place+tail)
 		}
 	}
@@ -151,7 +161,8 @@ type globber struct {
 	looked int
 }
 
-// names lists what is in dir and matches pattern, in order. What is no folder that can be read has nothing in it.
+// names lists what is in dir and matches pattern, in order. What is no folder has nothing in it; one that cannot be read is an
+// error.
 func (g *globber) names(dir, pattern string) (names []string, err error) {
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, errkind.New(errkind.Invalid, "the pattern %q is malformed: a [ without its ], or a \\ at the end", pattern)
@@ -161,9 +172,14 @@ func (g *globber) names(dir, pattern string) (names []string, err error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the folder %q: %w", dir, Blame(err))
 	}
 	defer f.Close()
+	return g.read(f, pattern)
+}
+
+// read is names of an open folder.
+func (g *globber) read(f *os.File, pattern string) (names []string, err error) {
 	for {
 		some, err := f.Readdirnames(1024)
 		for _, name := range some {
@@ -183,9 +199,12 @@ func (g *globber) names(dir, pattern string) (names []string, err error) {
 		if g.ctx.Err() != nil {
 			return nil, context.Cause(g.ctx)
 		}
-		if err != nil || len(some) == 0 {
+		if errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) { // the end, or the folder has been removed
 			slices.Sort(names)
 			return names, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read a folder for %q: %w", pattern, Blame(err))
 		}
 	}
 }
@@ -194,7 +213,16 @@ func tooMany() error {
 	return errkind.New(errkind.Invalid, "the pattern stands for more than %d files: copy the folder, or name less", maxMatches)
 }
 
-// absent reports whether err says that there is nothing of a name, or that there can be nothing.
+// absent reports whether err says that there is nothing of a name, or that there can be nothing. What could not be looked at
+// is not absent.
 func absent(err error) bool {
-	return err != nil && (errors.Is(err, fs.ErrNotExist) || errkind.Is(Blame(err), errkind.Invalid))
+	if err == nil {
+		return false
+	}
+	if errors.Is(err, fs.ErrNotExist) || errkind.Is(err, errkind.Invalid) {
+		return true
+	}
+	why := kernels(err)
+	return why != nil && slices.ContainsFunc([]string{"not a directory", "too many levels of symbolic links", "file name too long", "invalid argument", "no such process"},
+		func(words string) bool { return strings.Contains(why.Error(), words) })
 }

@@ -94,7 +94,11 @@ func TestExpand(t *testing.T) {
 		{"/srv/[z]/.", false, "."},
 		{"/out/out/up/log/[a].log", false, "a.log"}, // in the root, wherever links point
 		{"/dang*", false, "dangling.log"},
-		{"/dang*", true, "no such file"},
+		{"/dang*", true, "dangling.log"}, // itself
+		{"/loo*", false, "loop"},
+		{"/loo*", true, "loop"},
+		{"/[dlu]*", true, "dangling.log log loop up"},
+		{"/lo*/[a]*", false, "a.log"},
 		{"/nothing*", false, ""},
 		{"/etc/passwd/*", false, ""},
 		{"/log/[", false, "malformed"},
@@ -126,6 +130,28 @@ func TestExpandEnds(t *testing.T) {
 	v.ctx = ctx
 	if _, err := v.Expand("/*", false); !errors.Is(err, context.Canceled) {
 		t.Errorf("after its end: %v", err)
+	}
+}
+
+// TestExpandIsWhole: what cannot be read is an error, and not less than there is.
+func TestExpandIsWhole(t *testing.T) {
+	dir, v := treeOf(t, "log/a.log")
+	g := &globber{ctx: t.Context(), root: v.Root}
+	f, err := os.Open(filepath.Join(dir, "log/a.log")) // the kernel lists only folders
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if names, err := g.read(f, "*"); err == nil {
+		t.Errorf("a folder that cannot be read holds %q", names)
+	}
+	if err := v.Root.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"/log/a.log", "/log/*"} {
+		if found, err := expand(t.Context(), v.Root, pattern); err == nil {
+			t.Errorf("%s in a root that cannot be looked at is %q", pattern, found)
+		}
 	}
 }
 

@@ -111,15 +111,8 @@ func Blame(err error) error {
 	if errkind.Of(err) != errkind.Internal {
 		return err
 	}
-	why := err
-	var one *fs.PathError
-	var two *os.LinkError
-	switch {
-	case errors.As(err, &one):
-		why = one.Err
-	case errors.As(err, &two):
-		why = two.Err
-	default:
+	why := kernels(err)
+	if why == nil {
 		return err
 	}
 	for _, disk := range []string{"no space left on device", "disk quota exceeded", "input/output error", "too many open files"} {
@@ -128,4 +121,17 @@ func Blame(err error) error {
 		}
 	}
 	return errkind.New(errkind.Invalid, "%w", why)
+}
+
+// kernels is what the kernel said, without the name it said it of; nil where it was not the kernel.
+func kernels(err error) error {
+	var one *fs.PathError
+	var two *os.LinkError
+	switch {
+	case errors.As(err, &one):
+		return one.Err
+	case errors.As(err, &two):
+		return two.Err
+	}
+	return nil
 }

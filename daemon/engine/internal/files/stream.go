@@ -19,6 +19,9 @@ import (
 func (v *View) Pipe(sources ...PackOptions) io.ReadCloser {
 	for i := range sources {
 		sources[i].Hidden = v.Hidden
+		if v.NoDev && path.Clean(sources[i].Source) == "/" {
+			sources[i].Hollow = []string{"dev"}
+		}
 	}
 	r, w := io.Pipe()
 	unhook := context.AfterFunc(v.ctx, func() { _ = w.CloseWithError(context.Cause(v.ctx)) })

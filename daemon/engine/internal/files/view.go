@@ -21,6 +21,7 @@ type View struct {
 	Root    *fsroot.Root
 	Running bool            // Root is that of a living process
 	Hidden  uint64          // device of a file system whose files are not to be read; 0: none
+	NoDev   bool            // what is in /dev is left out where the whole root is packed, as Docker shows it
 	ctx     context.Context // ends when the view has to go
 	release func()
 	once    sync.Once
