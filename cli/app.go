@@ -73,7 +73,10 @@ func (a *app) withClient(f func(ctx context.Context, c *client.Client, args []st
 
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format, args...) }
 
-func (a *app) warnf(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
+// warnf prints a line on standard error. What a terminal would obey in it is escaped: names come from containers.
+func (a *app) warnf(format string, args ...any) {
+	fmt.Fprintln(a.Err, terminal.Harmless(fmt.Sprintf(format, args...)))
+}
 
 // errQuiet is success without a line.
 type errQuiet struct{}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -40,7 +41,11 @@ func newCp(a *app) *cobra.Command {
 		}
 		failed := false
 		for _, source := range sources { // one that cannot be copied does not keep the others
-			if err := cp.Copy(ctx, source, destination); err != nil {
+			err := cp.Copy(ctx, source, destination)
+			if errors.Is(err, context.Canceled) {
+				return err
+			}
+			if err != nil {
 				a.report(err)
 				failed = true
 			}
@@ -53,7 +58,7 @@ func newCp(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVarP(&cp.Archive, "archive", "a", false, "Archive mode (copy all uid/gid information)")
 	f.BoolVarP(&cp.Follow, "follow-link", "L", false, "Always follow symbol link in SRC_PATH")
-	f.StringVar(&cp.Owner, "chown", "", "Owner of what is put into the container (USER[:GROUP], by name or number of the container's own)")
+	f.StringVar(&cp.Owner, "chown", "", "Owner of what is put into the container (USER[:GROUP], by name or number of the container's own; a number that has no entry there is in group 0)")
 	f.StringVar(&cp.Mode, "chmod", "", "Mode of what is put into the container (octal, or as in u=rwX,go=rX)")
 	f.BoolVarP(&quiet, "quiet", "q", false, "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached")
 	return cmd

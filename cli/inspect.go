@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -54,6 +55,9 @@ func (a *app) inspecting(use, short string, kinds func() []string) *cobra.Comman
 			failed := false
 			for _, ref := range args {
 				object, err := lookUp(ctx, c, kinds(), ref, size)
+				if errors.Is(err, context.Canceled) {
+					return err
+				}
 				if err != nil {
 					a.report(err)
 					failed = true

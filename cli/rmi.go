@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,9 @@ func newRmi(a *app) *cobra.Command {
 			failed := false
 			for _, ref := range args {
 				removed, err := c.Images().Remove(ctx, ref, force, noPrune)
+				if errors.Is(err, context.Canceled) {
+					return err
+				}
 				if err != nil {
 					a.report(err)
 					failed = failed || !force || !errkind.Is(err, errkind.NotFound)

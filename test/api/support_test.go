@@ -310,8 +310,8 @@ const additions = `
 | ` + "`POST /containers/{id}/stop`" + ` | the header ` + "`Pier-Unheard-Signal`" + ` names a stop signal that the process takes no notice of: it was killed at once |
 | ` + "`POST /containers/{id}/update`" + `, ` + "`PierPublishAdd`" + ` | bindings as in ` + "`HostConfig.PortBindings`" + ` to publish, at once where the container runs. A port that is taken is 409 with the name of the container that has it, and nothing of the request is done |
 | ` + "`POST /containers/{id}/update`" + `, ` + "`PierPublishRemove`" + ` | bindings to end, with the connections through them, before those of ` + "`PierPublishAdd`" + ` come. Without ` + "`HostIp`" + ` or ` + "`HostPort`" + ` it means whatever they are; 409 where there is none |
-| ` + "`GET /containers/{id}/archive?glob=1`" + ` | ` + "`path`" + ` is a pattern of a shell, unless something has that name; all that matches is in the archive, each under its own name, and the header ` + "`Pier-Matches`" + ` says how much it is. With ` + "`followLinks=1`" + ` a match that is a symbolic link stands for what it leads to |
-| ` + "`PUT /containers/{id}/archive?chown=`" + `, ` + "`chmod=`" + ` | who gets everything, ` + "`user[:group]`" + ` by the container's own files (not with ` + "`copyUIDGID`" + `); the mode of everything, octal or in words, as of ` + "`COPY --chmod`" + ` |
+| ` + "`GET /containers/{id}/archive?glob=1`" + ` | ` + "`path`" + ` is a pattern of a shell, unless something has that name; all that matches is in the archive, each under its own name, and the header ` + "`Pier-Matches`" + ` says how much it is. With ` + "`followLinks=1`" + ` a match that is a symbolic link stands for what it leads to, or for itself where that is nothing |
+| ` + "`PUT /containers/{id}/archive?chown=`" + `, ` + "`chmod=`" + ` | who gets everything, ` + "`user[:group]`" + ` by the container's own files, where a number alone that has no entry is in group 0 (not with ` + "`copyUIDGID`" + `); the mode of everything, octal or in words, as of ` + "`COPY --chmod`" + ` |
 `
 
 // served tells of the operations that are not gone through field by field. TestServed tries it.

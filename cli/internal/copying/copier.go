@@ -28,6 +28,31 @@ type Copier struct {
 	Warn        func(format string, args ...any)
 	// Done is told how many bytes of archive went where.
 	Done func(bytes int64, to string)
+
+	placed map[string]string // which source has taken a name in the destination; nil where there is only one source
+}
+
+// claim takes a name in the destination for source. Another source with that name would overwrite what has just been copied.
+func (cp *Copier) claim(name, source string) error {
+	if cp.placed == nil || name == "" || name == "." || name == "/" { // what is in a folder may go over what is in another
+		return nil
+	}
+	if other, taken := cp.placed[name]; taken && other != source {
+		return errkind.New(errkind.Conflict, "will not overwrite %q, just copied from %q, with %q", name, other, source)
+	}
+	cp.placed[name] = source
+	return nil
+}
+
+// claimAll is claim for each of several files in one archive, as they come.
+func (cp *Copier) claimAll(info Info, body io.ReadCloser, source string) io.ReadCloser {
+	if cp.placed == nil || !info.Several && !info.Odd {
+		return body
+	}
+	return &both{Renamed(body, "", "", func(name string) error {
+		top, _, _ := strings.Cut(name, "/")
+		return cp.claim(top, source)
+	}), body}
 }
 
 // end is one of the two arguments: a path in a container, or, where container is "", a local one or "-".
@@ -52,12 +77,16 @@ func parseEnd(arg string) end {
 // Check refuses what cannot be asked for: options that do not go together, several sources without a folder to go into.
 func (cp *Copier) Check(ctx context.Context, sources []string, destination string) error {
 	dst := parseEnd(destination)
+	inside := func(arg string) bool { return parseEnd(arg).container != "" }
 	switch {
+	case len(sources) > 1 && dst.container == "" && !slices.ContainsFunc(sources, inside):
+		return invalid("must specify at least one container source")
 	case cp.Owner != "" && cp.Archive:
 		return invalid("conflicting options: --archive keeps owners, --chown sets them")
 	case dst.container == "" && cp.Owner+cp.Mode != "":
 		return invalid("--chown and --chmod need a container as the destination")
 	case len(sources) > 1:
+		cp.placed = map[string]string{}
 		return cp.checkFolder(ctx, sources, dst)
 	}
 	return nil
@@ -76,7 +105,17 @@ func (cp *Copier) checkFolder(ctx context.Context, sources []string, dst end) er
 	}
 	// By its end in "/." a symbolic link is followed, too.
 	stat, err := cp.Files.Stat(ctx, dst.container, strings.TrimRight(dst.path, "/")+"/.")
-	if err != nil && !absent(err) {
+	if absent(err) {
+		if _, rootErr := cp.Files.Stat(ctx, dst.container, "/"); rootErr != nil { // it is the container that is not there
+			_, body, rootErr := cp.Files.Read(ctx, dst.container, "/") // its answer has words
+			if rootErr == nil {
+				rootErr = body.Close()
+			}
+			if rootErr != nil {
+				return rootErr
+			}
+		}
+	} else if err != nil {
 		return err
 	}
 	if err != nil || !stat.Mode.IsDir() {
@@ -130,11 +169,10 @@ func absent(err error) bool {
 // match opens what a pattern stands for.
 func (cp *Copier) match(ctx context.Context, src end) (Info, io.ReadCloser, error) {
 	matches, first, body, err := cp.Files.Match(ctx, src.container, src.path, cp.Follow)
-	info := Info{Path: first.Name, Exists: true, Dir: first.Mode.IsDir(), Several: matches > 1}
-	if strings.ContainsRune(first.Name, utf8.RuneError) {
-		info.Several = true // it cannot be called otherwise, for what it is called cannot be told in JSON
-	}
-	return info, body, err
+	return Info{
+		Path: first.Name, Exists: true, Dir: first.Mode.IsDir(), Several: matches > 1,
+		Odd: strings.ContainsRune(first.Name, utf8.RuneError), // JSON cannot tell what it is called
+	}, body, err
 }
 
 // names is what the daemon calls the entries of a source, and what to call them.
@@ -181,11 +219,16 @@ func (cp *Copier) out(ctx context.Context, src end, to string) error {
 	if err != nil {
 		return err
 	}
-	counted := &counter{r: body}
 	old, name = names(info, old, name)
+	if err := cp.claim(name, src.String()); err != nil {
+		return err
+	}
+	body = cp.claimAll(info, body, src.String())
+	defer body.Close()
+	counted := &counter{r: body}
 	skipped, err := Unpack(counted, dir, old, name, cp.Archive)
 	for _, s := range skipped {
-		cp.Warn("WARNING: %s is a device or a pipe and was not copied", s)
+		cp.Warn("WARNING: %q is a device or a pipe and was not copied", s)
 	}
 	if err != nil {
 		return err
@@ -243,7 +286,10 @@ func (cp *Copier) in(ctx context.Context, src, dst end) error {
 			return err
 		}
 		var name string
-		if dir, _, name, err = Place(from, info); err != nil {
+		if dir, _, name, err = Place(from, info); err == nil {
+			err = cp.claim(name, src.path)
+		}
+		if err != nil {
 			return err
 		}
 		body = Pack(from, name)
@@ -264,14 +310,18 @@ func (cp *Copier) between(ctx context.Context, src end, dst Info) (string, io.Re
 		return "", nil, err
 	}
 	dir, old, name, err := Place(info, dst)
+	old, name = names(info, old, name)
+	if err == nil {
+		err = cp.claim(name, src.String())
+	}
 	if err != nil {
 		_ = body.Close()
 		return "", nil, err
 	}
-	if old, name = names(info, old, name); old == name {
-		return dir, body, nil
+	if old == name {
+		return dir, cp.claimAll(info, body, src.String()), nil
 	}
-	return dir, &both{Renamed(body, old, name), body}, nil
+	return dir, &both{Renamed(body, old, name, nil), body}, nil
 }
 
 // both closes what it reads from and what that reads from.

@@ -70,3 +70,51 @@ func TestSparse(t *testing.T) {
 		}
 	}
 }
+
+// TestUnpackModes: what is given to the caller runs as nobody else, and what keeps its owner keeps its bits.
+func TestUnpackModes(t *testing.T) {
+	for _, owners := range []bool{false, true} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range []tar.Header{{Name: "tool", Typeflag: tar.TypeReg, Mode: 0o7755}, {Name: "dir/", Typeflag: tar.TypeDir, Mode: 0o7755}} {
+			h.Uid, h.Gid = os.Getuid(), os.Getgid()
+			if err := w.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = w.Close()
+		dest := t.TempDir()
+		if _, err := Unpack(&b, dest, "", "", owners); err != nil {
+			t.Fatal(err)
+		}
+		const own = os.ModeSetuid | os.ModeSetgid
+		for name, want := range map[string]os.FileMode{"tool": 0o755, "dir": os.ModeDir | os.ModeSticky | 0o755} {
+			if owners {
+				want |= own | os.ModeSticky
+			}
+			if fi, err := os.Stat(filepath.Join(dest, name)); err != nil || fi.Mode() != want {
+				t.Errorf("owners kept %v: %s has the mode %v, %v, want %v", owners, name, fi.Mode(), err, want)
+			}
+		}
+	}
+}
+
+// TestUnpackQuotes: a name in an archive writes no line of its own.
+func TestUnpackQuotes(t *testing.T) {
+	for _, h := range []tar.Header{{Name: "../a\nb"}, {Name: "there/a\nb"}, {Name: "h\nb", Typeflag: tar.TypeLink, Linkname: "none\nb"}} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		if h.Typeflag == 0 {
+			h.Typeflag = tar.TypeReg
+		}
+		for _, h := range []tar.Header{{Name: "there", Typeflag: tar.TypeReg}, h} {
+			if err := w.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = w.Close()
+		if _, err := Unpack(&b, t.TempDir(), "", "", false); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", h.Name, err)
+		}
+	}
+}

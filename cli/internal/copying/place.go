@@ -19,6 +19,8 @@ type Info struct {
 	Dir    bool
 	// Several sources are in one archive, each under its own name.
 	Several bool
+	// Odd: it can only keep its name, which is no text and which nobody knows but the archive.
+	Odd bool
 	// Rebase is the name that the user knows the source by, where following a symbolic link has given it another; "".
 	Rebase string
 }
@@ -45,10 +47,12 @@ func Place(src, dst Info) (dir, from, to string, err error) {
 		from = src.Rebase
 	}
 	switch {
-	case dst.Exists && dst.Dir && src.Several:
+	case dst.Exists && dst.Dir && (src.Several || src.Odd):
 		return dst.Path, "", "", nil
 	case src.Several:
 		return "", "", "", errkind.New(errkind.Invalid, "destination %q must be a directory: the pattern stands for several files", dst.Path)
+	case src.Odd:
+		return "", "", "", errkind.New(errkind.Invalid, "destination %q must be a directory: the name of what the pattern stands for is not UTF-8, so that it can only be kept", dst.Path)
 	case dst.Exists && dst.Dir:
 		return dst.Path, from, from, nil
 	case dst.Exists && src.Dir:
@@ -67,8 +71,8 @@ func Rename(name, from, to string) string {
 	return strings.Replace(name, from, to, 1)
 }
 
-// Renamed rewrites an archive with other names; the caller closes it.
-func Renamed(archive io.Reader, from, to string) io.ReadCloser {
+// Renamed rewrites an archive with other names; check, where not nil, is asked for each name. The caller closes it.
+func Renamed(archive io.Reader, from, to string, check func(name string) error) io.ReadCloser {
 	r, w := io.Pipe()
 	go func() {
 		in, out := tar.NewReader(archive), tar.NewWriter(w)
@@ -82,7 +86,13 @@ func Renamed(archive io.Reader, from, to string) io.ReadCloser {
 			if h.Typeflag == tar.TypeLink {
 				h.Linkname = Rename(h.Linkname, from, to)
 			}
-			if err = out.WriteHeader(h); err == nil {
+			if check != nil {
+				err = check(h.Name)
+			}
+			if err == nil {
+				err = out.WriteHeader(h)
+			}
+			if err == nil {
 				_, err = io.Copy(out, in)
 			}
 		}

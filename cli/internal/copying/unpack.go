@@ -16,7 +16,7 @@ import (
 )
 
 // Unpack makes in the local folder dir what an archive holds, its entries called to instead of from. owners: they keep
-// their owners, which takes root; else they are the caller's. Devices and pipes are left out and returned by name. An
+// their owners, which takes root; else they are the caller's, and run as nobody else (no set-id bits). Devices and pipes are left out and returned by name. An
 // entry that leads out of dir is an error.
 func Unpack(archive io.Reader, dir, from, to string, owners bool) (skipped []string, err error) {
 	root, err := os.OpenRoot(dir)
@@ -39,9 +39,22 @@ func Unpack(archive io.Reader, dir, from, to string, owners bool) (skipped []str
 			h.Linkname = Rename(h.Linkname, from, to)
 		}
 		if err := u.entry(h, tr); err != nil {
-			return nil, fmt.Errorf("unpack %s: %w", h.Name, err)
+			return nil, fmt.Errorf("unpack %q: %w", h.Name, nameless(err))
 		}
 	}
+}
+
+// nameless is err without the names that the system adds, which are the container's and not fit for a terminal.
+func nameless(err error) error {
+	var one *fs.PathError
+	var two *os.LinkError
+	switch {
+	case errors.As(err, &one):
+		return one.Err
+	case errors.As(err, &two):
+		return two.Err
+	}
+	return err
 }
 
 type unpacker struct {
@@ -115,6 +128,20 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	return nil
 }
 
+// mode is the mode of an entry. Without its owner it loses what was meant for that one: a program that runs as whoever owns it
+// would run as the caller.
+func (u *unpacker) mode(h *tar.Header) fs.FileMode {
+	mode := h.FileInfo().Mode()
+	if u.owners {
+		return mode
+	}
+	mode &^= fs.ModeSetuid | fs.ModeSetgid
+	if h.Typeflag != tar.TypeDir {
+		mode &^= fs.ModeSticky
+	}
+	return mode
+}
+
 func (u *unpacker) regular(h *tar.Header, content io.Reader) (err error) {
 	f, err := u.root.OpenFile(h.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -125,7 +152,7 @@ func (u *unpacker) regular(h *tar.Header, content io.Reader) (err error) {
 		err = f.Chown(h.Uid, h.Gid)
 	}
 	if err == nil {
-		err = f.Chmod(h.FileInfo().Mode())
+		err = f.Chmod(u.mode(h))
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
@@ -170,7 +197,7 @@ func (u *unpacker) finish() error {
 				return err
 			}
 		}
-		if err := u.root.Chmod(h.Name, h.FileInfo().Mode()); err != nil {
+		if err := u.root.Chmod(h.Name, u.mode(h)); err != nil {
 			return err
 		}
 		if err := u.root.Chtimes(h.Name, time.Time{}, h.ModTime); err != nil {

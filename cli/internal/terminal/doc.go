@@ -4,6 +4,7 @@
 //	session.go   copying in both directions
 //	keys.go      detach keys
 //	signals.go   signals to forward, changes of size
+//	harmless.go  text that no terminal obeys
 //
 // Start reading at Session.
 package terminal
