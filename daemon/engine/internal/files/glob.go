@@ -35,7 +35,8 @@ type Match struct {
 	source string
 }
 
-// Expand finds what a pattern stands for: *, ? and [...] as in a shell, where names that begin with a dot are meant only by
+// Expand finds what a pattern stands for: *, ? and [...] as in a shell (with [!...], and classes such as [[:digit:]], which are
+// those of ASCII; a [ without its ] is refused), where names that begin with a dot are meant only by
 // patterns that do. What has the pattern itself for a name comes first, alone. follow: a match that is a symbolic link
 // stands for what it leads to, or for itself where that is nothing. No match is no error. Invalid: the pattern is malformed, or stands for too much. Conflict: two
 // matches have the same name, so that one would be lost. What is hidden is left out; Forbidden where there is nothing else.
@@ -122,7 +123,7 @@ func expand(ctx context.Context, root *fsroot.Root, pattern string) ([]string, e
 				next = append(next, path.Join(dir, part))
 				continue
 			}
-			names, err := g.names(dir, strings.ReplaceAll(part, "[!", "[^"))
+			names, err := g.names(dir, part)
 			if err != nil {
 				return nil, err
 			}
@@ -164,8 +165,10 @@ type globber struct {
 // names lists what is in dir and matches pattern, in order. What is no folder has nothing in it; one that cannot be read is an
 // error.
 func (g *globber) names(dir, pattern string) (names []string, err error) {
-	if _, err := path.Match(pattern, ""); err != nil {
-		return nil, errkind.New(errkind.Invalid, "the pattern %q is malformed: a [ without its ], or a \\ at the end", pattern)
+	asked := pattern
+	pattern, ok := translate(asked)
+	if _, err := path.Match(pattern, ""); err != nil || !ok {
+		return nil, errkind.New(errkind.Invalid, "the pattern %q is malformed: a [ without its ], a class that there is not, or a \\ at the end", asked)
 	}
 	f, err := g.root.OpenFile(dir, os.O_RDONLY|fsroot.ODirectory, 0)
 	if absent(err) {
@@ -183,7 +186,7 @@ func (g *globber) read(f *os.File, pattern string) (names []string, err error) {
 	for {
 		some, err := f.Readdirnames(1024)
 		for _, name := range some {
-			if strings.HasPrefix(name, ".") && !strings.HasPrefix(pattern, ".") {
+			if strings.HasPrefix(name, ".") && !strings.HasPrefix(strings.TrimPrefix(pattern, `\`), ".") {
 				continue
 			}
 			if ok, _ := path.Match(pattern, name); ok {

@@ -47,6 +47,7 @@ func treeOf(t *testing.T, names ...string) (dir string, v *View) {
 
 var someFiles = []string{"log/a.log", "log/b.log", "log/b.txt", "log/.hidden.log", "log/sub/c.log", "log/sub/d.log", "srv/x/log/e.log", "srv/y/log/f.log",
 	"srv/z>x", "srv/file", "[1].log", "1.log", "a*b", "axb", `back\slash`, "with space.log", "\xff\xfe.log", "ümlaut.log", "empty/", "dangling.log>nowhere",
+	"odd/az", "odd/bz", "odd/cz", "odd/ez", "odd/Zz", "odd/_z", "odd/]z", "odd/[z", "odd/-z", "odd/!z", "odd/^z", "odd/7z", "odd/:z", "odd/ z", "odd/\tz", "odd/\x7fz", "odd/*z", "odd/?z", `odd/\z`, "odd/[!a]z", "odd/.h", "odd/.hh",
 	"out>/", "up>../../../../../../../..", "loop>loop"}
 
 // TestExpandIsTheShells compares what patterns stand for with what bash makes of them, but for links that lead out of the
@@ -54,7 +55,11 @@ var someFiles = []string{"log/a.log", "log/b.log", "log/b.txt", "log/.hidden.log
 func TestExpandIsTheShells(t *testing.T) {
 	dir, v := treeOf(t, someFiles...)
 	for _, pattern := range []string{"*", "*.log", "log/*", "log/*.log", "log/.*.log", "[ls]*/*.log", "log/[ab].log", "log/[!a].log", "log/[^a].log", "srv/*/log/?.log", "srv/*/",
-		"s*/x/l*", "log/b.*", "?.log", "[[]1].log", `a\*b`, "a[*]b", `back\\slash`, "with*", "empty/*", "nothing*", "*/nothing", "dang*", "srv/*/file", "srv/file/*", "lo[no]p", "*m*"} {
+		"s*/x/l*", "log/b.*", "?.log", "[[]1].log", `a\*b`, "a[*]b", `back\\slash`, "with*", "empty/*", "nothing*", "*/nothing", "dang*", "srv/*/file", "srv/file/*", "lo[no]p", "*m*",
+		"odd/[]]z", "odd/[!]]z", "odd/[^]a]z", "odd/[]a]z", "odd/[]-a]z", "odd/[a-]z", "odd/[-a]z", "odd/[!-a]z", "odd/[--a]z", "odd/[a-c-e]z", "odd/[z-a]z", `odd/[\]]z`, `odd/[\!]z`, `odd/[a\-c]z`, `odd/[\a-c]z`,
+		"odd/[[]z", "odd/[[a]z", `odd/\[!a]z`, "odd/[[!]z", "odd/[a!]z", "odd/[^!]z", "odd/[[:digit:]]z", "odd/[![:digit:]]z", "odd/[[:alpha:][:digit:]]z", "odd/[[:punct:]]z", "odd/[![:punct:]]z", "odd/[[:space:]x]z",
+		"odd/[[:upper:]_-]z", "odd/[[:word:]]z", "odd/[[:cntrl:]]z", "odd/[[:graph:]]z", "odd/[[:blank:]]z", "odd/[[:xdigit:]-]z", "odd/[[.-.]]z", "odd/[[=a=]b]z", "odd/[[.a.]-c]z", "odd/[*]z", "odd/[?]z", `odd/[\\]z`,
+		"odd/[.]h", `odd/\.h*`, "odd/[!x]h", "odd/[[:alpha:]]*"} {
 		script := `shopt -s nullglob; export LC_ALL=C; cd "$1" && printf '%s\0' ` + strings.ReplaceAll(pattern, " ", `\ `)
 		text, err := exec.Command("bash", "-c", script, "sh", dir).Output()
 		if err != nil {
@@ -102,6 +107,16 @@ func TestExpand(t *testing.T) {
 		{"/nothing*", false, ""},
 		{"/etc/passwd/*", false, ""},
 		{"/log/[", false, "malformed"},
+		{"/log/[]", false, "malformed"},
+		{"/log/[!]", false, "malformed"},
+		{"/log/[a", false, "malformed"},
+		{"/log/[a-", false, "malformed"},
+		{"/log/[a\\", false, "malformed"},
+		{"/log/[[:digit:]", false, "malformed"},
+		{"/log/[[:nothing:]]", false, "malformed"},
+		{"/log/[[.ab.]]", false, "malformed"},
+		{"/log/[[..]]", false, "malformed"},
+		{"/log/*\\", false, "malformed"},
 		{"/" + strings.Repeat("*", maxPattern), false, "longer than"},
 		{"/log/*\x00", false, ""},
 	} {
