@@ -269,7 +269,7 @@ var wrongRequests = []wrongRequest{
 	{`PUT`, `/containers/running/archive?path=/none-such#tar`, `@tar`, 404, `Could not find the file /none-such in container running`, 404, ""},
 	{`PUT`, `/containers/running/archive?path=/etc/passwd#tar`, `@tar`, 400, `extraction point is not a directory`, 500, blames},
 	{`PUT`, `/containers/running/archive?path=/#tar`, `not a tar archive`, 400, `read the archive: unexpected EOF`, 500, blames},
-	{`PUT`, `/containers/running/archive?path=/tmp#tar`, `@escape`, 400, `unpack ../../../tmp/w-escape: "../../../tmp/w-escape" leads out of the archive`, 200, ignores},
+	{`PUT`, `/containers/running/archive?path=/tmp#tar`, `@escape`, 400, `unpack "../../../tmp/w-escape": "../../../tmp/w-escape" leads out of the archive`, 200, ignores},
 	{`PUT`, `/containers/running/archive?path=/bin/busybox/x#tar`, `@tar`, 400, `not a directory`, 500, blames},
 	{`PUT`, `/containers/running/archive?path=/tmp#tar`, `@trunc`, 400, `read the archive: unexpected EOF`, 500, blames},
 	{`POST`, `/commit?`, ``, 400, `no container given`, 400, ""},

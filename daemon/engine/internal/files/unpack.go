@@ -56,7 +56,7 @@ func Unpack(ctx context.Context, r io.Reader, root *fsroot.Root, dir string, o U
 		}
 		if err := u.entry(h, tr); err != nil {
 			err = Blame(err)
-			return errkind.New(errkind.Of(err), "unpack %.256s: %w", h.Name, err)
+			return errkind.New(errkind.Of(err), "unpack %.256q: %w", h.Name, err)
 		}
 	}
 }
