@@ -68,6 +68,8 @@ type cell struct {
 
 	probed time.Time // the last probe before the operation
 	image  string    // "" for busybox
+
+	program string // in the place of the script, "" for that
 }
 
 // deaths are who is killed at a point. The supervisor is pierd's child, but for the last: then its children are nobody's
@@ -313,6 +315,9 @@ func (c *cell) tryCreate(change func(*container.HostConfig)) error {
 	}
 	config := &container.Config{Image: cmp.Or(c.image, "busybox"), Cmd: []string{"sh", "-c", script}, Volumes: map[string]struct{}{"/anon": {}},
 		ExposedPorts: dnet.PortSet{port: {}}}
+	if c.program != "" {
+		config.Cmd = []string{c.program}
+	}
 	if c.sick {
 		config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "sh", "-c", "echo >>/probes"}, Interval: 100 * time.Millisecond, Timeout: time.Minute, Retries: 1}
 	}

@@ -58,6 +58,19 @@ func operations() []operation {
 			}
 			return nil
 		}},
+		{"start of a program that is missing", func(c *cell) { c.program = "/missing"; c.create(nil) }, func(c *cell) error {
+			err := c.api.Containers().Start(ctx, c.id)
+			if err != nil && strings.Contains(err.Error(), `exec: "/missing": stat /missing: no such file or directory`) {
+				return nil
+			}
+			return fmt.Errorf("its start gave %v", err)
+		}, func(c *cell, told error) error {
+			s, err := c.state()
+			if err != nil || s.Status != container.StateCreated || told == nil && s.ExitCode != 127 {
+				return fmt.Errorf("it is %+v, %w", s, err)
+			}
+			return nil
+		}},
 		{"exec", running, func(c *cell) error { return c.exec(ranScript, "done\n", 3) }, ranOnce},
 		{"exec with a terminal", running, func(c *cell) error { return c.execIn(true, ranScript, "done\r\n", 3) }, ranOnce},
 		{"stop", running, func(c *cell) error { _, err := c.api.Containers().Stop(ctx, c.id, "", nil); return err }, func(c *cell, told error) error {
