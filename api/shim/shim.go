@@ -12,6 +12,10 @@
 //
 // Input does not travel here: pierd holds a descriptor of each task's standard input or terminal and writes to it.
 //
+// The two may be of different releases. There is no number for that: a field that the other side does not know means nothing
+// to it, a Kind that it does not know is answered with errkind.Unsupported, and what it could get wrong is only asked of a
+// supervisor that says in its Hello that it takes it.
+//
 // Start reading at Request.
 package shim
 
@@ -24,15 +28,12 @@ import (
 	"pier/lib/errkind"
 )
 
-// Version is the number both sides send in Hello. A side that meets a higher one still answers Hello, List and Upgrade.
-const Version = 1
-
 // MaxFrame bounds one frame in bytes; a longer one is a protocol error and closes the connection.
 const MaxFrame = 8 << 20
 
 // The values of Request.Kind; the field of the same name in Request holds the arguments, where there are any.
 const (
-	KindHello    = "hello"    // Hello -> Hello
+	KindHello    = "hello"    // -> Hello
 	KindStart    = "start"    // Start -> Started and descriptors
 	KindExec     = "exec"     // Exec -> Started and descriptors
 	KindProbes   = "probes"   // Probes -> Probed; a supervisor of before there were some answers with errkind.Unsupported
@@ -65,7 +66,6 @@ const DelegateOption = "pier.delegate"
 // Request is one message to the supervisor. Exactly the field that Kind names is set.
 type Request struct {
 	Kind    string   `json:"kind"`
-	Hello   *Hello   `json:"hello,omitempty"`
 	Start   *Start   `json:"start,omitempty"`
 	Exec    *Exec    `json:"exec,omitempty"`
 	Probes  []Probe  `json:"probes,omitempty"`
@@ -117,13 +117,13 @@ func (e *Error) Error() string { return e.Message }
 // Unwrap lets errkind.Of find the kind.
 func (e *Error) Unwrap() error { return errkind.New(e.Kind, "%s", e.Message) }
 
-// Hello opens a connection, in both directions.
+// Hello says which supervisor it is, and what this one takes.
 type Hello struct {
-	Version int `json:"version"`
-	Pid     int `json:"pid"`
+	Pid int `json:"pid"`
 	// Generation grows by one with each in-place upgrade of the supervisor.
 	Generation int `json:"generation,omitempty"`
-	// Deposits says that this supervisor takes some (Launch, Recover).
+	// Deposits says that this supervisor takes some (Launch, Recover). pierd asks each program once: what it sends in the moment
+	// in which one that takes none comes in the place of one that did is refused.
 	Deposits bool `json:"deposits,omitempty"`
 }
 

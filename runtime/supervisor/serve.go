@@ -159,7 +159,7 @@ func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool 
 }
 
 func (s *Supervisor) hello() *shim.Hello {
-	return &shim.Hello{Version: shim.Version, Pid: os.Getpid(), Generation: s.generation, Deposits: true}
+	return &shim.Hello{Pid: os.Getpid(), Generation: s.generation, Deposits: true}
 }
 
 func (s *Supervisor) list() []shim.Task {

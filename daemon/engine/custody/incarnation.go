@@ -121,7 +121,7 @@ func (c *Custodian) launch(ctx context.Context) (*incarnation, error) {
 
 // greet learns who answers on the socket.
 func (i *incarnation) greet(ctx context.Context) error {
-	answer, err := i.call(ctx, &shim.Request{Kind: shim.KindHello, Hello: &shim.Hello{Version: shim.Version, Pid: os.Getpid()}})
+	answer, err := i.call(ctx, &shim.Request{Kind: shim.KindHello})
 	if err != nil {
 		return err
 	}
