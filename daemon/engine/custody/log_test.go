@@ -266,6 +266,10 @@ func TestFullDisk(t *testing.T) {
 		if !strings.Contains(log["stderr"], "bytes of output are missing here: no space left on device\n") {
 			t.Errorf("%s: %q", name, log["stderr"])
 		}
+		// Its exit is told before its log is closed, and the disk can only be unmounted after that.
+		if err := b.Delete(ctx(t), shim.TaskRef{ID: name}); err != nil {
+			t.Error(err)
+		}
 		for _, path := range []string{room, r.Log.Path} {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
