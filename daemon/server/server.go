@@ -28,7 +28,8 @@ type Server struct {
 	close     context.CancelFunc
 	listeners atomic.Int64 // running GET /events, for GET /info
 	requests  atomic.Uint64
-	silent    sync.Map // connections on which nothing has come yet: net.Conn -> nothing
+	accepting sync.WaitGroup // running Serve
+	silent    sync.Map       // connections on which nothing has come yet: net.Conn -> nothing
 }
 
 // handler serves one operation. An error that it returns before it wrote anything becomes the answer.
@@ -63,6 +64,8 @@ func New(o Options) *Server {
 
 // Serve answers requests on l until Shutdown; it then returns nil. It closes l.
 func (s *Server) Serve(l net.Listener) error {
+	s.accepting.Add(1)
+	defer s.accepting.Done()
 	err := s.http.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -73,6 +76,14 @@ func (s *Server) Serve(l net.Listener) error {
 // Heard waits until there is a request on every connection, or ctx is done. Shutdown cuts those that have none: who
 // connected in good time would be turned away. The listeners are closed before.
 func (s *Server) Heard(ctx context.Context) {
+	// A connection may have been taken from its listener before that was closed, and be known to nobody yet but to Serve.
+	ended := make(chan struct{})
+	go func() { s.accepting.Wait(); close(ended) }()
+	select {
+	case <-ctx.Done():
+		return
+	case <-ended:
+	}
 	for {
 		silent := false
 		s.silent.Range(func(any, any) bool { silent = true; return false })

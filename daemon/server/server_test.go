@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
@@ -126,6 +129,52 @@ func TestRouting(t *testing.T) {
 			t.Errorf("%s %s: message %q, want %q", tt.method, tt.path, e.Message, tt.message)
 		}
 	}
+}
+
+// late is a listener whose last connection comes out only after it was closed: it had been accepted before.
+type late struct {
+	conn   chan net.Conn
+	closed chan struct{}
+}
+
+func (l late) Accept() (net.Conn, error) {
+	<-l.closed
+	select {
+	case c := <-l.conn:
+		return c, nil
+	default:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l late) Close() error   { return nil }
+func (l late) Addr() net.Addr { return &net.UnixAddr{} }
+
+func TestHeardWaitsForWhoWasJustAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		ours, theirs := net.Pipe()
+		l := late{make(chan net.Conn, 1), make(chan struct{})}
+		l.conn <- theirs
+		go func() { _ = s.Serve(l) }()
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			close(l.closed)
+			time.Sleep(100 * time.Millisecond)
+			_, _ = io.WriteString(ours, "GET /_ping HTTP/1.0\r\n\r\n")
+		}()
+		answer := make(chan string)
+		go func() {
+			data, _ := io.ReadAll(ours)
+			answer <- string(data)
+		}()
+		synctest.Wait() // Serve awaits a connection
+		s.Heard(t.Context())
+		s.Shutdown(t.Context())
+		if got := <-answer; !strings.Contains(got, "200 OK") {
+			t.Errorf("answer = %q", got)
+		}
+	})
 }
 
 func TestPanicCostsOneRequest(t *testing.T) {
