@@ -37,6 +37,6 @@ func (l *lab) logRow() row {
 		return run("", name, append(args, "rm", id)...)
 	}
 	return row{name: "log of 1,000,000 lines", promise: 3,
-		ours: func() error { return write(filepath.Join(l.bin, "pier"), "-H", l.pierHost) },
-		peer: func() error { return write(l.dockerCLI, "-H", l.dockHost) }}
+		ours: step{do: func() error { return write(filepath.Join(l.bin, "pier"), "-H", l.pierHost) }},
+		peer: step{do: func() error { return write(l.dockerCLI, "-H", l.dockHost) }}}
 }

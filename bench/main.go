@@ -1,5 +1,5 @@
-// Command bench measures Pier beside Debian's docker.io on this machine, in one run: every pair of commands is run in
-// turn, so that a machine that slows down slows both, and what counts is the ratio of medians.
+// Command bench measures Pier beside Debian's docker.io on this machine, in one run: short blocks of each side's commands are
+// run in turn, so that a machine that slows down slows both, and what counts is the ratio of medians.
 //
 // It starts both daemons with data roots and sockets of their own. `make bench` runs it in a network namespace of its
 // own, so that no bridge or rule of the machine is touched.
@@ -13,6 +13,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -24,10 +25,16 @@ import (
 // row is one line of the table: a piece of work done both ways.
 type row struct {
 	name    string
-	promise float64       // the peer's median must be at least this many times ours
-	ceiling time.Duration // if not 0, the promise is that our median is at most this
-	ours    func() error
-	peer    func() error // nil: no peer
+	promise float64       // if not 0, the peer's median must be at least this many times ours
+	ceiling time.Duration // if not 0, our median must be at most this
+	ours    step
+	peer    step // do is nil: no peer
+}
+
+// step is one side's work.
+type step struct {
+	before func() error // what it needs each time, not timed; nil: nothing
+	do     func() error
 }
 
 func main() {
@@ -105,45 +112,56 @@ func (l *lab) checks(heavy bool, churn int) []check {
 	}
 }
 
-// measure runs both sides in turn after one uncounted run of each, and prints the medians.
+// block is how many commands of one side are counted before it is the other side's turn.
+const block = 4
+
+// measure runs both sides in turn, a block of each, and prints the medians. What a block begins with is not counted: it
+// finds the processors' caches full of the other side, and the other daemon still at what it does after its answer.
 func measure(r row, runs int, floor func() error) (bool, error) {
-	var ours, peers, floors []time.Duration
-	withFloor := strings.HasPrefix(r.name, "run")
-	for i := range runs + 1 {
-		d, err := timed(r.ours)
-		if err != nil {
-			return false, err
-		}
-		var p, f time.Duration
-		if r.peer != nil {
-			if p, err = timed(r.peer); err != nil {
-				return false, fmt.Errorf("peer: %w", err)
+	type side struct {
+		step
+		name string
+		took []time.Duration
+	}
+	sides := []*side{{step: r.ours, name: "pier"}, {step: r.peer, name: "peer"}, {name: "bwrap"}}
+	if strings.HasPrefix(r.name, "run") {
+		sides[2].do = floor
+	}
+	for done := 0; done < runs; done += block {
+		for _, s := range sides {
+			if s.do == nil {
+				continue
+			}
+			for i := range min(block, runs-done) + 1 {
+				if s.before != nil {
+					if err := s.before(); err != nil {
+						return false, fmt.Errorf("%s, before: %w", s.name, err)
+					}
+				}
+				d, err := timed(s.do)
+				if err != nil {
+					return false, fmt.Errorf("%s: %w", s.name, err)
+				}
+				if i > 0 {
+					s.took = append(s.took, d)
+				}
 			}
 		}
-		if withFloor {
-			if f, err = timed(floor); err != nil {
-				return false, fmt.Errorf("bwrap: %w", err)
-			}
-		}
-		if i > 0 { // the first run warms both up
-			ours, peers, floors = append(ours, d), append(peers, p), append(floors, f)
-		}
 	}
-	mine, theirs := median(ours), median(peers)
-	ratio, promise, ok := "-", "-", true
-	if r.peer != nil {
-		value := float64(theirs) / float64(mine)
-		ratio, promise = fmt.Sprintf("%.1f", value), fmt.Sprintf(">= %.0f", r.promise)
-		ok = value >= r.promise
-		if r.ceiling > 0 {
-			promise = fmt.Sprintf("<= %s", ms(r.ceiling))
-			ok = mine <= r.ceiling
-		}
-	} else {
-		promise = fmt.Sprintf("<= %s", ms(r.ceiling))
-		ok = mine <= r.ceiling
+	mine, theirs := median(sides[0].took), median(sides[1].took)
+	ratio, promises, ok := "-", []string(nil), true
+	if theirs > 0 {
+		ratio = fmt.Sprintf("%.1f", float64(theirs)/float64(mine))
 	}
-	fmt.Printf("%-34s %12s %12s %12s %9s %9s%s\n", r.name, ms(mine), blank(theirs), blank(median(floors)), ratio, promise, verdict(ok))
+	if r.promise > 0 {
+		promises = append(promises, fmt.Sprintf(">= %.0f", r.promise))
+		ok = float64(theirs) >= r.promise*float64(mine)
+	}
+	if r.ceiling > 0 {
+		promises = append(promises, "<= "+ms(r.ceiling))
+		ok = ok && mine <= r.ceiling
+	}
+	fmt.Printf("%-34s %12s %12s %12s %9s %9s%s\n", r.name, ms(mine), blank(theirs), blank(median(sides[2].took)), ratio, cmp.Or(strings.Join(promises, ", "), "-"), verdict(ok))
 	return ok, nil
 }
 
