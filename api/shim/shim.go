@@ -36,7 +36,7 @@ const (
 	KindHello    = "hello"    // -> Hello
 	KindStart    = "start"    // Start -> Started and descriptors
 	KindExec     = "exec"     // Exec -> Started and descriptors
-	KindProbes   = "probes"   // Probes -> Probed; a supervisor of before there were some answers with errkind.Unsupported
+	KindProbes   = "probes"   // Probes -> Probed
 	KindSignal   = "signal"   // Signal
 	KindResize   = "resize"   // Resize
 	KindFreeze   = "freeze"   // Freeze: pause or resume

@@ -103,7 +103,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 			e.endSick(c, end)
 		})
 	case lifecycle.SayPause:
-		c.stopProbe()
+		c.health.Stop()
 		e.say(c, "pause", nil)
 	case lifecycle.SayUnpause:
 		e.say(c, "unpause", nil)
@@ -144,7 +144,7 @@ func (e *Engine) start(c *ctr, ref string) error {
 // release gives back what a running container has. It does not wait for the kernel.
 func (e *Engine) release(c *ctr) {
 	e.shipper.End(c.id)
-	c.stopProbe()
+	c.health.Stop()
 	e.o.Images.Running(c.id, false)
 	e.o.Networks.Leave(c.id)
 	if err := e.mounts.Unmount(c.id, c.row().Mounts); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"pier/api/docker"
 	"pier/daemon/engine/internal/files"
+	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/queue"
@@ -67,11 +68,10 @@ type ctr struct {
 	id     string
 	work   queue.Queue // its worker
 	now    atomic.Pointer[row]
-	health atomic.Pointer[container.Health] // nil: no health check
+	health health.Monitor // started and stopped by the worker
 
 	// The worker's own.
 	restart clock.Timer  // pending restart, or nil
-	probe   *prober      // running health check, or nil
 	root    *os.File     // the mounted root, kept so that its unmounting is on nobody's path; or nil
 	joining <-chan error // gets one value when the streams of a run are joined, and is closed; or nil
 

@@ -13,11 +13,11 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/meter"
 	"pier/daemon/engine/internal/mounts"
 	"pier/daemon/engine/internal/process"
-	"pier/daemon/engine/internal/rounds"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/engine/internal/step"
 	"pier/daemon/image"
@@ -85,7 +85,7 @@ type Engine struct {
 	meter   *meter.Meter
 	mounts  mounts.Mounts
 	shipper *logging.Shipper
-	probes  *rounds.Rounds[*prober]
+	prober  *health.Prober
 }
 
 // Open reads the records, compares them with the processes that custody found, and brings both together: what runs is
@@ -124,7 +124,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.meter = meter.New(measured{e})
-	e.probes = rounds.New(o.Clock, shim.MaxProbes, e.probeRound)
+	e.prober = health.New(health.Options{Clock: o.Clock, Custody: o.Custody, Filters: &e.filters, Life: e.ctx})
 	e.mounts = mounts.Mounts{Images: o.Images, Layers: o.Layers, Volumes: o.Volumes, Root: o.Root}
 	e.steps = step.New(step.Options{Root: o.Root, CgroupParent: o.CgroupParent, Host: e.host, Networks: o.Networks, Custody: o.Custody,
 		Filters: &e.filters, Life: e.ctx})
@@ -177,7 +177,7 @@ func (e *Engine) Close() error {
 			if c.restart != nil {
 				c.restart.Stop()
 			}
-			c.stopProbe()
+			c.health.Stop()
 			if c.root != nil {
 				_ = c.root.Close()
 				c.root = nil

@@ -24,5 +24,3 @@ func (e *Engine) say(c *ctr, action events.Action, more map[string]string) {
 		TimeNano: now.UnixNano(),
 	})
 }
-
-func eventAction(s string) events.Action { return events.Action(s) }

@@ -3,15 +3,13 @@ package engine
 import (
 	"bytes"
 	"context"
-	"io"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/shim"
-	"pier/daemon/engine/internal/health"
+	"pier/daemon/engine/internal/describe"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
@@ -124,7 +122,7 @@ func (t *execTable) end(e *Engine, x *execution, code int) {
 	if !x.finish(code) {
 		return
 	}
-	e.sayExecDied(x, code)
+	e.say(x.c, "exec_die", map[string]string{"execID": x.id, "exitCode": itoa(code)})
 	e.bg.Go(func() {
 		_ = e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: x.c.id, Exec: x.id})
 	})
@@ -185,11 +183,7 @@ func runs(c *ctr, ref string) error {
 }
 
 func (e *Engine) sayExec(x *execution, action string) {
-	e.say(x.c, eventAction(action+": "+strings.Join(x.want.Cmd, " ")), map[string]string{"execID": x.id})
-}
-
-func (e *Engine) sayExecDied(x *execution, code int) {
-	e.say(x.c, "exec_die", map[string]string{"execID": x.id, "exitCode": itoa(code)})
+	e.say(x.c, describe.ExecAction(action, x.want.Cmd), map[string]string{"execID": x.id})
 }
 
 // Start runs a prepared exec, once. With Detach the stream is nil and a failing start is the error; otherwise the stream
@@ -257,8 +251,12 @@ func failedStream(tty bool, err error) *Stream {
 func (e *Engine) preparing(x *execution) func() (process.Prepared, error) {
 	return sync.OnceValues(func() (process.Prepared, error) {
 		r := x.c.row()
-		return process.Prepare(&e.filters, process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: x.want, Sized: e.mounts.Sized(r.Mounts)})
+		return process.Prepare(&e.filters, e.execInput(r, x.want))
 	})
+}
+
+func (e *Engine) execInput(r *row, want container.ExecCreateRequest) process.ExecInput {
+	return process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: want, Sized: e.mounts.Sized(r.Mounts)}
 }
 
 // execute starts the process. Whatever the result, the exec knows it.
@@ -334,39 +332,4 @@ func (xs *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectR
 		ProcessConfig: &container.ExecProcessConfig{Tty: x.want.Tty, Entrypoint: x.want.Cmd[0], Arguments: x.want.Cmd[1:],
 			Privileged: &privileged, User: x.want.User},
 	}, nil
-}
-
-// probeExec is probeRun by a supervisor of before there were probes: as an exec, which was told already.
-func (e *Engine) probeExec(ctx context.Context, x *execution, timeout time.Duration, limit int) (code int, output string, late bool, err error) {
-	x.ended, x.started = make(chan struct{}), true
-	e.execs.add(x)
-	defer e.execs.forget(x)
-	task := shim.TaskRef{ID: x.c.id, Exec: x.id}
-	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdout: true, Stderr: true}, nil)
-	if err != nil {
-		return 0, "", false, err
-	}
-	defer live.Close()
-	if err := e.execute(context.WithoutCancel(ctx), x, ExecStartOptions{}, e.preparing(x)); err != nil {
-		return 0, "", false, err
-	}
-	within, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	e.bg.Go(func() {
-		select {
-		case <-x.ended:
-		case <-within.Done():
-			_ = e.o.Custody.Signal(context.WithoutCancel(ctx), shim.Signal{TaskRef: task, Signal: settings.SIGKILL})
-		}
-		time.Sleep(time.Second) // something in the background may hold the output open
-		_ = live.Close()
-	})
-	out := &health.Buffer{Limit: limit}
-	_, _ = io.Copy(out, streams.Unframe(live))
-	select {
-	case <-x.ended:
-		return x.exitCode(), out.String(), within.Err() != nil, nil
-	case <-within.Done():
-		return 0, out.String(), true, nil
-	}
 }

@@ -14,8 +14,7 @@ import (
 // is called once for each, with its place in all, as soon as it has ended; several calls may be under way at a time.
 //
 // One that the supervisor's death or upgrade has cut short is errkind.Unavailable: how it would have ended is not known, and
-// nothing of it runs on. A supervisor of before there were probes answers errkind.Unsupported. Ending ctx kills those that
-// still run.
+// nothing of it runs on. Ending ctx kills those that still run.
 func Probes(ctx context.Context, c *Custodian, all []shim.Probe, told func(i int, ended *shim.Probed, err error)) {
 	short := slices.Clone(all)
 	for i := range short {

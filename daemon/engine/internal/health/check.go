@@ -1,11 +1,6 @@
-// Package health judges health checks: what is run, how long to wait, and what a result means. It is pure; the engine
-// runs the probes.
-//
-// Start reading at Check.Judge.
 package health
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -22,10 +17,11 @@ const (
 	kept          = 5 // results
 )
 
-// Output is how many bytes are kept of a probe's output.
-const Output = 4096
+// output is how many bytes are kept of a probe's output.
+const output = 4096
 
-// Check is a container's health check in one run of the container. It reads Config and keeps nothing.
+// Check is a container's health check in one run of the container: what is run, how long to wait, and what a result means.
+// It is pure: it reads Config and keeps nothing.
 type Check struct {
 	Config    *container.Config
 	StartedAt time.Time
@@ -113,18 +109,4 @@ func (k Check) Judge(old *container.Health, res *container.HealthcheckResult) *c
 		}
 	}
 	return &next
-}
-
-// Buffer keeps the first Limit bytes and forgets the rest. It belongs to one writer; read it when that is done.
-type Buffer struct {
-	bytes.Buffer
-	Limit int
-}
-
-// Write takes all of p.
-func (b *Buffer) Write(p []byte) (int, error) {
-	if room := b.Limit - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(len(p), room)])
-	}
-	return len(p), nil
 }
