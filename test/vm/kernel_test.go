@@ -32,7 +32,7 @@ type kernel struct {
 // modules that Pier needs, as Debian's kernel would load them by itself, and those of the virtual machine.
 var wanted = []string{
 	"overlay", "veth", "bridge", "br_netfilter", "nf_tables", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct",
-	"nft_fib_inet", "nft_reject_inet", "nf_conntrack_netlink", "virtio_pci", "virtio_blk", "virtio_net", "quota_v2",
+	"nft_fib_inet", "nft_reject_inet", "nf_conntrack_netlink", "virtio_pci", "virtio_blk", "virtio_net", "quota_v2", "xfs",
 }
 
 // get fetches and unpacks r's kernel into the repository's cache, once.

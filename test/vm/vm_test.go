@@ -42,7 +42,7 @@ func TestDebian(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			k := r.get(t)
 			t.Parallel()
-			m := machine{kernel: k, initrd: initramfs(t, bin, tests, r.programs, k), disk: newDisk(t), more: r.disks}
+			m := machine{kernel: k, initrd: initramfs(t, bin, tests, r.programs, k), disk: newDisk(t), xfs: newXFS(t), more: r.disks}
 			m.boot(t, "all")
 			if !t.Failed() {
 				m.boot(t, "after")
@@ -71,20 +71,30 @@ const deadline = 20 * time.Minute
 type machine struct {
 	kernel       kernel
 	initrd, disk string
+	xfs          string   // a small disk with that file system
 	more         []string // disks that it only reads
 }
 
-// newDisk makes a file system for a machine.
+// newDisk makes the file system that a machine's root moves to.
 func newDisk(t *testing.T) string {
+	return formatted(t, 2<<30, "/sbin/mke2fs", "-q", "-t", "ext4", "-O", "quota,project", "-E", "quotatype=prjquota")
+}
+
+// newXFS makes the smallest XFS that its program makes.
+func newXFS(t *testing.T) string { return formatted(t, 300<<20, "/sbin/mkfs.xfs", "-q") }
+
+// formatted makes a file of some size and has a program make a file system in it.
+func formatted(t *testing.T, size int64, program ...string) string {
+	t.Helper()
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(disk, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(disk, 2<<30); err != nil {
+	if err := os.Truncate(disk, size); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("/sbin/mke2fs", "-q", "-t", "ext4", "-O", "quota,project", "-E", "quotatype=prjquota", disk).CombinedOutput(); err != nil {
-		t.Fatalf("mke2fs: %v\n%s", err, out)
+	if out, err := exec.Command(program[0], append(program[1:], disk)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", program[0], err, out)
 	}
 	return disk
 }
@@ -106,6 +116,7 @@ func (m machine) boot(t *testing.T, stage string) {
 		"-kernel", m.kernel.image, "-initrd", m.initrd, "-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all mitigations=off no_timer_check stage="+stage+" checks="+os.Getenv("PIER_VM_CHECKS"),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-drive", "file="+m.disk+",if=virtio,format=raw,cache=unsafe",
+		"-drive", "file="+m.xfs+",if=virtio,format=raw,cache=unsafe",
 		"-netdev", "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:/bin/busybox echo outside", "-device", "virtio-net-pci,netdev=net")
 	for _, d := range m.more {
 		cmd.Args = append(cmd.Args, "-drive", "file="+d+",if=virtio,format=raw,readonly=on")
