@@ -91,11 +91,8 @@ func Parse(def *pb.Definition) (*Graph, error) {
 func lines(l *pb.Locations) []int {
 	var out []int
 	for _, loc := range l.GetLocations() {
-		for _, r := range loc.GetRanges() {
-			if n := int(r.GetStart().GetLine()); n > 0 {
-				out = append(out, n)
-			}
-			break
+		if ranges := loc.GetRanges(); len(ranges) > 0 && ranges[0].GetStart().GetLine() > 0 {
+			out = append(out, int(ranges[0].GetStart().GetLine()))
 		}
 	}
 	slices.Sort(out)
