@@ -41,6 +41,7 @@ const (
 	KindResize   = "resize"   // Resize
 	KindFreeze   = "freeze"   // Freeze: pause or resume
 	KindUpdate   = "update"   // Update: new resource limits
+	KindDump     = "dump"     // Dump and the folder's descriptor; only to a supervisor whose Hello says Checkpoints
 	KindAttach   = "attach"   // Attach; then a stream
 	KindWatch    = "watch"    // then a stream of Exit
 	KindList     = "list"     // -> Tasks
@@ -73,6 +74,7 @@ type Request struct {
 	Resize  *Resize  `json:"resize,omitempty"`
 	Freeze  *Freeze  `json:"freeze,omitempty"`
 	Update  *Update  `json:"update,omitempty"`
+	Dump    *Dump    `json:"dump,omitempty"`
 	Attach  *Attach  `json:"attach,omitempty"`
 	Custody *TaskRef `json:"custody,omitempty"`
 	Adopt   *Adopt   `json:"adopt,omitempty"`
@@ -125,6 +127,9 @@ type Hello struct {
 	// Deposits says that this supervisor takes some (Launch, Recover). pierd asks each program once: what it sends in the moment
 	// in which one that takes none comes in the place of one that did is refused.
 	Deposits bool `json:"deposits,omitempty"`
+	// Checkpoints says that this supervisor takes Dump and Start.Restore. Whether the machine has what they need (CRIU) is told by
+	// their errors.
+	Checkpoints bool `json:"checkpoints,omitempty"`
 }
 
 // TaskRef names one process: the container's own (Exec empty) or one started in it later.
@@ -134,7 +139,8 @@ type TaskRef struct {
 }
 
 // Start asks for a container's first process. Descriptors on the frame, in this order and only where the flag is set:
-// the root file system as a detached mount (HasRootfs), the network namespace (HasNetns), a deposit (HasDeposit).
+// the root file system as a detached mount (HasRootfs), the network namespace (HasNetns), the folder of a checkpoint (Restore),
+// a deposit (HasDeposit).
 type Start struct {
 	ID string `json:"id"`
 	// Spec is the OCI runtime configuration. Linux.Seccomp is empty: the filter comes compiled. It is part of the message
@@ -150,6 +156,8 @@ type Start struct {
 	// Bundle is the folder that hooks are told of. With it the root is at Spec.Root.Path for createContainer hooks.
 	Bundle string `json:"bundle,omitempty"`
 	Log    Log    `json:"log"`
+	// Restore, where not nil, has the container begin as a checkpoint has it. Only to a supervisor whose Hello says Checkpoints.
+	Restore *Restore `json:"restore,omitempty"`
 }
 
 // Launch is what Start and Exec say alike about the process that they ask for.
