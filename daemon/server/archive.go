@@ -6,14 +6,13 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/distribution/reference"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/docker"
 	"pier/daemon/engine"
+	"pier/daemon/server/internal/imageconfig"
 	"pier/lib/errkind"
 )
 
@@ -170,11 +169,11 @@ func (s *Server) commit(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	config := imageConfig(c.Config)
+	config := imageconfig.Of(c.Config)
 	if body != nil {
-		config = merged(imageConfig(body), config)
+		config = imageconfig.Merged(imageconfig.Of(body), config)
 	}
-	if err := applyChanges(&config, r.query["changes"]); err != nil {
+	if err := imageconfig.Apply(&config, r.query["changes"]); err != nil {
 		return err
 	}
 	o := engine.CommitOptions{Author: r.arg("author"), Comment: r.arg("comment"), Pause: r.flagOr("pause", true), Config: config}
@@ -189,74 +188,4 @@ func (s *Server) commit(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusCreated, container.CommitResponse{ID: id.String()})
-}
-
-// imageConfig is what an image keeps of a container's configuration. It shares what c leads to.
-func imageConfig(c *container.Config) dockerspec.DockerOCIImageConfig {
-	var out dockerspec.DockerOCIImageConfig
-	out.User, out.Env, out.Entrypoint, out.Cmd, out.WorkingDir = c.User, append([]string(nil), c.Env...), c.Entrypoint, c.Cmd, c.WorkingDir
-	out.StopSignal, out.OnBuild, out.Shell, out.Healthcheck = c.StopSignal, append([]string(nil), c.OnBuild...), c.Shell, c.Healthcheck
-	for p := range c.ExposedPorts {
-		out.ExposedPorts = with(out.ExposedPorts, p.String())
-	}
-	for v := range c.Volumes {
-		out.Volumes = with(out.Volumes, v)
-	}
-	for k, v := range c.Labels {
-		if out.Labels == nil {
-			out.Labels = map[string]string{}
-		}
-		out.Labels[k] = v
-	}
-	return out
-}
-
-// merged fills in what the request's configuration leaves open from the container's.
-func merged(c, from dockerspec.DockerOCIImageConfig) dockerspec.DockerOCIImageConfig {
-	pick := func(to *string, from string) {
-		if *to == "" {
-			*to = from
-		}
-	}
-	pick(&c.User, from.User)
-	pick(&c.WorkingDir, from.WorkingDir)
-	pick(&c.StopSignal, from.StopSignal)
-	if len(c.Entrypoint) == 0 {
-		if len(c.Cmd) == 0 {
-			c.Cmd = from.Cmd
-		}
-		if c.Entrypoint == nil {
-			c.Entrypoint = from.Entrypoint
-		}
-	}
-	env := from.Env
-	for _, e := range c.Env {
-		key, value, _ := strings.Cut(e, "=")
-		env = setEnv(env, key, value)
-	}
-	c.Env = env
-	for p := range from.ExposedPorts {
-		c.ExposedPorts = with(c.ExposedPorts, p)
-	}
-	for v := range from.Volumes {
-		c.Volumes = with(c.Volumes, v)
-	}
-	for k, v := range from.Labels {
-		if c.Labels == nil {
-			c.Labels = map[string]string{}
-		}
-		if _, own := c.Labels[k]; !own {
-			c.Labels[k] = v
-		}
-	}
-	if len(c.OnBuild) == 0 {
-		c.OnBuild = from.OnBuild
-	}
-	if len(c.Shell) == 0 {
-		c.Shell = from.Shell
-	}
-	if c.Healthcheck == nil {
-		c.Healthcheck = from.Healthcheck
-	}
-	return c
 }

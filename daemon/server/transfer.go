@@ -12,6 +12,7 @@ import (
 	"pier/api/docker"
 	"pier/daemon/image"
 	"pier/daemon/registry"
+	"pier/daemon/server/internal/imageconfig"
 	"pier/lib/errkind"
 )
 
@@ -128,7 +129,7 @@ func (s *Server) imageImport(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	var config dockerspec.DockerOCIImageConfig
-	if err := applyChanges(&config, r.query["changes"]); err != nil {
+	if err := imageconfig.Apply(&config, r.query["changes"]); err != nil {
 		return err
 	}
 	o := image.ImportOptions{Message: r.arg("message"), Config: &config, Platform: platform}
