@@ -33,8 +33,8 @@ func (t *task) writeSelf(what, file, data string) spawn.Call {
 	fd := t.Slot()
 	name := path.Join("/proc/self", file)
 	t.Add(what, name, unix.SYS_OPENAT, spawn.Int(unix.AT_FDCWD), t.String(name), spawn.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(fd)
-	call := t.write(what, name, spawn.From(fd), data)
-	t.closeFD(fd)
+	call := t.Write(what, name, spawn.From(fd), data)
+	t.CloseFD(fd)
 	return call
 }
 

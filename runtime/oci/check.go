@@ -6,14 +6,8 @@ import (
 
 	"pier/kernel/probe"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/rootfs"
 )
-
-// procFiles may be covered by a bind mount: files that lxcfs and its kin show instead of the kernel's.
-var procFiles = map[string]bool{
-	"/proc/cpuinfo": true, "/proc/diskstats": true, "/proc/meminfo": true, "/proc/stat": true, "/proc/swaps": true,
-	"/proc/uptime": true, "/proc/loadavg": true, "/proc/slabinfo": true, "/proc/net/dev": true,
-	"/proc/sys/kernel/ns_last_pid": true, "/proc/sys/crypto/fips_enabled": true,
-}
 
 // check refuses a configuration that cannot be carried out, before anything is done for it.
 func (s *start) check() error {
@@ -31,9 +25,6 @@ func (s *start) check() error {
 			return errkind.New(errkind.Invalid, "host or domain name %q: longer than 64 bytes", name)
 		}
 	}
-	if _, ok := rootPropagations[s.linux.RootfsPropagation]; !ok {
-		return errkind.New(errkind.Invalid, "unknown rootfsPropagation %q", s.linux.RootfsPropagation)
-	}
 	if s.linux.MountLabel != "" && !probe.SELinux() {
 		return errkind.New(errkind.Unsupported, "linux.mountLabel is given, but SELinux is off on this machine")
 	}
@@ -43,35 +34,7 @@ func (s *start) check() error {
 	if err := s.checkDevices(); err != nil {
 		return err
 	}
-	for _, list := range [][]string{s.linux.MaskedPaths, s.linux.ReadonlyPaths} {
-		for _, p := range list {
-			if !path.IsAbs(p) || strings.ContainsRune(p, 0) {
-				return errkind.New(errkind.Invalid, "masked or read-only path %q is not absolute", p)
-			}
-		}
-	}
-	for i := range s.spec.Mounts {
-		if err := checkMount(s.spec.Mounts[i].Destination, s.spec.Mounts[i].Type); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkMount(dest, kind string) error {
-	if dest == "" || strings.ContainsRune(dest, 0) {
-		return errkind.New(errkind.Invalid, "mount destination %q", dest)
-	}
-	clean := path.Clean("/" + dest)
-	switch {
-	case clean == "/":
-		return errkind.New(errkind.Invalid, "mount destination %s is the root", dest)
-	case clean == "/proc" && kind != "proc" && kind != "bind" && kind != "none" && kind != "":
-		return errkind.New(errkind.Invalid, "only procfs may be mounted on /proc, not %s", kind)
-	case strings.HasPrefix(clean, "/proc/") && !procFiles[clean]:
-		return errkind.New(errkind.Invalid, "%s cannot be mounted on because it is inside /proc", dest)
-	}
-	return nil
+	return rootfs.Check(s.spec, s.linux)
 }
 
 // checkProcess looks at what Start and Exec have in common.

@@ -16,6 +16,7 @@ import (
 	"pier/kernel/pidfd"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
 )
 
 // gate is where a prepared child waits. It is two FIFOs in a folder, so that a process other than the parent can open it:
@@ -53,7 +54,7 @@ func openGate(dir string) (*gate, error) {
 		}
 		*fifo.to = os.NewFile(uintptr(fd), name)
 	}
-	g.result = fdOf(g.report)
+	g.result = calls.FD(g.report)
 	return g, nil
 }
 
@@ -73,19 +74,19 @@ func (g *gate) remove() {
 
 // closeOthers closes what the child has of the parent's descriptors but those of the gate.
 func (g *gate) closeOthers(t *task) {
-	t.closeBut(0, fdOf(g.goAhead), g.result, fdOf(g.ready))
+	t.closeBut(0, calls.FD(g.goAhead), g.result, calls.FD(g.ready))
 }
 
 // wait adds the child's stay at the gate. It closes whatever it has of the parent's descriptors first (close-on-exec
 // alone would hold pipes and locks of the parent open until the start).
 func (g *gate) wait(t *task) {
 	const what = "wait for start"
-	ready := fdOf(g.ready)
+	ready := calls.FD(g.ready)
 	g.closeOthers(t)
-	t.write(what, "", spawn.Int(ready), "1")
+	t.Write(what, "", spawn.Int(ready), "1")
 	t.Add("close", "", unix.SYS_CLOSE, spawn.Int(ready))
 	answer := new(uint64)
-	t.Add(what, "", unix.SYS_READ, spawn.Int(fdOf(g.goAhead)), spawn.Pointer(t.List, answer), spawn.Int(1))
+	t.Add(what, "", unix.SYS_READ, spawn.Int(calls.FD(g.goAhead)), spawn.Pointer(t.List, answer), spawn.Int(1))
 	t.Check(what, "", spawn.Pointer(t.List, answer), 0xff, '1', unix.ECANCELED)
 }
 

@@ -10,18 +10,18 @@
 //	------                                   -----
 //	check the specification (check.go)
 //	open bind sources, /dev, devpts          join cgroup                                 start.go
-//	clone3 ---------------------------->     namespaces, user maps, time offsets         namespaces.go, userns.go, times.go
+//	clone3 ---------------------------->     namespaces, user maps, time offsets         namespaces.go, times.go
 //	                                         network devices (the parent moves them)     netdevices.go
-//	                                         attach root, mounts on pinned descriptors   root.go, mounts.go, dev.go, devices.go
-//	                                         sysctls, masked and read-only paths         paths.go
-//	                                         pivot_root, hostname                        root.go, start.go
+//	                                         attach root, mounts on pinned descriptors   internal/rootfs
+//	                                         sysctls, masked and read-only paths         sysctl.go, internal/rootfs
+//	                                         pivot_root, hostname                        internal/rootfs, start.go
 //	                                         session, terminal, rlimits                  process.go
 //	                                         scheduling, memory policy                   schedule.go
 //	                                         folder, user, capabilities, seccomp         identity.go, listener.go
 //	                                         (Create: wait at the gate)                  create.go
 //	pid, pidfd, start time  <-----------     execve                                      program.go
 //
-// Where the child needs the parent on the way (user namespace maps, hooks, a seccomp listener) the two meet: meeting.go.
+// Where the child needs the parent on the way (user namespace maps, hooks, a seccomp listener) the two meet: internal/meeting.
 // An exec or a start among processes that might trace it, and a start in namespaces that hold for children only, go
 // through two children: spawn.List.Split.
 //
@@ -31,8 +31,8 @@
 // standard error is closed by execve; inheritable capabilities are empty unless ambient ones are asked for. A program
 // that calls Start calls spawn.HideMemory first.
 //
-// What the specification says in words is read in internal: mountopts, schedule, idmap. internal/agent hands seccomp
-// listeners on.
+// In internal, rootfs fills the root, calls adds to the list, meeting is where child and parent meet, agent hands seccomp
+// listeners on; what the specification says in words is read in mountopts, schedule and idmap.
 //
 // Needs Linux 5.15 (probe.Oldest; of the calls in here mount_setattr is the youngest, 5.12), on amd64 or arm64.
 //

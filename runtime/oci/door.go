@@ -131,3 +131,17 @@ type ExecConfig struct {
 	RunTo   *uint64
 	Deposit *os.File
 }
+
+func errnoOf(err error) syscall.Errno {
+	for err != nil {
+		if e, ok := err.(syscall.Errno); ok {
+			return e
+		}
+		u, ok := err.(interface{ Unwrap() error })
+		if !ok {
+			return 0
+		}
+		err = u.Unwrap()
+	}
+	return 0
+}

@@ -10,6 +10,7 @@ import (
 	"pier/kernel/cgroup"
 	"pier/kernel/pidfd"
 	"pier/kernel/spawn"
+	"pier/runtime/oci/internal/calls"
 )
 
 // Entry is an exec that is prepared once and run again and again in one container: what Exec finds out and writes down for
@@ -84,7 +85,7 @@ func (e *Entry) Run(ctx context.Context, out *os.File) (*Process, error) {
 func (e *Entry) run(ctx context.Context, out *os.File) (*Process, error) {
 	t := e.t
 	spawn.Again(t.List)
-	e.output.Set(fdOf(out))
+	e.output.Set(calls.FD(out))
 	defer runtime.KeepAlive(out)
 	t.opts.Context = ctx
 	child, err := t.Run(t.opts)

@@ -14,6 +14,7 @@ import (
 	"pier/kernel/spawn"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
 )
 
 // Exec runs one more process in a running container and returns when its execve has succeeded; the process is a child
@@ -55,7 +56,7 @@ func execIn(ctx context.Context, c *ExecConfig, open func() (cgroup.Join, error)
 
 // newExec looks at what c asks for. The caller closes the task in any case.
 func newExec(c *ExecConfig) (*task, error) {
-	e := &task{builder: newBuilder(callsToEnter), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
+	e := &task{Builder: calls.New(calls.ToEnter), id: c.ID, process: c.Process, stdio: c.Stdio, preserve: c.PreserveFDs, width: c.Width, height: c.Height,
 		pidTo: c.PidTo, runTo: c.RunTo, deposit: c.Deposit}
 	if err := e.checkProcess(); err != nil {
 		return e, e.fail("check", "process", err)

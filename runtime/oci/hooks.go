@@ -14,6 +14,7 @@ import (
 
 	"pier/kernel/pidfd"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
 )
 
 // hooks adds the meeting at which prestart, createRuntime and createContainer hooks run: everything is mounted, the root
@@ -124,7 +125,7 @@ func runHookIn(ctx context.Context, h *specs.Hook, state *specs.State, target *o
 		args = []string{h.Path}
 	}
 	process := &specs.Process{Args: args, Env: h.Env, Cwd: "/"}
-	t := &task{builder: newBuilder(callsToEnter), id: state.ID, process: process, file: h.Path, stdio: Stdio{Stdin: in}}
+	t := &task{Builder: calls.New(calls.ToEnter), id: state.ID, process: process, file: h.Path, stdio: Stdio{Stdin: in}}
 	defer t.close()
 	kinds, err := foreignNamespaces(&ExecConfig{ID: state.ID, Target: target, TargetPid: state.Pid})
 	if err != nil {

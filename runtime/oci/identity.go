@@ -126,10 +126,10 @@ func (t *task) seccomp() {
 	spawn.Slice(t.List, t.filter)
 	program := &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
 	if t.listener != nil {
-		t.listener.arrive(t.builder)
+		t.listener.Arrive(t.Builder)
 	}
 	t.Add("seccomp", "", unix.SYS_SECCOMP, spawn.Int(unix.SECCOMP_SET_MODE_FILTER), spawn.Int(t.filterBy), spawn.Pointer(t.List, program))
 	if t.listener != nil {
-		t.listener.leave(t.builder)
+		t.listener.leave(t.Builder)
 	}
 }

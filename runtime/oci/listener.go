@@ -6,6 +6,8 @@ import (
 
 	"pier/kernel/spawn"
 	"pier/runtime/oci/internal/agent"
+	"pier/runtime/oci/internal/calls"
+	"pier/runtime/oci/internal/meeting"
 )
 
 // listener is the way of a seccomp listener to the agent that answers it (runtime-spec config-linux.md "Seccomp"):
@@ -20,7 +22,7 @@ import (
 //
 // The parent asks nothing of the child meanwhile: whatever the profile hands on, none waits for the other.
 type listener struct {
-	*meeting
+	*meeting.Meeting
 	agent *agent.Agent
 }
 
@@ -31,17 +33,14 @@ func (t *task) openListener(p *specs.LinuxSeccomp, state specs.State) error {
 		return t.fail("connect to seccomp listener", p.ListenerPath, err)
 	}
 	t.listener = &listener{agent: a}
-	t.listener.meeting, err = t.arrange("seccomp listener", a.Deliver)
+	t.listener.Meeting, err = t.arrange("seccomp listener", a.Deliver)
 	return err
 }
 
 // leave adds what the child does when the filter is loaded. Then it closes what it had for the meeting.
-func (l *listener) leave(b *builder) {
-	l.await(b)
-	for _, fd := range l.descriptors() {
+func (l *listener) leave(b *calls.Builder) {
+	l.Await(b)
+	for _, fd := range l.Descriptors() {
 		b.Add("close", "", unix.SYS_CLOSE, spawn.Int(fd)).Tolerate()
 	}
 }
-
-// descriptors are what the child needs until then.
-func (l *listener) descriptors() []int { return []int{fdOf(l.childIn), fdOf(l.childOut)} }

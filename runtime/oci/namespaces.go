@@ -14,6 +14,7 @@ import (
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
 	"pier/runtime/oci/internal/idmap"
+	"pier/runtime/oci/internal/rootfs"
 )
 
 var namespaceFlags = map[specs.LinuxNamespaceType]uintptr{
@@ -79,7 +80,7 @@ func (s *start) openNamespaces() error {
 		if err != nil {
 			return s.fail("open namespace", list[i].Path, err)
 		}
-		if err := s.joinNamespace(s.own(f), kind); err != nil {
+		if err := s.joinNamespace(s.Own(f), kind); err != nil {
 			return err
 		}
 	}
@@ -96,13 +97,14 @@ func (s *start) openNamespaces() error {
 	}
 	s.newUsers = s.owns(unix.CLONE_NEWUSER)
 	if n.users != nil {
-		if err := s.readMaps(n.users); err != nil {
+		var err error
+		if s.uids, s.gids, err = idmap.Of(n.users); err != nil {
 			return s.fail("look at", "user namespace", err)
 		}
 	}
 	n.arrange()
-	s.pids = n.hideFromPids()
-	if s.c.Empty != nil && n.flags&unix.CLONE_NEWNS != 0 && s.pids == nil && s.plainRoot() {
+	s.Pids = n.hideFromPids()
+	if s.c.Empty != nil && n.flags&unix.CLONE_NEWNS != 0 && s.Pids == nil && !s.c.NoPivot && !s.newUsers && rootfs.Plain(s.spec, s.linux) {
 		n.empty = s.c.Empty
 		n.flags &^= unix.CLONE_NEWNS
 	}
@@ -237,18 +239,25 @@ func namesOf(flags uintptr) string {
 	return strings.Join(names, ",")
 }
 
-// hostRoot returns who on the host is root in the container.
-func (s *start) hostRoot() (uid, gid int) {
-	if !s.newUsers {
-		return 0, 0
-	}
-	return s.hostID(0, s.uids), s.hostID(0, s.gids)
+// sameNamespace reports whether two namespace files are of one namespace.
+func sameNamespace(a, b *os.File) bool {
+	x, err1 := a.Stat()
+	y, err2 := b.Stat()
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// hostID maps a number of the container to the host's. Without a user namespace it is the number itself.
-func (s *start) hostID(id uint32, maps []specs.LinuxIDMapping) int {
-	if s.newUsers {
-		id = idmap.Host(id, maps)
+// userMaps adds the meeting at which the parent writes the maps of the child's new user namespace.
+func (s *start) userMaps() error {
+	uids, gids := idmap.Format(s.uids), idmap.Format(s.gids)
+	if uids == "" || gids == "" {
+		return s.fail("write", "user namespace maps", errkind.New(errkind.Invalid, "a user namespace needs uid and gid mappings"))
 	}
-	return int(id)
+	return s.meet("user namespace maps", func(pid int) error { return idmap.Write(pid, uids, gids) })
+}
+
+// becomeRoot makes the child root in a user namespace.
+func (t *task) becomeRoot() {
+	t.Add("setresgid", "0", unix.SYS_SETRESGID, spawn.Int(0), spawn.Int(0), spawn.Int(0))
+	t.Add("setgroups", "", unix.SYS_SETGROUPS, spawn.Int(0), spawn.Int(0))
+	t.Add("setresuid", "0", unix.SYS_SETRESUID, spawn.Int(0), spawn.Int(0), spawn.Int(0))
 }

@@ -13,12 +13,16 @@ import (
 	"pier/kernel/spawn"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
+	"pier/runtime/oci/internal/meeting"
 )
 
 // task is what a container's first process and a later one have in common: everything between the namespaces and the
 // program.
 type task struct {
-	*builder
+	*calls.Builder
+	opts     spawn.Options
+	execs    []spawn.Call // the attempts at execve, in order of the search path
 	id       string
 	process  *specs.Process
 	file     string    // the program's path, where it is not the first argument
@@ -35,7 +39,7 @@ type task struct {
 	runTo    *uint64  // as in Container; nil once the calls that write it are added
 	deposit  *os.File // as in Container
 	init     *os.File // runs the program as its child, nil for none
-	meetings []*meeting
+	meetings []*meeting.Meeting
 	looks    []spawn.Call // the first look for the program
 	output   *spawn.Slot  // a pipe for output and errors, in stdio's place; nil for none
 
@@ -46,6 +50,26 @@ type task struct {
 func (t *task) fail(call, name string, err error) error {
 	kind := errkind.Of(err)
 	return &StartError{Call: call, Path: name, Errno: errnoOf(err), Err: errkind.New(kind, "%s %s: %w", call, name, err)}
+}
+
+// meet adds a meeting with the parent, which does work for the child while that waits.
+func (t *task) meet(what string, work func(pid int) error) error {
+	m, err := t.arrange(what, work)
+	if err == nil {
+		m.Arrive(t.Builder)
+		m.Await(t.Builder)
+	}
+	return err
+}
+
+// arrange makes a meeting to which Arrive and Await are yet to be added.
+func (t *task) arrange(what string, work func(pid int) error) (*meeting.Meeting, error) {
+	m, err := meeting.New(what, work)
+	if err != nil {
+		return nil, t.fail("open", "pipe", err)
+	}
+	t.meetings = append(t.meetings, m)
+	return m, nil
 }
 
 // compile fills filter from a profile, if it did not come compiled. The state is what a listener is told.
@@ -96,9 +120,9 @@ func (t *task) streams() error {
 			if err != nil {
 				return t.fail("open", os.DevNull, err)
 			}
-			f, streams[i] = t.own(null), nil
+			f, streams[i] = t.Own(null), nil
 		}
-		if from[i] = t.File(f); fdOf(f) < 3 { // out of the way of the dup3 below
+		if from[i] = t.File(f); calls.FD(f) < 3 { // out of the way of the dup3 below
 			up := t.Slot()
 			t.Add("dup", f.Name(), unix.SYS_FCNTL, from[i], spawn.Int(unix.F_DUPFD_CLOEXEC), spawn.Int(3)).Into(up)
 			from[i] = spawn.From(up)
@@ -131,7 +155,7 @@ func (t *task) chownable(f *os.File) bool {
 		return true
 	}
 	var st unix.Stat_t
-	if unix.Fstat(fdOf(f), &st) != nil {
+	if unix.Fstat(calls.FD(f), &st) != nil {
 		return false
 	}
 	kind := st.Mode & unix.S_IFMT
@@ -150,10 +174,10 @@ func (t *task) closeDescriptors(g *gate) {
 	}
 	var keep []int
 	if t.init != nil { // a memory file of our own, closed with its execution
-		keep = append(keep, fdOf(t.init))
+		keep = append(keep, calls.FD(t.init))
 	}
 	if t.listener != nil {
-		keep = append(keep, t.listener.descriptors()...)
+		keep = append(keep, t.listener.Descriptors()...)
 	}
 	t.closeBut(how, keep...)
 }

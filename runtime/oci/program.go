@@ -151,7 +151,7 @@ func (t *task) initProgram(files []string) {
 		look := t.Add("execve", file, unix.SYS_FACCESSAT, spawn.Int(unix.AT_FDCWD), t.String(file), spawn.Int(unix.X_OK)).
 			Tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 		t.execs = append(t.execs, look)
-		t.Add("execute the init for", file, unix.SYS_EXECVEAT, t.File(t.init), t.empty(), argv,
+		t.Add("execute the init for", file, unix.SYS_EXECVEAT, t.File(t.init), t.Empty(), argv,
 			t.Strings(append([]string{file}, t.process.Env...)), spawn.Int(unix.AT_EMPTY_PATH))
 		look.OnError(t.Here())
 	}

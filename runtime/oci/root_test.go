@@ -233,3 +233,5 @@ func userNamespace(t testing.TB, c *Container) {
 		t.Fatal(err)
 	}
 }
+
+func within(name, folder string) bool { return name == folder || strings.HasPrefix(name, folder+"/") }

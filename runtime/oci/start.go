@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"os"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -13,6 +12,8 @@ import (
 	"pier/kernel/spawn"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
+	"pier/runtime/oci/internal/rootfs"
 )
 
 // start is the making of a container's first process.
@@ -22,14 +23,9 @@ type start struct {
 	spec  *specs.Spec
 	linux *specs.Linux
 
-	join        cgroup.Join
-	rootfs      *os.File // the root as a detached mount; the child's descriptor of it is builder.root
-	dev         *os.File // our tmpfs for /dev, nil if the specification has none
-	devReadOnly bool
-	devpts      *os.File // our devpts, nil if the specification has none
-
+	join       cgroup.Join
+	root       rootfs.Root // the root file system; neither opened nor filled where a mount namespace is joined
 	namespaces namespaces
-	owners     *os.File               // a user namespace with the container's mappings for mounts, once needed
 	uids, gids []specs.LinuxIDMapping // of the container's user namespace
 }
 
@@ -51,7 +47,7 @@ func Start(ctx context.Context, c *Container) (*Process, error) {
 // prepare checks c and opens what its start will need. The caller closes the answer, also after an error.
 func prepare(c *Container) (*start, error) {
 	s := &start{c: c, spec: c.Spec, linux: c.Spec.Linux}
-	s.task = task{builder: newBuilder(callsToStart), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
+	s.task = task{Builder: calls.New(calls.ToStart), id: c.ID, process: c.Spec.Process, stdio: c.Stdio, preserve: c.PreserveFDs,
 		width: c.Width, height: c.Height, pidTo: c.PidTo, runTo: c.RunTo, deposit: c.Deposit, init: c.Init}
 	if s.noKeyring = c.NoKeyring; s.linux == nil {
 		s.linux = &specs.Linux{}
@@ -79,7 +75,7 @@ func (s *start) close() {
 func (s *start) build(g *gate) error {
 	if s.c.Cgroup != nil {
 		open := s.c.Cgroup.Join
-		if slices.ContainsFunc(s.spec.Mounts, delegated) {
+		if slices.ContainsFunc(s.spec.Mounts, rootfs.Delegated) {
 			open = s.c.Cgroup.JoinDelegated
 		}
 		join, err := open()
@@ -105,8 +101,7 @@ func (s *start) build(g *gate) error {
 	if err := s.sysctls(); err != nil {
 		return err
 	}
-	s.maskedPaths()
-	s.readonlyPaths()
+	s.root.Cover()
 	if err := s.hooks(); err != nil {
 		return err
 	}
@@ -150,7 +145,7 @@ func (t *task) joinCgroup(join cgroup.Join) {
 	for _, name := range join.Tasks {
 		fd := t.Slot()
 		t.Add("join cgroup", name, unix.SYS_OPENAT, spawn.Int(unix.AT_FDCWD), t.String(name), spawn.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(fd)
-		t.write("join cgroup", name, spawn.From(fd), "0")
+		t.Write("join cgroup", name, spawn.From(fd), "0")
 	}
 }
 
@@ -177,12 +172,12 @@ func (t *task) run(ctx context.Context) (*Process, error) {
 	t.opts.Context = ctx
 	t.opts.PidTo = t.pidTo
 	for _, m := range t.meetings {
-		m.serve(t.List)
+		m.Serve(t.List)
 	}
 	child, err := t.Run(t.opts)
 	for _, m := range t.meetings {
-		if failed := m.result(); failed != nil && err != nil {
-			return nil, t.fail("do", m.what, failed)
+		if failed := m.Result(); failed != nil && err != nil {
+			return nil, t.fail("do", m.What(), failed)
 		}
 	}
 	if err != nil {
@@ -209,9 +204,9 @@ func (t *task) unmade(ctx context.Context, err error) error {
 
 // close lets go of what the parent held, the terminal's master included unless run gave it away.
 func (t *task) close() {
-	t.builder.close()
+	t.Builder.Close()
 	for _, m := range t.meetings {
-		m.close()
+		m.Close()
 	}
 	if t.listener != nil {
 		t.listener.agent.Close()

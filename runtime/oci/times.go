@@ -44,7 +44,7 @@ func (s *start) timeOffsets(self spawn.Arg) {
 		const what, file = "set time offset", "timens_offsets"
 		o, fd := s.linux.TimeOffsets[clock], s.Slot()
 		s.Add(what, clock, unix.SYS_OPENAT, self, s.String(file), spawn.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(fd)
-		s.write(what, clock, spawn.From(fd), fmt.Sprintf("%s %d %d\n", clock, o.Secs, o.Nanosecs))
-		s.closeFD(fd)
+		s.Write(what, clock, spawn.From(fd), fmt.Sprintf("%s %d %d\n", clock, o.Secs, o.Nanosecs))
+		s.CloseFD(fd)
 	}
 }

@@ -1,4 +1,4 @@
-// Package idmap reads and writes the maps of user namespaces (user_namespaces(7)).
+// Package idmap reads and writes the maps of user namespaces (user_namespaces(7)), and makes such namespaces for their maps.
 //
 // Start reading at Write.
 package idmap

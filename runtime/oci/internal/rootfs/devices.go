@@ -1,4 +1,4 @@
-package oci
+package rootfs
 
 import (
 	"os"
@@ -13,6 +13,8 @@ import (
 	"pier/kernel/spawn"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
+	"pier/runtime/oci/internal/idmap"
 	"pier/runtime/oci/internal/mountopts"
 )
 
@@ -24,7 +26,7 @@ func underDev(d *specs.LinuxDevice) (string, bool) {
 }
 
 // node makes one of Spec.Linux.Devices under name in the folder dir, which is ours alone.
-func (s *start) node(dir int, name string, d *specs.LinuxDevice) error {
+func (r *Root) node(dir int, name string, d *specs.LinuxDevice) error {
 	kind, known := deviceTypes[d.Type]
 	if !known {
 		return errkind.New(errkind.Invalid, "device %s: unknown type %q", d.Path, d.Type)
@@ -33,12 +35,12 @@ func (s *start) node(dir int, name string, d *specs.LinuxDevice) error {
 	if d.FileMode != nil {
 		mode = uint32(d.FileMode.Perm())
 	}
-	uid, gid := s.hostRoot()
+	uid, gid := r.hostRoot()
 	if d.UID != nil {
-		uid = s.hostID(*d.UID, s.uids)
+		uid = int(idmap.Host(*d.UID, r.UIDs))
 	}
 	if d.GID != nil {
-		gid = s.hostID(*d.GID, s.gids)
+		gid = int(idmap.Host(*d.GID, r.GIDs))
 	}
 	return makeNode(dir, name, kind|mode, unix.Mkdev(uint32(d.Major), uint32(d.Minor)), uid, gid)
 }
@@ -46,10 +48,10 @@ func (s *start) node(dir int, name string, d *specs.LinuxDevice) error {
 // otherDevices adds the devices that are not in our own tmpfs at /dev: those elsewhere, and all of them where nothing is
 // mounted at /dev. They are binds of nodes in a tmpfs that nobody sees, so that they work in a user namespace too. A /dev
 // that is bound shows what it shows.
-func (s *start) otherDevices() error {
-	bound, bare := false, s.dev == nil
-	for i := range s.spec.Mounts {
-		if m := &s.spec.Mounts[i]; path.Clean(m.Destination) == "/dev" {
+func (r *Root) otherDevices() error {
+	bound, bare := false, r.dev == nil
+	for i := range r.Spec.Mounts {
+		if m := &r.Spec.Mounts[i]; path.Clean(m.Destination) == "/dev" {
 			o, _ := mountopts.Parse(m.Options)
 			bound, bare = bound || o.Bind || m.Type == "bind", false
 		}
@@ -60,8 +62,8 @@ func (s *start) otherDevices() error {
 			list = append(list, specs.LinuxDevice{Path: "/dev/" + d.name, Type: "c", Major: int64(d.major), Minor: int64(d.minor)})
 		}
 	}
-	for _, d := range s.linux.Devices {
-		if _, under := underDev(&d); !under || s.dev == nil && !bound {
+	for _, d := range r.Linux.Devices {
+		if _, under := underDev(&d); !under || r.dev == nil && !bound {
 			list = append(list, d)
 		}
 	}
@@ -72,11 +74,11 @@ func (s *start) otherDevices() error {
 	if err != nil {
 		return err
 	}
-	s.own(nodes)
+	r.Own(nodes)
 	// Before Linux 6.15 only what is mounted somewhere can be bound. The host's /sys is where nobody looks meanwhile.
 	const what, place = "make devices", "/sys"
-	s.Add(what, place, unix.SYS_MOVE_MOUNT, s.File(nodes), s.empty(), spawn.Int(unix.AT_FDCWD), s.String(place), spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-	defer func() { s.Add(what, place, unix.SYS_UMOUNT2, s.String(place), spawn.Int(unix.MNT_DETACH)) }()
+	r.Add(what, place, unix.SYS_MOVE_MOUNT, r.File(nodes), r.Empty(), spawn.Int(unix.AT_FDCWD), r.String(place), spawn.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	defer func() { r.Add(what, place, unix.SYS_UMOUNT2, r.String(place), spawn.Int(unix.MNT_DETACH)) }()
 	done := make(map[string]int, len(list))
 	for i := range list {
 		if !path.IsAbs(list[i].Path) {
@@ -94,69 +96,69 @@ func (s *start) otherDevices() error {
 			return errkind.New(errkind.Invalid, "device %s: not in /proc and /sys", d.Path)
 		}
 		name := strconv.Itoa(i)
-		if err := s.node(fdOf(nodes), name, d); err != nil {
+		if err := r.node(calls.FD(nodes), name, d); err != nil {
 			return err
 		}
-		s.showNode(nodes, name, dest)
+		r.showNode(nodes, name, dest)
 	}
 	if bare {
-		s.devSymlinks()
+		r.devSymlinks()
 	}
 	return nil
 }
 
 // showNode adds the bind of a node to its place.
-func (s *start) showNode(nodes *os.File, name, dest string) {
+func (r *Root) showNode(nodes *os.File, name, dest string) {
 	const what = "make device"
-	node, clone := s.Slot(), s.Slot()
-	s.openAt(what, s.File(nodes), name, unix.O_PATH|unix.O_NOFOLLOW, 0).Into(node)
-	s.cloneMount(what, dest, spawn.From(node), 0, clone)
-	resolve := uint64(inRoot)
+	node, clone := r.Slot(), r.Slot()
+	r.OpenAt(what, r.File(nodes), name, unix.O_PATH|unix.O_NOFOLLOW, 0).Into(node)
+	r.CloneMount(what, dest, spawn.From(node), 0, clone)
+	resolve := uint64(calls.InRoot)
 	if within(dest, "/dev") {
-		resolve = noFollow
+		resolve = calls.NoFollow
 	}
-	at := s.destination(what, dest, aFile, resolve)
-	s.CheckNot(what+" over procfs", dest, s.statfsType(dest, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
-	s.moveMount(what, dest, spawn.From(clone), spawn.From(at))
+	at := r.Destination(what, dest, calls.File, resolve)
+	r.CheckNot(what+" over procfs", dest, r.StatfsType(dest, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
+	r.MoveMount(what, dest, spawn.From(clone), spawn.From(at))
 }
 
 // devSymlinks adds the links of /dev to a root that has nothing mounted there.
-func (s *start) devSymlinks() {
-	at := s.destination("make folder", "/dev", aFolder, noFollow)
+func (r *Root) devSymlinks() {
+	at := r.Destination("make folder", "/dev", calls.Folder, calls.NoFollow)
 	for _, l := range devLinks {
-		s.Add("symlink", "/dev/"+l[1], unix.SYS_SYMLINKAT, s.String(l[0]), spawn.From(at), s.String(l[1])).Tolerate(unix.EEXIST, unix.EROFS)
+		r.Add("symlink", "/dev/"+l[1], unix.SYS_SYMLINKAT, r.String(l[0]), spawn.From(at), r.String(l[1])).Tolerate(unix.EEXIST, unix.EROFS)
 	}
 }
 
 // mountDevpts makes the container's own devpts, and the process's terminal in it.
-func (s *start) mountDevpts(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
+func (r *Root) mountDevpts(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	options := make(map[string]string)
 	for _, d := range o.Data {
 		key, value, _ := strings.Cut(d, "=")
 		// The parent mounts: its numbers, not the container's, name users and groups.
 		if n, err := strconv.ParseUint(value, 10, 32); err == nil && (key == "gid" || key == "uid") {
-			ids := s.gids
+			ids := r.GIDs
 			if key == "uid" {
-				ids = s.uids
+				ids = r.UIDs
 			}
-			value = strconv.Itoa(s.hostID(uint32(n), ids))
+			value = strconv.Itoa(int(idmap.Host(uint32(n), ids)))
 		}
 		options[key] = value
 	}
-	if s.linux.MountLabel != "" {
-		options["context"] = s.linux.MountLabel
+	if r.Linux.MountLabel != "" {
+		options["context"] = r.Linux.MountLabel
 	}
 	pts, err := tty.Instance(options, mount.Attr(o.Set|o.RecSet))
 	if err != nil {
 		return err
 	}
-	s.devpts = s.own(pts)
-	if s.process.Terminal {
-		if s.terminal, err = tty.Open(pts); err != nil {
+	r.devpts = r.Own(pts)
+	if r.Spec.Process.Terminal {
+		if r.Terminal, err = tty.Open(pts); err != nil {
 			return err
 		}
 	}
-	at := s.place("mount devpts", m, aFolder, before)
-	s.moveMount("mount devpts", "/dev/pts", s.File(pts), spawn.From(at))
+	at := r.place("mount devpts", m, calls.Folder, before)
+	r.MoveMount("mount devpts", "/dev/pts", r.File(pts), spawn.From(at))
 	return nil
 }

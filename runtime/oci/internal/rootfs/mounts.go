@@ -1,4 +1,4 @@
-package oci
+package rootfs
 
 import (
 	"errors"
@@ -18,61 +18,62 @@ import (
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
 	"pier/runtime/oci/internal/mountopts"
 )
 
 // mounts adds everything in Spec.Mounts, in order. Bind sources, /dev and devpts are made ready by the parent, which may
 // do more than a child in a user namespace; file systems that belong to the child's namespaces (proc, sysfs, mqueue,
 // cgroup) and tmpfs are made by the child.
-func (s *start) mounts() error {
-	for i := range s.spec.Mounts {
-		m := &s.spec.Mounts[i]
+func (r *Root) mounts() error {
+	for i := range r.Spec.Mounts {
+		m := &r.Spec.Mounts[i]
 		o, err := mountopts.Parse(m.Options)
 		if err == nil {
-			err = s.mount(m, o, s.spec.Mounts[:i])
+			err = r.mount(m, o, r.Spec.Mounts[:i])
 		}
 		if err != nil {
-			return s.fail("mount", m.Destination, err)
+			return fail("mount", m.Destination, err)
 		}
 	}
 	return nil
 }
 
-func (s *start) mount(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
+func (r *Root) mount(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	o.Bind = o.Bind || m.Type == "bind"
 	o.Idmap = o.Idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
 	switch {
 	case o.Idmap && !o.Bind:
 		return errkind.New(errkind.Unsupported, "only a bind can have id mappings of its own")
 	case o.Remount:
-		return s.remount(m, o)
+		return r.remount(m, o)
 	case o.CopyUp:
-		return s.mountCopy(m, o, before)
+		return r.mountCopy(m, o, before)
 	case o.Bind:
-		return s.mountBind(m, o, before)
+		return r.mountBind(m, o, before)
 	case m.Type == "cgroup" || m.Type == "cgroup2":
-		return s.mountCgroup(m, o, before)
+		return r.mountCgroup(m, o, before)
 	case m.Type == "tmpfs" && path.Clean(m.Destination) == "/dev":
-		return s.mountDev(m, o)
+		return r.mountDev(m, o)
 	case m.Type == "devpts" && path.Clean(m.Destination) == "/dev/pts":
-		return s.mountDevpts(m, o, before)
+		return r.mountDevpts(m, o, before)
 	}
-	return s.mountFilesystem(m, o, before)
+	return r.mountFilesystem(m, o, before)
 }
 
 // place pins the destination of a mount. The folders of the kernel's own file systems must be what they look like.
-func (s *start) place(what string, m *specs.Mount, kind kindOf, before []specs.Mount) spawn.Slot {
+func (r *Root) place(what string, m *specs.Mount, kind calls.Kind, before []specs.Mount) spawn.Slot {
 	dest := path.Clean(m.Destination)
-	resolve := uint64(inRoot)
+	resolve := uint64(calls.InRoot)
 	if kernelFolder(dest) || m.Type == "proc" || m.Type == "sysfs" {
-		resolve = noFollow
+		resolve = calls.NoFollow
 	} else {
-		s.prepareDestination(dest, kind, before)
+		r.prepareDestination(dest, kind, before)
 	}
-	at := s.destination(what, dest, kind, resolve)
+	at := r.Destination(what, dest, kind, resolve)
 	if !within(dest, "/proc") {
 		// However the path came to lead there: nothing covers the kernel's own files.
-		s.CheckNot(what+" over procfs", m.Destination, s.statfsType(m.Destination, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
+		r.CheckNot(what+" over procfs", m.Destination, r.StatfsType(m.Destination, spawn.From(at)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
 	}
 	return at
 }
@@ -83,18 +84,18 @@ func kernelFolder(dest string) bool { return dest == "/proc" || dest == "/sys" |
 // prepareDestination makes a missing destination in the root file system itself. It is here for symbolic links whose
 // target is missing (an image's /etc/resolv.conf), which the child's simpler way does not follow. What it cannot
 // do, the child tries again and reports.
-func (s *start) prepareDestination(dest string, kind kindOf, before []specs.Mount) {
+func (r *Root) prepareDestination(dest string, kind calls.Kind, before []specs.Mount) {
 	for i := range before {
 		if within(dest, path.Clean(before[i].Destination)) {
 			return // it lies in another mount, which is not in place yet
 		}
 	}
-	uid, gid := s.hostRoot()
-	root := fsroot.FromFile(s.rootfs)
+	uid, gid := r.hostRoot()
+	root := fsroot.FromFile(r.tree)
 	if _, err := root.Stat(dest); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if kind == aFolder {
+	if kind == calls.Folder {
 		_ = root.MkdirAll(dest, 0o755, uid, gid)
 		return
 	}
@@ -129,10 +130,10 @@ func within(name, folder string) bool {
 }
 
 // mountBind moves a clone of m.Source into place.
-func (s *start) mountBind(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
+func (r *Root) mountBind(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	name := m.Source
 	if !filepath.IsAbs(name) {
-		name = filepath.Join(s.c.Bundle, name)
+		name = filepath.Join(r.Bundle, name)
 	}
 	source, err := openSource(name, o)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -141,30 +142,30 @@ func (s *start) mountBind(m *specs.Mount, o mountopts.Options, before []specs.Mo
 	if err != nil {
 		return err
 	}
-	s.own(source)
+	r.Own(source)
 	if err := setBindAttrs(source, o); err != nil {
 		return err
 	}
 	if o.Idmap {
-		if err := s.mapOwners(source, m, o); err != nil {
+		if err := r.mapOwners(source, m, o); err != nil {
 			return err
 		}
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fdOf(source), &st); err != nil {
+	if err := unix.Fstat(calls.FD(source), &st); err != nil {
 		return err
 	}
-	kind := aFile
+	kind := calls.File
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		kind = aFolder
+		kind = calls.Folder
 	}
 	dest := path.Clean(m.Destination)
-	if kernelFolder(dest) && kind != aFolder {
+	if kernelFolder(dest) && kind != calls.Folder {
 		return errkind.New(errkind.Invalid, "%s must stay a folder", dest)
 	}
 	if dest == "/proc" {
 		var fs unix.Statfs_t
-		if err := unix.Fstatfs(fdOf(source), &fs); err != nil {
+		if err := unix.Fstatfs(calls.FD(source), &fs); err != nil {
 			return os.NewSyscallError("statfs "+m.Source, err)
 		}
 		if fs.Type != unix.PROC_SUPER_MAGIC {
@@ -172,8 +173,8 @@ func (s *start) mountBind(m *specs.Mount, o mountopts.Options, before []specs.Mo
 		}
 	}
 	what := "bind"
-	at := s.place(what, m, kind, before)
-	s.moveMount(what, m.Destination, s.File(source), spawn.From(at))
+	at := r.place(what, m, kind, before)
+	r.MoveMount(what, m.Destination, r.File(source), spawn.From(at))
 	return nil
 }
 
@@ -208,7 +209,7 @@ func setBindAttrs(source *os.File, o mountopts.Options) error {
 	} else {
 		one.Propagation = o.Propagation
 	}
-	fd := fdOf(source)
+	fd := calls.FD(source)
 	if all != (unix.MountAttr{}) {
 		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &all); err != nil {
 			return os.NewSyscallError("mount_setattr", err)
@@ -223,29 +224,29 @@ func setBindAttrs(source *os.File, o mountopts.Options) error {
 }
 
 // remount changes the mount that is at a destination: its attributes, and the options of its file system.
-func (s *start) remount(m *specs.Mount, o mountopts.Options) error {
+func (r *Root) remount(m *specs.Mount, o mountopts.Options) error {
 	const what = "remount"
 	dest := path.Clean(m.Destination)
-	at := s.Slot()
-	s.openAt(what, s.root, dest, unix.O_PATH, inRoot).Into(at)
+	at := r.Slot()
+	r.OpenAt(what, r.Root, dest, unix.O_PATH, calls.InRoot).Into(at)
 	stx := new(unix.Statx_t)
-	s.Add(what, dest, unix.SYS_STATX, spawn.From(at), s.empty(), spawn.Int(unix.AT_EMPTY_PATH), spawn.Int(unix.STATX_TYPE), spawn.Pointer(s.List, stx))
-	s.Check(what, dest, field(s.List, stx, &stx.Attributes), unix.STATX_ATTR_MOUNT_ROOT, unix.STATX_ATTR_MOUNT_ROOT, unix.EINVAL)
+	r.Add(what, dest, unix.SYS_STATX, spawn.From(at), r.Empty(), spawn.Int(unix.AT_EMPTY_PATH), spawn.Int(unix.STATX_TYPE), spawn.Pointer(r.List, stx))
+	r.Check(what, dest, calls.Field(r.List, stx, &stx.Attributes), unix.STATX_ATTR_MOUNT_ROOT, unix.STATX_ATTR_MOUNT_ROOT, unix.EINVAL)
 	if all := mountopts.Attr(o.RecSet, o.RecClear); all != (unix.MountAttr{}) {
-		s.setAttr(what, dest, spawn.From(at), true, all)
+		r.SetAttr(what, dest, spawn.From(at), true, all)
 	}
 	if one := mountopts.Attr(o.Set, o.Clear); one != (unix.MountAttr{}) {
-		s.setAttr(what, dest, spawn.From(at), false, one)
+		r.SetAttr(what, dest, spawn.From(at), false, one)
 	}
 	if o.Propagation != 0 {
-		s.setAttr(what, dest, spawn.From(at), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
+		r.SetAttr(what, dest, spawn.From(at), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
 	}
 	if options := append(o.Flags, o.Data...); len(options) > 0 && !o.Bind {
-		ctx := s.Slot()
-		s.Add(what, dest, unix.SYS_FSPICK, spawn.From(at), s.empty(), spawn.Int(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)).Into(ctx)
-		s.setOptions(what, dest, ctx, options)
-		s.Add(what, dest, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_CMD_RECONFIGURE), spawn.Int(0), spawn.Int(0), spawn.Int(0))
-		s.closeFD(ctx)
+		ctx := r.Slot()
+		r.Add(what, dest, unix.SYS_FSPICK, spawn.From(at), r.Empty(), spawn.Int(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)).Into(ctx)
+		r.SetOptions(what, dest, ctx, options)
+		r.Add(what, dest, unix.SYS_FSCONFIG, spawn.From(ctx), spawn.Int(unix.FSCONFIG_CMD_RECONFIGURE), spawn.Int(0), spawn.Int(0), spawn.Int(0))
+		r.CloseFD(ctx)
 	}
 	return nil
 }
@@ -254,79 +255,79 @@ func (s *start) remount(m *specs.Mount, o mountopts.Options) error {
 var labeled = map[string]bool{"tmpfs": true, "mqueue": true, "devpts": true, "ramfs": true}
 
 // mountFilesystem makes a new file system in the child and moves it into place.
-func (s *start) mountFilesystem(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
+func (r *Root) mountFilesystem(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	what := "mount " + m.Type
 	if m.Type == "" || m.Type == "none" {
 		return errkind.New(errkind.Invalid, "a mount needs a type or the option bind")
 	}
 	options := append(o.Flags, o.Data...)
-	if s.linux.MountLabel != "" && labeled[m.Type] {
-		options = append(options, "context="+s.linux.MountLabel)
+	if r.Linux.MountLabel != "" && labeled[m.Type] {
+		options = append(options, "context="+r.Linux.MountLabel)
 	}
 	if m.Source != "" && m.Source != "none" {
 		options = append([]string{"source=" + m.Source}, options...)
 	}
-	fsMount := s.filesystem(what, m.Destination, m.Type, options, o.Set|o.RecSet)
-	at := s.place(what, m, aFolder, before)
-	s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
+	fsMount := r.Filesystem(what, m.Destination, m.Type, options, o.Set|o.RecSet)
+	at := r.place(what, m, calls.Folder, before)
+	r.MoveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
 	if o.Propagation != 0 {
-		s.setAttr(what, m.Destination, spawn.From(fsMount), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
+		r.SetAttr(what, m.Destination, spawn.From(fsMount), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
 	}
 	if m.Type == "proc" && path.Clean(m.Destination) == "/proc" {
-		s.procfs, s.haveProc = fsMount, true
+		r.procfs, r.haveProc = fsMount, true
 	}
 	return nil
 }
 
-// proc returns the child's own procfs, mounting one that nobody sees if the container has none.
-func (s *start) proc() spawn.Arg {
-	if !s.haveProc {
-		s.procfs, s.haveProc = s.filesystem("mount proc", "/proc", "proc", nil, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC), true
+// Proc returns the child's own procfs, mounting one that nobody sees if the container has none.
+func (r *Root) Proc() spawn.Arg {
+	if !r.haveProc {
+		r.procfs, r.haveProc = r.Filesystem("mount proc", "/proc", "proc", nil, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC), true
 	}
-	return spawn.From(s.procfs)
+	return spawn.From(r.procfs)
 }
 
-// delegated reports whether a mount leaves the container what limits nothing of its control groups.
-func delegated(m specs.Mount) bool {
+// Delegated reports whether a mount leaves the container what limits nothing of its control groups.
+func Delegated(m specs.Mount) bool {
 	return m.Type == "cgroup" && slices.Contains(m.Options, shim.DelegateOption)
 }
 
 // mountCgroup shows the container its control groups: on v2 the file system itself, seen from the container's cgroup
 // namespace; on v1 a small tmpfs with a bind of the container's own group in each hierarchy.
-func (s *start) mountCgroup(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
+func (r *Root) mountCgroup(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	what := "mount cgroup"
 	attrs := o.Set | o.RecSet
 	free := attrs // for what may be written to
-	v1 := len(s.join.Tasks) > 0
-	if delegated(*m) && (v1 || s.owns(unix.CLONE_NEWCGROUP)) { // v2 shows all that the cgroup namespace has
+	v1 := len(r.tasks) > 0
+	if Delegated(*m) && (v1 || r.OwnCgroups) { // v2 shows all that the cgroup namespace has
 		free &^= unix.MOUNT_ATTR_RDONLY
 	}
 	if !v1 {
-		fsMount := s.filesystem(what, m.Destination, "cgroup2", nil, free)
-		at := s.place(what, m, aFolder, before)
-		s.moveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
+		fsMount := r.Filesystem(what, m.Destination, "cgroup2", nil, free)
+		at := r.place(what, m, calls.Folder, before)
+		r.MoveMount(what, m.Destination, spawn.From(fsMount), spawn.From(at))
 		return nil
 	}
 	var dirs []string
-	for _, tasks := range s.join.Tasks {
+	for _, tasks := range r.tasks {
 		dirs = append(dirs, filepath.Dir(tasks))
 	}
 	top, err := mount.Filesystem("tmpfs", map[string]string{"mode": "755", "source": "tmpfs"}, mount.Attr(o.Set&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {
 		return err
 	}
-	s.own(top)
-	uid, gid := s.hostRoot()
+	r.Own(top)
+	uid, gid := r.hostRoot()
 	dest := path.Clean(m.Destination)
-	at := s.place(what, m, aFolder, before)
-	s.moveMount(what, dest, s.File(top), spawn.From(at))
+	at := r.place(what, m, calls.Folder, before)
+	r.MoveMount(what, dest, r.File(top), spawn.From(at))
 	for _, dir := range dirs {
-		name := filepath.Base(strings.TrimSuffix(dir, s.c.Cgroup.Path()))
+		name := filepath.Base(strings.TrimSuffix(dir, r.Cgroup.Path()))
 		bind, err := mount.OpenTree(dir, false)
 		if err != nil {
 			return err
 		}
-		s.own(bind)
+		r.Own(bind)
 		set := attrs
 		if bare, err := cgroup.Bare(dir); err == nil && bare {
 			set = free
@@ -334,29 +335,26 @@ func (s *start) mountCgroup(m *specs.Mount, o mountopts.Options, before []specs.
 		if err := setBindAttrs(bind, mountopts.Options{Set: set}); err != nil {
 			return err
 		}
-		if err := unix.Mkdirat(fdOf(top), name, 0o755); err != nil {
+		if err := unix.Mkdirat(calls.FD(top), name, 0o755); err != nil {
 			return os.NewSyscallError("mkdir "+name, err)
 		}
-		if err := unix.Fchownat(fdOf(top), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := unix.Fchownat(calls.FD(top), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return os.NewSyscallError("chown "+name, err)
 		}
-		sub := s.Slot()
-		s.openAt(what, s.File(top), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0).Into(sub)
-		s.moveMount(what, dest+"/"+name, s.File(bind), spawn.From(sub))
+		sub := r.Slot()
+		r.OpenAt(what, r.File(top), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0).Into(sub)
+		r.MoveMount(what, dest+"/"+name, r.File(bind), spawn.From(sub))
 		// Hierarchies with several controllers are mounted under all their names joined; each name leads there too.
 		for alias := range strings.SplitSeq(name, ",") {
 			if alias != name {
-				if err := unix.Symlinkat(name, fdOf(top), alias); err != nil {
+				if err := unix.Symlinkat(name, calls.FD(top), alias); err != nil {
 					return os.NewSyscallError("symlink "+alias, err)
 				}
 			}
 		}
 	}
 	if o.Set&unix.MOUNT_ATTR_RDONLY != 0 {
-		s.setAttr(what, dest, s.File(top), false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		r.SetAttr(what, dest, r.File(top), false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
 	return nil
 }
-
-// MountOptions lists the mount options that are known, sorted; any other is handed to the file system.
-func MountOptions() []string { return mountopts.Names() }

@@ -1,4 +1,4 @@
-package oci
+package rootfs
 
 import (
 	"context"
@@ -16,12 +16,13 @@ import (
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
 	"pier/runtime/oci/internal/mountopts"
 )
 
 // mountCopy makes a tmpfs that begins with what the image has at its destination (option tmpcopyup). The parent makes and
 // fills it, before anybody sees it.
-func (s *start) mountCopy(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
+func (r *Root) mountCopy(m *specs.Mount, o mountopts.Options, before []specs.Mount) error {
 	dest := path.Clean(m.Destination)
 	if m.Type != "tmpfs" || kernelFolder(dest) {
 		return errkind.New(errkind.Invalid, "the option tmpcopyup is for a tmpfs outside of /dev, /proc and /sys")
@@ -40,12 +41,12 @@ func (s *start) mountCopy(m *specs.Mount, o mountopts.Options, before []specs.Mo
 	if err != nil {
 		return err
 	}
-	s.own(tmp)
-	uid, gid := s.hostRoot()
-	if err := unix.Fchownat(fdOf(tmp), "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+	r.Own(tmp)
+	uid, gid := r.hostRoot()
+	if err := unix.Fchownat(calls.FD(tmp), "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 		return os.NewSyscallError("chown", err)
 	}
-	from, err := fsroot.FromFile(s.rootfs).OpenFile(dest, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	from, err := fsroot.FromFile(r.tree).OpenFile(dest, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err == nil {
 		_, hasMode := options["mode"]
 		err = copytree.Copy(context.Background(), fsroot.FromFile(tmp), from, copytree.Options{Itself: !hasMode, Lossy: true})
@@ -55,13 +56,13 @@ func (s *start) mountCopy(m *specs.Mount, o mountopts.Options, before []specs.Mo
 		return err
 	}
 	const what = "mount tmpfs"
-	at := s.place(what, m, aFolder, before)
-	s.moveMount(what, m.Destination, s.File(tmp), spawn.From(at))
+	at := r.place(what, m, calls.Folder, before)
+	r.MoveMount(what, m.Destination, r.File(tmp), spawn.From(at))
 	if o.Set&unix.MOUNT_ATTR_RDONLY != 0 {
-		s.setAttr(what, m.Destination, s.File(tmp), false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		r.SetAttr(what, m.Destination, r.File(tmp), false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
 	if o.Propagation != 0 {
-		s.setAttr(what, m.Destination, s.File(tmp), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
+		r.SetAttr(what, m.Destination, r.File(tmp), o.PropagateRecursive, unix.MountAttr{Propagation: o.Propagation})
 	}
 	return nil
 }

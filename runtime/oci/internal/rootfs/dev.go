@@ -1,4 +1,4 @@
-package oci
+package rootfs
 
 import (
 	"os"
@@ -11,6 +11,7 @@ import (
 
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
+	"pier/runtime/oci/internal/calls"
 	"pier/runtime/oci/internal/mountopts"
 )
 
@@ -29,23 +30,23 @@ var devLinks = [...][2]string{
 
 // mountDev makes the container's /dev: a tmpfs that the parent fills before anybody sees it, so that device nodes work in
 // a user namespace too. Its destination must be a real folder of the root.
-func (s *start) mountDev(m *specs.Mount, o mountopts.Options) error {
+func (r *Root) mountDev(m *specs.Mount, o mountopts.Options) error {
 	options := map[string]string{"source": "tmpfs"}
 	for _, d := range o.Data {
 		key, value, _ := strings.Cut(d, "=")
 		options[key] = value
 	}
-	if s.linux.MountLabel != "" {
-		options["context"] = s.linux.MountLabel
+	if r.Linux.MountLabel != "" {
+		options["context"] = r.Linux.MountLabel
 	}
 	dev, err := mount.Filesystem("tmpfs", options, mount.Attr((o.Set|o.RecSet)&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {
 		return err
 	}
-	s.dev = s.own(dev)
-	s.devReadOnly = o.ReadOnly()
-	uid, gid := s.hostRoot()
-	fd := fdOf(dev)
+	r.dev = r.Own(dev)
+	r.devReadOnly = o.ReadOnly()
+	uid, gid := r.hostRoot()
+	fd := calls.FD(dev)
 	if uid != 0 || gid != 0 {
 		if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 			return os.NewSyscallError("chown /dev", err)
@@ -66,20 +67,20 @@ func (s *start) mountDev(m *specs.Mount, o mountopts.Options) error {
 			return os.NewSyscallError("symlink /dev/core", err)
 		}
 	}
-	for i := range s.linux.Devices {
-		if name, ok := underDev(&s.linux.Devices[i]); ok {
-			if err := s.device(fd, name, &s.linux.Devices[i]); err != nil {
+	for i := range r.Linux.Devices {
+		if name, ok := underDev(&r.Linux.Devices[i]); ok {
+			if err := r.device(fd, name, &r.Linux.Devices[i]); err != nil {
 				return err
 			}
 		}
 	}
-	if s.process.Terminal {
+	if r.Spec.Process.Terminal {
 		if err := makeNode(fd, "console", unix.S_IFREG|0o620, 0, uid, gid); err != nil {
 			return err
 		}
 	}
-	at := s.place("mount /dev", m, aFolder, nil)
-	s.moveMount("mount /dev", "/dev", s.File(dev), spawn.From(at))
+	at := r.place("mount /dev", m, calls.Folder, nil)
+	r.MoveMount("mount /dev", "/dev", r.File(dev), spawn.From(at))
 	return nil
 }
 
@@ -100,7 +101,7 @@ func makeNode(dir int, name string, mode uint32, dev uint64, uid, gid int) error
 }
 
 // device makes one of Spec.Linux.Devices in the new /dev. One that is there by default is replaced.
-func (s *start) device(dev int, name string, d *specs.LinuxDevice) error {
+func (r *Root) device(dev int, name string, d *specs.LinuxDevice) error {
 	// The tree is ours alone and holds only what this file put there: plain steps are safe.
 	dirs := strings.Split(name, "/")
 	for i := 1; i < len(dirs); i++ {
@@ -111,19 +112,19 @@ func (s *start) device(dev int, name string, d *specs.LinuxDevice) error {
 	if err := unix.Unlinkat(dev, name, 0); err != nil && err != unix.ENOENT {
 		return os.NewSyscallError("replace "+d.Path, err)
 	}
-	return s.node(dev, name, d)
+	return r.node(dev, name, d)
 }
 
 // console shows the process's terminal at /dev/console: a bind of the slave, taken from our own devpts by descriptor,
 // whatever lies at /dev/pts by now.
-func (s *start) console() {
-	if s.terminal == nil {
+func (r *Root) console() {
+	if r.Terminal == nil {
 		return
 	}
-	slave, clone := s.Slot(), s.Slot()
+	slave, clone := r.Slot(), r.Slot()
 	const what = "bind /dev/console"
-	s.openAt(what, s.File(s.devpts), strconv.Itoa(s.terminal.Number), unix.O_PATH|unix.O_NOFOLLOW, 0).Into(slave)
-	s.cloneMount(what, "", spawn.From(slave), 0, clone)
-	at := s.destination(what, "/dev/console", aFile, noFollow)
-	s.moveMount(what, "/dev/console", spawn.From(clone), spawn.From(at))
+	r.OpenAt(what, r.File(r.devpts), strconv.Itoa(r.Terminal.Number), unix.O_PATH|unix.O_NOFOLLOW, 0).Into(slave)
+	r.CloneMount(what, "", spawn.From(slave), 0, clone)
+	at := r.Destination(what, "/dev/console", calls.File, calls.NoFollow)
+	r.MoveMount(what, "/dev/console", spawn.From(clone), spawn.From(at))
 }

@@ -1,4 +1,4 @@
-package oci
+package rootfs
 
 import (
 	"os"
@@ -7,22 +7,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pier/lib/errkind"
+	"pier/runtime/oci/internal/calls"
+	"pier/runtime/oci/internal/idmap"
 	"pier/runtime/oci/internal/mountopts"
 )
 
 // mapOwners makes a clone show other owners than the file system has (mount_setattr MOUNT_ATTR_IDMAP; Linux >= 5.12): by
 // the mappings of the mount, else by those of the container's user namespace.
-func (s *start) mapOwners(source *os.File, m *specs.Mount, o mountopts.Options) error {
-	ns, err := s.ownersOf(m)
+func (r *Root) mapOwners(source *os.File, m *specs.Mount, o mountopts.Options) error {
+	ns, err := r.ownersOf(m)
 	if err != nil {
 		return err
 	}
-	a := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(fdOf(ns))}
+	a := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(calls.FD(ns))}
 	flags := uint(unix.AT_EMPTY_PATH)
 	if o.IdmapRecursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	err = unix.MountSetattr(fdOf(source), "", flags, &a)
+	err = unix.MountSetattr(calls.FD(source), "", flags, &a)
 	if err == unix.EINVAL || err == unix.EPERM {
 		return errkind.New(errkind.Unsupported, "its file system cannot show other owners, or does already: %w", err)
 	}
@@ -30,29 +32,29 @@ func (s *start) mapOwners(source *os.File, m *specs.Mount, o mountopts.Options) 
 }
 
 // ownersOf returns the user namespace that holds the mappings. It belongs to the builder.
-func (s *start) ownersOf(m *specs.Mount) (*os.File, error) {
+func (r *Root) ownersOf(m *specs.Mount) (*os.File, error) {
 	uids, gids := m.UIDMappings, m.GIDMappings
 	if (len(uids) == 0) != (len(gids) == 0) {
 		return nil, errkind.New(errkind.Invalid, "uidMappings and gidMappings go together")
 	}
 	if len(uids) > 0 {
-		ns, err := s.newUserNamespace(uids, gids)
+		ns, err := idmap.Namespace(uids, gids)
 		if err != nil {
 			return nil, err
 		}
-		return s.own(ns), nil
+		return r.Own(ns), nil
 	}
 	switch {
-	case s.namespaces.users != nil:
-		return s.namespaces.users, nil
-	case !s.newUsers:
+	case r.Users != nil:
+		return r.Users, nil
+	case len(r.UIDs) == 0:
 		return nil, errkind.New(errkind.Invalid, "the option idmap needs mappings: the mount has none, and the container no user namespace")
-	case s.owners == nil:
-		ns, err := s.newUserNamespace(s.uids, s.gids)
+	case r.owners == nil:
+		ns, err := idmap.Namespace(r.UIDs, r.GIDs)
 		if err != nil {
 			return nil, err
 		}
-		s.owners = s.own(ns)
+		r.owners = r.Own(ns)
 	}
-	return s.owners, nil
+	return r.owners, nil
 }
