@@ -44,7 +44,7 @@ func Main(ctx context.Context, version string, args []string) int {
 	err := spawn.HideMemory()
 	if err == nil {
 		root := newRoot(o, version)
-		root.SetArgs(args)
+		root.SetArgs(longFlags(root, args))
 		err = root.ExecuteContext(ctx)
 	}
 	var code exitCode
@@ -114,6 +114,14 @@ func (o *options) check() error {
 	}
 	if o.rootless != "true" && o.rootless != "false" && o.rootless != "auto" {
 		return errkind.New(errkind.Invalid, "--rootless %q: want true, false or auto", o.rootless)
+	}
+	if o.log != "" { // an engine that cannot read why something failed is better told at once
+		f, err := os.OpenFile(o.log, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		if err != nil {
+			o.log = ""
+			return err
+		}
+		return f.Close()
 	}
 	return nil
 }

@@ -132,6 +132,9 @@ func (o *options) create(ctx context.Context, id string, m *makeOptions, foregro
 	}()
 	c := &oci.Container{ID: id, Spec: spec, Bundle: bundle, Cgroup: group, Gate: r.gate(), NoPivot: m.noPivot, NoKeyring: m.noKeyring}
 	c.PreserveFDs, spec = passed(m.preserve, spec)
+	if spec, err = withEnvironment(spec, bundle); err != nil {
+		return nil, err
+	}
 	c.Spec = spec
 	if !spec.Process.Terminal {
 		c.Stdio = oci.Stdio{Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}

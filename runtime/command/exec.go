@@ -82,6 +82,9 @@ func (o *options) exec(ctx context.Context, id string, args []string, x *execOpt
 		return err
 	}
 	defer target.Close()
+	if process.Env, err = environment(process.Env, process.User.UID, fmt.Sprintf("/proc/%d/root", r.Pid)); err != nil {
+		return err
+	}
 	group, err := r.group()
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package command
 import (
 	"strconv"
 
+	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
@@ -85,10 +86,20 @@ func unsigned(to **uint64, value string) error {
 	return err
 }
 
+// size reads a number of bytes, also with a unit (100m).
+func size(to **int64, value string) error {
+	if value == "-1" {
+		return signed(to, value)
+	}
+	n, err := units.RAMInBytes(value)
+	*to = &n
+	return err
+}
+
 var updateFlags = []updateFlag{
-	{"memory", "memory limit in bytes", func(r *specs.LinuxResources, v string) error { return signed(&memory(r).Limit, v) }},
-	{"memory-reservation", "soft memory limit in bytes", func(r *specs.LinuxResources, v string) error { return signed(&memory(r).Reservation, v) }},
-	{"memory-swap", "limit of memory and swap in bytes; -1: none", func(r *specs.LinuxResources, v string) error { return signed(&memory(r).Swap, v) }},
+	{"memory", "memory limit, as 500m", func(r *specs.LinuxResources, v string) error { return size(&memory(r).Limit, v) }},
+	{"memory-reservation", "soft memory limit", func(r *specs.LinuxResources, v string) error { return size(&memory(r).Reservation, v) }},
+	{"memory-swap", "limit of memory and swap; -1: none", func(r *specs.LinuxResources, v string) error { return size(&memory(r).Swap, v) }},
 	{"cpu-period", "CPU period in microseconds", func(r *specs.LinuxResources, v string) error { return unsigned(&cpu(r).Period, v) }},
 	{"cpu-quota", "CPU time in a period in microseconds", func(r *specs.LinuxResources, v string) error { return signed(&cpu(r).Quota, v) }},
 	{"cpu-share", "CPU weight", func(r *specs.LinuxResources, v string) error { return unsigned(&cpu(r).Shares, v) }},

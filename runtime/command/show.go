@@ -65,7 +65,9 @@ func listCommand(o *options) *cobra.Command {
 		all := []shown{}
 		for _, e := range entries {
 			if r, err := o.load(e.Name()); err == nil { // one that is being made or removed is passed over
-				all = append(all, r.show())
+				s := r.show()
+				s.Owner = "root" // who else could have made it?
+				all = append(all, s)
 			}
 		}
 		switch {
@@ -82,7 +84,7 @@ func listCommand(o *options) *cobra.Command {
 		w := tabwriter.NewWriter(o.stdout, 12, 1, 3, ' ', 0)
 		fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
 		for _, s := range all {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.Pid, s.Status, s.Bundle, s.Created.Format(time.RFC3339Nano), "root")
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.Pid, s.Status, s.Bundle, s.Created.Format(time.RFC3339Nano), s.Owner)
 		}
 		return w.Flush()
 	}}
@@ -101,6 +103,9 @@ func psCommand(o *options) *cobra.Command {
 }
 
 func (o *options) ps(ctx context.Context, id string, args []string, format string) error {
+	if format != "table" && format != "json" {
+		return errkind.New(errkind.Invalid, "--format %q: want table or json", format)
+	}
 	r, err := o.load(id)
 	if err != nil {
 		return err

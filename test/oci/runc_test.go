@@ -106,10 +106,13 @@ var script = []struct {
 	{"state pet", true}, {"start pet", true}, {"list", false}, {"list -q", false}, {"create pet", false}, {"create pet", false},
 	{"state pet", false}, {"list -f json", false}, {"list", false}, {"start pet", false}, {"start pet", false}, {"state pet", false},
 	{"exec pet sh -c 'exit 7'", false}, {"exec -e A=1,2 --cwd /tmp --user 1000:1000 --additional-gids 7 pet sh -c 'echo $A $PWD; id -u; id -g'", false},
+	{"exec pet cat /proc/1/environ", false}, {"exec -e B=1 -e A=1 -e B=2 --user 1000:1000 pet env", false}, {"exec -e HOME= pet env", false},
+	{"exec -e A pet true", false}, {"exec -e =1 pet true", false}, {"exec -cwd /tmp -env=A=1 pet pwd", false}, {"list -format json", false},
 	{"exec pet missing", false}, {"exec --cap CAP_SYS_TIME --no-new-privs pet grep -E 'CapBnd|NoNewPrivs' /proc/self/status", false},
 	{"exec --cgroup ../x pet true", false}, {"ps -f json pet", false}, {"ps pet -o pid,args", false}, {"events --stats pet", false},
 	{"pause pet", false}, {"state pet", false}, {"pause pet", false}, {"exec pet true", true}, {"resume pet", false}, {"resume pet", true},
-	{"update --memory 67108864 --cpu-share 512 --pids-limit 20 pet", false}, {"update --memory x pet", false}, {"delete pet", false},
+	{"update --memory 67108864 --cpu-share 512 --pids-limit 20 pet", false}, {"update --memory x pet", false}, {"update -memory=64m --memory-reservation 1k pet", false},
+	{"ps -f yaml pet", false}, {"--log /missing/log list", false}, {"delete pet", false},
 	{"kill pet NONSENSE", false}, {"kill pet 0", false}, {"kill pet KILL", false}, {"await", false}, {"kill pet TERM", true}, {"state pet", false},
 	{"exec pet true", true}, {"delete pet", false}, {"delete pet", true}, {"delete --force pet", false},
 	{"run -d --pid-file pid pet", false}, {"kill --all pet KILL", false}, {"await", false}, {"delete pet", false},
@@ -204,7 +207,7 @@ func nameAll(at string, v any, names *[]string) {
 			nameAll(at+"/[]", inner, names)
 		}
 	case string:
-		if strings.HasSuffix(at, "/status") || strings.HasSuffix(at, "/id") || strings.HasSuffix(at, "/rootfs") || strings.HasSuffix(at, "/type") {
+		if strings.HasSuffix(at, "/status") || strings.HasSuffix(at, "/id") || strings.HasSuffix(at, "/rootfs") || strings.HasSuffix(at, "/owner") || strings.HasSuffix(at, "/type") {
 			at += "=" + v
 		}
 		*names = append(*names, at)
