@@ -51,7 +51,7 @@ func (e *Engine) apply(c *ctr, in lifecycle.Input, ref string) error {
 	if slices.Contains(effects, lifecycle.Release) && !c.row().gone {
 		e.forget(c)
 	}
-	c.notify()
+	c.waiters.Notify(c.row())
 	return first
 }
 
@@ -99,7 +99,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	case lifecycle.End:
 		end := c.awaitEnd()
 		e.bg.Go(func() {
-			defer c.forgetWaiter(end)
+			defer end.Forget()
 			e.endSick(c, end)
 		})
 	case lifecycle.SayPause:
@@ -132,10 +132,10 @@ func (e *Engine) start(c *ctr, ref string) error {
 	if err != nil {
 		code, err := process.StartError(c.row().Config, c.root, c.row().Mounts, err)
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.StartFailed, Code: code, Error: err.Error()}, ref)
-		c.closeStreams(false)
+		c.streams.Close(false)
 		return err
 	}
-	c.beginStreams()
+	c.streams.Begin()
 	c.change(func(r *row) { r.Pid, r.StartTime = task.Pid, task.StartTime })
 	e.ship(c.row())
 	return e.apply(c, lifecycle.Input{Kind: lifecycle.Started, At: task.StartedAt.UTC()}, ref)
@@ -204,8 +204,8 @@ func (e *Engine) delete(c *ctr) error {
 	e.o.Images.Release(r.ID)
 	e.o.Layers.Release(r.ID)
 	e.say(c, "destroy", nil)
-	c.closeStreams(false)
-	e.execs.forgetAll(c)
+	c.streams.Close(false)
+	e.execs.ForgetAll(c.id)
 	e.bg.Go(func() {
 		err := e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: c.id})
 		if err != nil && !errkind.Is(err, errkind.NotFound) && e.ctx.Err() == nil {

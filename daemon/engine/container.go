@@ -18,6 +18,8 @@ import (
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/queue"
 	"pier/daemon/engine/internal/settings"
+	"pier/daemon/engine/internal/streams"
+	"pier/daemon/engine/internal/waiters"
 	"pier/lib/clock"
 	"pier/lib/errkind"
 )
@@ -78,10 +80,8 @@ type ctr struct {
 	files    files.Keep     // open views of its files, opened by the worker; a new start waits for them
 	released sync.WaitGroup // background cleaning after an exit; a new start waits for it
 
-	mu      sync.Mutex // guards what follows
-	waiters map[*waiter]struct{}
-	streams map[*Stream]struct{}
-	execs   map[string]*execution // those that have not been forgotten
+	waiters waiters.Waiters[*row]
+	streams streams.Set
 }
 
 func newCtr(r *row) *ctr {

@@ -39,9 +39,9 @@
 //
 // # Locks
 //
-// internal/index (maps of names and identifiers), ctr.mu (waiters, streams, execs of one container), execTable.mu,
-// execution.mu, internal/queue, internal/step: each guards memory for the length of a map access and is never held while
-// something waits. Where two are taken, it is in the order ctr.mu, execution.mu.
+// internal/index (maps of names and identifiers), internal/waiters, internal/streams, internal/execs, internal/queue,
+// internal/step: each guards memory for the length of a map access and is never held while something waits. Where two are
+// taken, it is within internal/execs: its table's, then that of one exec.
 //
 // Start reading at Engine, then apply.
 package engine

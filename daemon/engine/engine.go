@@ -13,6 +13,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/execs"
 	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/meter"
@@ -78,7 +79,7 @@ type Engine struct {
 	cancel context.CancelFunc
 	bg     sync.WaitGroup // all goroutines that outlive a call
 
-	execs *execTable
+	execs execs.Table[*ctr]
 	steps *step.Steps
 	// filters keeps compiled seccomp programs: nearly all containers share one.
 	filters process.Filters
@@ -119,7 +120,6 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		index:    index.New[*ctr](),
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),
-		execs:    newExecTable(),
 	}
 	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -184,7 +184,7 @@ func (e *Engine) Close() error {
 			}
 		})
 		<-done
-		c.closeStreams(true)
+		c.streams.Close(true)
 		c.files.Wait(0)
 		c.released.Wait()
 	}

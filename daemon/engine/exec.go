@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -10,6 +9,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/describe"
+	"pier/daemon/engine/internal/execs"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
@@ -24,109 +24,28 @@ type Execs struct{ e *Engine }
 // execMemory is how long an exec can be inspected after its end.
 const execMemory = 5 * time.Minute
 
-// execution is one exec, from its creation to five minutes after its end.
-type execution struct {
-	id   string
-	c    *ctr
-	want container.ExecCreateRequest
-	keys []byte
-
-	mu      sync.Mutex // guards what follows
-	started bool
-	running bool
-	pid     int
-	code    *int
-	ended   chan struct{} // closed with the end, or when it could not start
-}
-
-func (x *execution) finish(code int) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.code != nil {
-		return false
-	}
-	x.running, x.code = false, &code
-	close(x.ended)
-	return true
-}
-
-// exitCode is valid once ended is closed.
-func (x *execution) exitCode() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return *x.code
-}
-
-// execTable finds execs by identifier.
-type execTable struct {
-	mu   sync.Mutex // guards byID
-	byID map[string]*execution
-}
-
-func newExecTable() *execTable { return &execTable{byID: map[string]*execution{}} }
-
-func (t *execTable) add(x *execution) {
-	t.mu.Lock()
-	t.byID[x.id] = x
-	t.mu.Unlock()
-	x.c.mu.Lock()
-	defer x.c.mu.Unlock()
-	if x.c.execs == nil {
-		x.c.execs = map[string]*execution{}
-	}
-	x.c.execs[x.id] = x
-}
-
-func (t *execTable) get(id string) (*execution, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if x := t.byID[id]; x != nil {
-		return x, nil
-	}
-	return nil, errkind.New(errkind.NotFound, "No such exec instance: %s", id)
-}
-
-func (t *execTable) forget(x *execution) {
-	t.mu.Lock()
-	delete(t.byID, x.id)
-	t.mu.Unlock()
-	x.c.mu.Lock()
-	defer x.c.mu.Unlock()
-	delete(x.c.execs, x.id)
-}
-
-func (t *execTable) forgetAll(c *ctr) {
-	c.mu.Lock()
-	all := c.execs
-	c.execs = nil
-	c.mu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id, x := range all {
-		delete(t.byID, id)
-		x.finish(ExitUnknown)
-	}
-}
+// execution is one exec.
+type execution = execs.Exec[*ctr]
 
 // ExitUnknown is the exit code of a process whose end nobody could learn.
 const ExitUnknown = lifecycle.UnknownExit
 
-func (t *execTable) exited(e *Engine, exit shim.Exit) {
-	if x, err := t.get(exit.Exec); err == nil {
-		t.end(e, x, exit.Code)
+func (e *Engine) execExited(exit shim.Exit) {
+	if x, err := e.execs.Get(exit.Exec); err == nil {
+		e.execEnded(x, exit.Code)
 	}
 }
 
-// end records how an exec ended and has it forgotten later, here and in the supervisor.
-func (t *execTable) end(e *Engine, x *execution, code int) {
-	if !x.finish(code) {
+// execEnded records how an exec ended and has it forgotten later, here and in the supervisor.
+func (e *Engine) execEnded(x *execution, code int) {
+	if !x.Finish(code) {
 		return
 	}
-	e.say(x.c, "exec_die", map[string]string{"execID": x.id, "exitCode": itoa(code)})
+	e.say(x.In, "exec_die", map[string]string{"execID": x.ID, "exitCode": itoa(code)})
 	e.bg.Go(func() {
-		_ = e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: x.c.id, Exec: x.id})
+		_ = e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: x.Container, Exec: x.ID})
 	})
-	e.o.Clock.AfterFunc(execMemory, func() { t.forget(x) })
+	e.o.Clock.AfterFunc(execMemory, func() { e.execs.Forget(x) })
 }
 
 // Create prepares an exec in a running container. Conflict where it does not run or is paused; Invalid for a user that
@@ -151,7 +70,7 @@ func (xs *Execs) Create(ctx context.Context, ref string, r container.ExecCreateR
 	if err != nil {
 		return none, err
 	}
-	return container.ExecCreateResponse{ID: x.id}, nil
+	return container.ExecCreateResponse{ID: x.ID}, nil
 }
 
 func (e *Engine) newExec(c *ctr, r container.ExecCreateRequest, keys []byte) (*execution, error) {
@@ -163,8 +82,8 @@ func (e *Engine) newExec(c *ctr, r container.ExecCreateRequest, keys []byte) (*e
 			return nil, err
 		}
 	}
-	x := &execution{id: id.New(), c: c, want: r, keys: keys, ended: make(chan struct{})}
-	e.execs.add(x)
+	x := execs.New(id.New(), c.id, c, r, keys)
+	e.execs.Add(x)
 	e.sayExec(x, "exec_create")
 	return x, nil
 }
@@ -183,38 +102,31 @@ func runs(c *ctr, ref string) error {
 }
 
 func (e *Engine) sayExec(x *execution, action string) {
-	e.say(x.c, describe.ExecAction(action, x.want.Cmd), map[string]string{"execID": x.id})
+	e.say(x.In, describe.ExecAction(action, x.Want.Cmd), map[string]string{"execID": x.ID})
 }
 
 // Start runs a prepared exec, once. With Detach the stream is nil and a failing start is the error; otherwise the stream
 // carries the failure's text, as Docker has it, and Inspect the exit code 126 or 127.
 func (xs *Execs) Start(ctx context.Context, id string, o ExecStartOptions) (*Stream, error) {
 	e := xs.e
-	x, err := e.execs.get(id)
+	x, err := e.execs.Get(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := runs(x.c, x.c.id); err != nil {
+	if err := runs(x.In, x.In.id); err != nil {
 		return nil, err
 	}
-	x.mu.Lock()
-	again, running := x.started, x.running
-	x.started = true
-	x.mu.Unlock()
-	if again && running {
-		return nil, errkind.New(errkind.Conflict, "exec command %s is already running", id)
-	}
-	if again {
-		return nil, errkind.New(errkind.Conflict, "exec command %s has already run", id)
+	if err := x.Ask(); err != nil {
+		return nil, err
 	}
 	e.sayExec(x, "exec_start")
 	var s *Stream
 	prepared := e.preparing(x)
 	if !o.Detach {
-		s, err = e.attach(x.c, shim.TaskRef{ID: x.c.id, Exec: x.id}, x.want.Tty, AttachOptions{
-			Stream: true, Stdin: x.want.AttachStdin, Stdout: x.want.AttachStdout, Stderr: x.want.AttachStderr}, x.keys, func() { _, _ = prepared() })
+		s, err = e.attach(x.In, shim.TaskRef{ID: x.In.id, Exec: x.ID}, x.Want.Tty, AttachOptions{
+			Stream: true, Stdin: x.Want.AttachStdin, Stdout: x.Want.AttachStdout, Stderr: x.Want.AttachStderr}, x.Keys, func() { _, _ = prepared() })
 		if err != nil {
-			x.finish(ExitNotExecutable)
+			x.Finish(ExitNotExecutable)
 			return nil, err
 		}
 	}
@@ -223,17 +135,17 @@ func (xs *Execs) Start(ctx context.Context, id string, o ExecStartOptions) (*Str
 			return nil, err
 		}
 		_ = s.Close()
-		return failedStream(x.want.Tty, err), nil
+		return failedStream(x.Want.Tty, err), nil
 	}
 	if s != nil {
 		// Clients ask for the exit code right after the end of output.
-		s.ended = func() {
+		s.BeforeEnd(func() {
 			select {
-			case <-x.ended:
+			case <-x.Ended():
 			case <-e.ctx.Done():
 			case <-time.After(killPatience):
 			}
-		}
+		})
 	}
 	return s, nil
 }
@@ -244,14 +156,14 @@ func failedStream(tty bool, err error) *Stream {
 	if !tty {
 		text = streams.AppendFrame(nil, streams.Stdout, text)
 	}
-	return &Stream{Terminal: tty, out: bytes.NewReader(text)}
+	return streams.Said(tty, text)
 }
 
 // preparing returns what makes the request for the process, the first time that it is called.
 func (e *Engine) preparing(x *execution) func() (process.Prepared, error) {
 	return sync.OnceValues(func() (process.Prepared, error) {
-		r := x.c.row()
-		return process.Prepare(&e.filters, e.execInput(r, x.want))
+		r := x.In.row()
+		return process.Prepare(&e.filters, e.execInput(r, x.Want))
 	})
 }
 
@@ -261,15 +173,15 @@ func (e *Engine) execInput(r *row, want container.ExecCreateRequest) process.Exe
 
 // execute starts the process. Whatever the result, the exec knows it.
 func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions, prepared func() (process.Prepared, error)) error {
-	r := x.c.row()
+	r := x.In.row()
 	p, err := prepared()
 	fail := func(err error) error {
-		code, err := process.ExecError(r.Pid, x.want.Cmd[0], p.Process, err)
+		code, err := process.ExecError(r.Pid, x.Want.Cmd[0], p.Process, err)
 		if code == process.ExitUnstarted {
 			code = ExitNotExecutable
 		}
-		if x.finish(code) {
-			e.o.Clock.AfterFunc(execMemory, func() { e.execs.forget(x) })
+		if x.Finish(code) {
+			e.o.Clock.AfterFunc(execMemory, func() { e.execs.Forget(x) })
 		}
 		return err
 	}
@@ -277,59 +189,41 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions, 
 		return fail(err)
 	}
 	width, height := o.Width, o.Height
-	if size := x.want.ConsoleSize; size != nil && width == 0 && height == 0 {
+	if size := x.Want.ConsoleSize; size != nil && width == 0 && height == 0 {
 		height, width = uint16(min(size[0], 1<<16-1)), uint16(min(size[1], 1<<16-1))
 	}
-	x.mu.Lock()
-	x.running = true
-	x.mu.Unlock()
+	x.Begin()
 	task, err := e.o.Custody.Exec(ctx, &shim.Exec{
-		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.id}, Process: p.JSON,
+		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.ID}, Process: p.JSON,
 		Launch: shim.Launch{
 			Seccomp: p.Filter.Program, SeccompFlags: p.Filter.Flags, Width: width, Height: height,
-			Stdio: shim.Stdio{Terminal: x.want.Tty, OpenStdin: x.want.AttachStdin, StdinOnce: true},
+			Stdio: shim.Stdio{Terminal: x.Want.Tty, OpenStdin: x.Want.AttachStdin, StdinOnce: true},
 		},
 	})
 	if err != nil {
 		return fail(err)
 	}
-	x.mu.Lock()
-	x.pid = task.Pid
-	x.mu.Unlock()
+	x.Began(task.Pid)
 	return nil
 }
 
 // Resize sets the size of an exec's terminal in cells.
 func (xs *Execs) Resize(ctx context.Context, id string, width, height uint16) error {
-	x, err := xs.e.execs.get(id)
+	x, err := xs.e.execs.Get(id)
 	if err != nil {
 		return err
 	}
-	x.mu.Lock()
-	running := x.running
-	x.mu.Unlock()
-	if !running {
+	if !x.Running() {
 		return errkind.New(errkind.Conflict, "exec command %s is not running", id)
 	}
-	return xs.e.o.Custody.Resize(ctx, shim.Resize{TaskRef: shim.TaskRef{ID: x.c.id, Exec: x.id}, Width: width, Height: height})
+	return xs.e.o.Custody.Resize(ctx, shim.Resize{TaskRef: shim.TaskRef{ID: x.In.id, Exec: x.ID}, Width: width, Height: height})
 }
 
 // Inspect describes one exec. Execs are remembered until five minutes after their end, or their container's removal.
 func (xs *Execs) Inspect(ctx context.Context, id string) (container.ExecInspectResponse, error) {
-	x, err := xs.e.execs.get(id)
+	x, err := xs.e.execs.Get(id)
 	if err != nil {
 		return container.ExecInspectResponse{}, err
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	privileged, keys := x.want.Privileged, []byte{}
-	if x.want.DetachKeys != "" { // the usual ones are not told
-		keys = x.keys
-	}
-	return container.ExecInspectResponse{
-		ID: x.id, Running: x.running, ExitCode: x.code, ContainerID: x.c.id, Pid: x.pid, DetachKeys: keys,
-		OpenStdin: x.want.AttachStdin, OpenStdout: x.want.AttachStdout, OpenStderr: x.want.AttachStderr, CanRemove: x.code != nil,
-		ProcessConfig: &container.ExecProcessConfig{Tty: x.want.Tty, Entrypoint: x.want.Cmd[0], Arguments: x.want.Cmd[1:],
-			Privileged: &privileged, User: x.want.User},
-	}, nil
+	return x.Inspect(), nil
 }

@@ -24,7 +24,7 @@ func (e *Engine) followExits(exits *feed.Reader[shim.Exit]) {
 func (e *Engine) exited(x shim.Exit) {
 	switch c := e.index.Get(x.ID); {
 	case x.Exec != "":
-		e.execs.exited(e, x)
+		e.execExited(x)
 	case c != nil:
 		c.work.Post(func() {
 			r := c.row()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -42,7 +41,7 @@ func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (Inspe
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: command[0], Args: command[1:], State: said.State(),
 		Image: r.Image.String(), Name: "/" + r.Name, RestartCount: r.Life.Restarts, Driver: "overlay2", Platform: r.Platform,
 		ResolvConfPath: filepath.Join(files, "resolv.conf"), HostnamePath: filepath.Join(files, "hostname"),
-		HostsPath: filepath.Join(files, "hosts"), ExecIDs: c.runningExecs(), HostConfig: links.Shown(r.Name, r.Host, book{e}), Config: r.Config,
+		HostsPath: filepath.Join(files, "hosts"), ExecIDs: e.execs.Running(r.ID), HostConfig: links.Shown(r.Name, r.Host, book{e}), Config: r.Config,
 		Mounts: said.Points(), NetworkSettings: said.Network(),
 		GraphDriver: e.graphDriver(r),
 	}
@@ -58,21 +57,6 @@ func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (Inspe
 		out.SizeRw, out.SizeRootFs = &rw, &all
 	}
 	return Inspection{out, r.Secrets}, nil
-}
-
-func (c *ctr) runningExecs() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var ids []string
-	for id, x := range c.execs {
-		x.mu.Lock()
-		if x.running {
-			ids = append(ids, id)
-		}
-		x.mu.Unlock()
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 func (e *Engine) graphDriver(r *row) *storage.DriverData {

@@ -84,7 +84,7 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 		return err
 	}
 	if end != nil {
-		defer c.forgetWaiter(end)
+		defer end.Forget()
 		if deaf && patience > 0 && e.staysDeaf(ctx, c, end, sig) {
 			more = map[string]string{"unheard": settings.SignalName(sig)}
 			e.o.Log.Info("container does not handle its stop signal and is killed at once", "container", c.id,
@@ -126,7 +126,7 @@ func isDeaf(r *row, sig int) bool { return process.Deaf(r.Pid, r.StartTime, sig)
 func (e *Engine) staysDeaf(ctx context.Context, c *ctr, end *waiter, sig int) bool {
 	r := c.row()
 	if young := youth - e.o.Clock.Now().Sub(r.Life.StartedAt); young > 0 {
-		if ended, err := end.within(ctx, young); ended || err != nil {
+		if ended, err := end.Within(ctx, young); ended || err != nil {
 			return false
 		}
 	}
@@ -139,7 +139,7 @@ func (e *Engine) staysDeaf(ctx context.Context, c *ctr, end *waiter, sig int) bo
 
 // endOrKill waits for the end that somebody has asked for, and brings it about where it does not come.
 func (e *Engine) endOrKill(ctx context.Context, c *ctr, end *waiter, patience time.Duration, ref string) error {
-	if ended, err := end.within(ctx, patience); ended || err != nil {
+	if ended, err := end.Within(ctx, patience); ended || err != nil {
 		return err
 	}
 	err := c.do(ctx, func() error {
@@ -151,7 +151,7 @@ func (e *Engine) endOrKill(ctx context.Context, c *ctr, end *waiter, patience ti
 	if err != nil && !errkind.Is(err, errkind.NotFound) {
 		return err
 	}
-	if ended, err := end.within(ctx, killPatience); ended || err != nil {
+	if ended, err := end.Within(ctx, killPatience); ended || err != nil {
 		return err
 	}
 	return immortal("stop", ref, c)
@@ -221,11 +221,11 @@ func (cs *Containers) Kill(ctx context.Context, ref, signal string) error {
 	if end == nil {
 		return err
 	}
-	defer c.forgetWaiter(end)
+	defer end.Forget()
 	if err != nil || sig != settings.SIGKILL {
 		return err
 	}
-	if ended, err := end.within(ctx, killPatience); ended || err != nil {
+	if ended, err := end.Within(ctx, killPatience); ended || err != nil {
 		return err
 	}
 	return immortal("kill", ref, c)
@@ -316,9 +316,9 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 		ended := false
 		if end != nil {
 			if err == nil {
-				ended, err = end.within(ctx, killPatience)
+				ended, err = end.Within(ctx, killPatience)
 			}
-			c.forgetWaiter(end)
+			end.Forget()
 		}
 		switch {
 		case err != nil && o.Force && errkind.Is(err, errkind.NotFound):

@@ -82,13 +82,13 @@ func (cs *Containers) Run(ctx context.Context, r CreateRequest, o AttachOptions)
 	joined <- err
 	close(joined) // a start that is tried again asks again
 	if err != nil {
-		c.forgetWaiter(over)
+		over.Forget()
 		return nil, err
 	}
-	stream.escape = nil
+	stream.Hold()
 	e.say(c, "attach", nil)
 	return &Run{ID: c.id, Warnings: created.Warnings, Stream: stream, started: started, closing: e.ctx.Done(),
-		ended: over.met, code: func() int { return over.then }, forget: func() { c.forgetWaiter(over) }}, nil
+		ended: over.Met(), code: func() int { return over.Then().Life.ExitCode }, forget: func() { over.Forget() }}, nil
 }
 
 // joined waits for the streams of a run, which must miss nothing of what the process writes.
@@ -105,14 +105,14 @@ func (xs *Execs) Run(ctx context.Context, ref string, r container.ExecCreateRequ
 	if err != nil {
 		return nil, err
 	}
-	x, err := xs.e.execs.get(created.ID)
+	x, err := xs.e.execs.Get(created.ID)
 	if err != nil {
 		return nil, err
 	}
-	stream, err := xs.Start(ctx, x.id, ExecStartOptions{})
+	stream, err := xs.Start(ctx, x.ID, ExecStartOptions{})
 	if err != nil {
 		return nil, err
 	}
-	stream.escape = nil
-	return &Run{ID: x.id, Stream: stream, ended: x.ended, code: x.exitCode, closing: xs.e.ctx.Done()}, nil
+	stream.Hold()
+	return &Run{ID: x.ID, Stream: stream, ended: x.Ended(), code: x.Code, closing: xs.e.ctx.Done()}, nil
 }
