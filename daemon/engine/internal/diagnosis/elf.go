@@ -45,6 +45,9 @@ func parseELF(f *file) (p program, ok bool) {
 		return p, count == 0
 	}
 	table := f.at(at, size*min(count, maxHeaders))
+	if len(table) < size*min(count, maxHeaders) {
+		return p, false
+	}
 	for ; len(table) >= size; table = table[size:] {
 		if elf.ProgType(p.order.Uint32(table)) != elf.PT_INTERP {
 			continue
