@@ -123,7 +123,7 @@ func (e *Engine) start(c *ctr, ref string) error {
 	task, err := e.launch(c)
 	for tries := 0; (custody.IsCutOff(err) || custody.IsTaken(err)) && tries < launchTries && e.ctx.Err() == nil; tries++ {
 		if custody.IsTaken(err) {
-			e.endLate(c)
+			e.strays.EndLate(c.id)
 		}
 		e.release(c)
 		c.released.Wait()

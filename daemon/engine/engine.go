@@ -21,6 +21,7 @@ import (
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/engine/internal/step"
+	"pier/daemon/engine/internal/strays"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
 	"pier/daemon/logging"
@@ -87,6 +88,7 @@ type Engine struct {
 	mounts  mounts.Mounts
 	shipper *logging.Shipper
 	prober  *health.Prober
+	strays  strays.Strays
 }
 
 // Open reads the records, compares them with the processes that custody found, and brings both together: what runs is
@@ -123,6 +125,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.strays = strays.Strays{Custody: o.Custody, Log: o.Log, Life: e.ctx}
 	e.meter = meter.New(measured{e})
 	e.prober = health.New(health.Options{Clock: o.Clock, Custody: o.Custody, Filters: &e.filters, Life: e.ctx})
 	e.mounts = mounts.Mounts{Images: o.Images, Layers: o.Layers, Volumes: o.Volumes, Root: o.Root}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -79,11 +78,7 @@ func (e *Engine) still(r *row) (files.Still, error) {
 		_ = root.Close()
 		return files.Still{}, err
 	}
-	own := map[string]string{}
-	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
-		own["/etc/"+name] = filepath.Join(e.dir(r.ID), name)
-	}
-	return files.Still{Root: root, Mounts: mounts, Files: own, ReadOnly: r.Host.ReadonlyRootfs, Undo: undo}, nil
+	return files.Still{Root: root, Mounts: mounts, Files: e.netfiles(r.ID).Binds(), ReadOnly: r.Host.ReadonlyRootfs, Undo: undo}, nil
 }
 
 // fileError words what went wrong at name.

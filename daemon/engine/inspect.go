@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -33,15 +32,15 @@ func (cs *Containers) Inspect(ctx context.Context, ref string, size bool) (Inspe
 	r := c.row()
 	said := c.describe(r)
 	command := settings.Command(r.Config)
-	files := e.dir(r.ID)
+	files := e.netfiles(r.ID)
 	if r.Host.NetworkMode.IsContainer() {
-		files = e.dir(r.Host.NetworkMode.ConnectedContainer())
+		files = e.netfiles(r.Host.NetworkMode.ConnectedContainer())
 	}
 	out := container.InspectResponse{
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: command[0], Args: command[1:], State: said.State(),
 		Image: r.Image.String(), Name: "/" + r.Name, RestartCount: r.Life.Restarts, Driver: "overlay2", Platform: r.Platform,
-		ResolvConfPath: filepath.Join(files, "resolv.conf"), HostnamePath: filepath.Join(files, "hostname"),
-		HostsPath: filepath.Join(files, "hosts"), ExecIDs: e.execs.Running(r.ID), HostConfig: links.Shown(r.Name, r.Host, book{e}), Config: r.Config,
+		ResolvConfPath: files.ResolvConf(), HostnamePath: files.Hostname(),
+		HostsPath: files.Hosts(), ExecIDs: e.execs.Running(r.ID), HostConfig: links.Shown(r.Name, r.Host, book{e}), Config: r.Config,
 		Mounts: said.Points(), NetworkSettings: said.Network(),
 		GraphDriver: e.graphDriver(r),
 	}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/links"
+	"pier/daemon/engine/internal/netfiles"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/secrets"
 	"pier/daemon/engine/internal/settings"
@@ -163,62 +163,33 @@ func joinOptions(r *row) network.JoinOptions {
 
 // namespaces finds the processes whose namespaces the container joins.
 func (e *Engine) namespaces(r *row) (map[specs.LinuxNamespaceType]string, error) {
-	join := map[specs.LinuxNamespaceType]string{}
-	for _, ns := range []struct {
-		kind specs.LinuxNamespaceType
-		file string
-		with string
-		of   bool
-	}{
-		{specs.PIDNamespace, "pid", r.Host.PidMode.Container(), r.Host.PidMode.IsContainer()},
-		{specs.IPCNamespace, "ipc", r.Host.IpcMode.Container(), r.Host.IpcMode.IsContainer()},
-		{specs.UTSNamespace, "uts", r.Host.NetworkMode.ConnectedContainer(), r.Host.NetworkMode.IsContainer()},
-	} {
-		if !ns.of {
-			continue
-		}
-		other, err := e.index.Find(ns.with)
+	return process.Namespaces(r.Host, func(ref string) (process.Donor, error) {
+		c, err := e.index.Find(ref)
 		if err != nil {
-			return nil, err
+			return process.Donor{}, err
 		}
-		o := other.row()
-		if !o.Life.State.Alive() {
-			return nil, errkind.New(errkind.Conflict, "cannot join the %s namespace of a non running container: container %s is %s", ns.file, ns.with, o.Life.State)
-		}
-		if ns.file == "ipc" && !o.Host.IpcMode.IsShareable() && !o.Host.IpcMode.IsHost() {
-			return nil, errkind.New(errkind.Conflict, "can't join IPC of container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", ns.with)
-		}
-		if ns.file == "uts" && r.Host.UTSMode.IsHost() || ns.file == "ipc" && o.Host.IpcMode.IsHost() {
-			continue
-		}
-		join[ns.kind] = fmt.Sprintf("/proc/%d/ns/%s", o.Pid, ns.file)
-	}
-	return join, nil
+		d := c.row()
+		return process.Donor{Pid: d.Pid, Alive: d.Life.State.Alive(), State: d.Life.State.String(), Host: d.Host}, nil
+	})
 }
 
 // writeFiles writes the files that every container has of its own, and returns where each is to be bound. A container in
 // another's network uses that one's.
 func (e *Engine) writeFiles(r *row, box *network.Sandbox) (map[string]string, error) {
-	owner := r.ID
 	if r.Host.NetworkMode.IsContainer() {
 		other, err := e.index.Find(r.Host.NetworkMode.ConnectedContainer())
 		if err != nil {
 			return nil, err
 		}
-		owner = other.id
-	} else {
-		for name, content := range map[string][]byte{"hostname": []byte(r.Config.Hostname + "\n"), "hosts": box.Hosts, "resolv.conf": box.ResolvConf} {
-			if err := os.WriteFile(filepath.Join(e.dir(r.ID), name), content, 0o644); err != nil {
-				return nil, errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
-			}
-		}
+		return e.netfiles(other.id).Binds(), nil
 	}
-	return map[string]string{
-		"/etc/hostname":    filepath.Join(e.dir(owner), "hostname"),
-		"/etc/hosts":       filepath.Join(e.dir(owner), "hosts"),
-		"/etc/resolv.conf": filepath.Join(e.dir(owner), "resolv.conf"),
-	}, nil
+	if err := e.netfiles(r.ID).Write(r.Config.Hostname, box.Hosts, box.ResolvConf); err != nil {
+		return nil, errkind.New(errkind.Internal, "container %s: %w", r.ID, err)
+	}
+	return e.netfiles(r.ID).Binds(), nil
 }
+
+func (e *Engine) netfiles(id string) netfiles.Dir { return netfiles.Dir(e.dir(id)) }
 
 // shm returns the folder of a shareable /dev/shm, of this container or of the one whose IPC namespace it joins; "" where
 // the container has its own inside. A mount cannot be taken out of another mount namespace, so what is to be shared is

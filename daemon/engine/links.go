@@ -1,11 +1,8 @@
 package engine
 
 import (
-	"path/filepath"
-
 	"github.com/moby/moby/api/types/network"
 
-	"pier/daemon/engine/internal/etchosts"
 	"pier/daemon/engine/internal/links"
 )
 
@@ -52,7 +49,7 @@ func (e *Engine) relink(c *ctr) {
 				return
 			}
 			lines, names := links.Lines(r.Host.Links, child)
-			if err := etchosts.Replace(filepath.Join(e.dir(r.ID), "hosts"), names, lines); err != nil {
+			if err := e.netfiles(r.ID).ReplaceHosts(names, lines); err != nil {
 				e.o.Log.Warn("link not renewed", "container", r.ID, "to", child.ID, "error", err)
 			}
 		})

@@ -3,12 +3,9 @@ package engine
 import (
 	"context"
 	"maps"
-	"os"
-	"path/filepath"
 
 	"github.com/moby/moby/api/types/network"
 
-	"pier/daemon/engine/internal/etchosts"
 	netroom "pier/daemon/network"
 	"pier/lib/errkind"
 )
@@ -181,17 +178,18 @@ func (e *Engine) rewrite(c *ctr, next *row) error {
 
 // renew brings the container's own files up to date.
 func (e *Engine) renew(r *row, change *netroom.Change, came bool) {
-	edit := etchosts.Remove
+	files := e.netfiles(r.ID)
+	edit := files.RemoveHosts
 	if came {
-		edit = etchosts.Add
+		edit = files.AddHosts
 	}
-	if err := edit(filepath.Join(e.dir(r.ID), "hosts"), change.Hosts); err != nil {
+	if err := edit(change.Hosts); err != nil {
 		e.o.Log.Warn("hosts not renewed", "container", r.ID, "error", err)
 	}
 	if change.ResolvConf == nil {
 		return
 	}
-	if err := os.WriteFile(filepath.Join(e.dir(r.ID), "resolv.conf"), change.ResolvConf, 0o644); err != nil {
+	if err := files.SetResolvConf(change.ResolvConf); err != nil {
 		e.o.Log.Warn("resolv.conf not renewed", "container", r.ID, "error", err)
 	}
 }

@@ -9,9 +9,7 @@ import (
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/links"
-	"pier/daemon/engine/internal/settings"
 	"pier/daemon/network"
-	"pier/lib/errkind"
 	"pier/lib/id"
 )
 
@@ -27,7 +25,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	}
 	alive := map[string]shim.Task{}
 	exits := map[string]shim.Exit{}
-	var strays, done []shim.Task
+	var unwanted, done []shim.Task // build steps and half-made starts of a daemon that died; what nobody asks for any more
 	for _, t := range tasks {
 		switch c := e.index.Get(t.ID); {
 		case t.Exec != "":
@@ -42,7 +40,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 				e.forget(c) // before it is started again
 			}
 		case c == nil:
-			strays = append(strays, t)
+			unwanted = append(unwanted, t)
 		default:
 			alive[t.ID] = t
 		}
@@ -51,7 +49,10 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if err := e.o.Networks.Settle(ctx); err != nil {
 		return err
 	}
-	e.sweepStrays(strays, done)
+	for _, t := range unwanted {
+		e.bg.Go(func() { e.strays.End(t) })
+	}
+	e.bg.Go(func() { e.strays.Forget(done) })
 	e.sweepFiles()
 	// In the order in which they were made, those whose namespaces others join before these.
 	all := e.index.All()
@@ -112,7 +113,7 @@ func (e *Engine) awaitDonors(r *row, booted map[string]chan struct{}) {
 			case <-e.ctx.Done():
 			}
 		}
-		for c.row().Life.State == lifecycle.Restarting && time.Now().Before(limit) && e.pause(10*time.Millisecond) {
+		for c.row().Life.State == lifecycle.Restarting && time.Now().Before(limit) && e.strays.Pause(10*time.Millisecond) {
 		}
 	}
 }
@@ -187,75 +188,11 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 	}
 }
 
-// sweepStrays ends processes that belong to no container: build steps and half-made starts of a daemon that died.
-func (e *Engine) sweepStrays(strays, done []shim.Task) {
-	for _, t := range strays {
-		e.bg.Go(func() { e.endStray(t) })
-	}
-	e.bg.Go(func() {
-		for _, t := range done {
-			if err := e.o.Custody.Delete(e.ctx, t.TaskRef); err != nil && e.ctx.Err() == nil {
-				e.o.Log.Warn("task not forgotten", "task", t.ID, "error", err)
-			}
-		}
-	})
-}
-
-// endStray kills a process that nobody wants and has it forgotten.
-func (e *Engine) endStray(t shim.Task) {
-	e.o.Log.Warn("process without a container ended", "task", t.ID, "pid", t.Pid)
-	err := e.o.Custody.Signal(e.ctx, shim.Signal{TaskRef: t.TaskRef, Signal: settings.SIGKILL, All: true})
-	if err != nil && !errkind.Is(err, errkind.NotFound) {
-		e.o.Log.Warn("stray process not killed", "task", t.ID, "error", err)
-	}
-	for range 100 {
-		err := e.o.Custody.Delete(e.ctx, t.TaskRef)
-		if err == nil || errkind.Is(err, errkind.NotFound) || !e.pause(100*time.Millisecond) {
-			return
-		}
-	}
-	e.o.Log.Error("stray process does not end", "task", t.ID, "pid", t.Pid)
-}
-
-// lateStart is how long a former daemon's start may take until its process can be ended.
-const lateStart = 10 * time.Second
-
-// endLate ends the process of a container that a former daemon had started, and that nobody was told of.
-func (e *Engine) endLate(c *ctr) {
-	const pause = 10 * time.Millisecond
-	for range lateStart / pause {
-		tasks, err := e.o.Custody.Tasks(e.ctx)
-		if err != nil {
-			return
-		}
-		at := slices.IndexFunc(tasks, func(t shim.Task) bool { return t.ID == c.id && t.Exec == "" })
-		if at >= 0 {
-			e.endStray(tasks[at])
-			return
-		}
-		if !e.pause(pause) {
-			return
-		}
-	}
-}
-
-// pause waits, unless the engine ends.
-func (e *Engine) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-e.ctx.Done():
-		return false
-	}
-}
-
 // lookAgain ends processes that appear late: a start that the former daemon had sent off when it died, and that the
 // supervisor had not finished when we asked what runs. Its caller was told that it failed.
 func (e *Engine) lookAgain() {
 	for _, d := range []time.Duration{300 * time.Millisecond, time.Second, 10 * time.Second, time.Minute} {
-		if !e.pause(d) {
+		if !e.strays.Pause(d) {
 			return
 		}
 		tasks, err := e.o.Custody.Tasks(e.ctx)
@@ -268,7 +205,7 @@ func (e *Engine) lookAgain() {
 			case t.Exec != "" || e.steps.Has(t.ID):
 				continue
 			case c == nil: // it may have ended already
-				e.bg.Go(func() { e.endStray(t) })
+				e.bg.Go(func() { e.strays.End(t) })
 				continue
 			case t.Exit != nil:
 				continue
@@ -279,7 +216,7 @@ func (e *Engine) lookAgain() {
 					_ = e.o.Custody.Freeze(e.ctx, shim.Freeze{ID: c.id})
 				}
 				if r := c.row(); !r.gone && r.Pid != t.Pid && !r.Life.State.Alive() {
-					e.endStray(t)
+					e.strays.End(t)
 				}
 			})
 		}

@@ -14,6 +14,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/netfiles"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/engine/internal/streams"
@@ -131,15 +132,11 @@ func (s *Steps) files(id, hostname string, box *network.Sandbox) (map[string]str
 	if err := os.Mkdir(dir, 0o710); err != nil {
 		return nil, errkind.New(errkind.Internal, "build step %s: %w", id, err)
 	}
-	files := map[string]string{}
-	for name, content := range map[string][]byte{"hostname": []byte(hostname + "\n"), "hosts": box.Hosts, "resolv.conf": box.ResolvConf} {
-		p := filepath.Join(dir, name)
-		if err := os.WriteFile(p, content, 0o644); err != nil {
-			return nil, errkind.New(errkind.Internal, "build step %s: %w", id, err)
-		}
-		files["/etc/"+name] = p
+	own := netfiles.Dir(dir)
+	if err := own.Write(hostname, box.Hosts, box.ResolvConf); err != nil {
+		return nil, errkind.New(errkind.Internal, "build step %s: %w", id, err)
 	}
-	return files, nil
+	return own.Binds(), nil
 }
 
 func (s *Steps) start(r Request, config *container.Config, host *container.HostConfig, files map[string]string, netns bool) (*shim.Start, error) {
