@@ -24,7 +24,7 @@ func (e *Engine) apply(c *ctr, in lifecycle.Input, ref string) error {
 	if in.At.IsZero() {
 		in.At = e.o.Clock.Now().UTC()
 	}
-	next, effects, err := lifecycle.Step(r.Life, r.rules(), in, ref, "/"+r.Name)
+	next, effects, err := lifecycle.Step(r.Life, r.Rules(), in, ref, "/"+r.Name)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (e *Engine) apply(c *ctr, in lifecycle.Input, ref string) error {
 		}
 	}
 	// Only now may the supervisor forget how the process ended: the record knows.
-	if slices.Contains(effects, lifecycle.Release) && !c.row().gone {
+	if slices.Contains(effects, lifecycle.Release) && !c.row().Gone {
 		e.forget(c)
 	}
 	c.waiters.Notify(c.row())
@@ -71,7 +71,7 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 		timer = e.o.Clock.AfterFunc(r.Life.Backoff, func() {
 			e.awaitDonors(c.row(), nil) // not in the worker: a stop need not wait for it
 			c.work.Post(func() {
-				if c.restart == timer && e.ctx.Err() == nil && !c.row().gone { // else it was stopped meanwhile
+				if c.restart == timer && e.ctx.Err() == nil && !c.row().Gone { // else it was stopped meanwhile
 					_ = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
 				}
 			})
@@ -199,7 +199,7 @@ func (e *Engine) delete(c *ctr) error {
 		_ = e.apply(c, lifecycle.Input{Kind: lifecycle.RemoveFailed, Error: err.Error()}, r.ID)
 		return err
 	}
-	c.change(func(r *row) { r.gone = true })
+	c.change(func(r *row) { r.Gone = true })
 	e.index.Remove(c.id, c.row().Name)
 	e.o.Images.Release(r.ID)
 	e.o.Layers.Release(r.ID)

@@ -137,7 +137,7 @@ func TestMendsNetworks(t *testing.T) {
 	row := func() *row { return r.Engine.index.Get(cid).row() }
 
 	r.must(r.Engine.beginRewiring(row(), nets[1]))
-	change, err := r.networks.Connect(ctx, joinOptions(row()), "two", nil)
+	change, err := r.networks.Connect(ctx, row().JoinOptions(), "two", nil)
 	r.must(err)
 	address := change.Settings.IPAddress.String()
 	r.Engine.renew(row(), change, true)
@@ -151,7 +151,7 @@ func TestMendsNetworks(t *testing.T) {
 	}
 
 	r.must(r.Engine.beginRewiring(row(), nets[0]))
-	change, err = r.networks.Disconnect(ctx, joinOptions(row()), "one")
+	change, err = r.networks.Disconnect(ctx, row().JoinOptions(), "one")
 	r.must(err)
 	r.Engine.renew(row(), change, false)
 	if now := state(); now == before {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
 	"pier/api/docker"
 	"pier/daemon/engine/internal/links"
@@ -187,22 +186,4 @@ func (e *Engine) build(ctx context.Context, r *row, hidden []docker.NewSecret) (
 		}
 	}
 	return e.table(r).Put(ctx, r.ID, *r)
-}
-
-// networkNames lists the networks a container is or will be on.
-func (r *row) networkNames() map[string]*network.EndpointSettings {
-	if len(r.Settings) > 0 {
-		return r.Settings
-	}
-	if r.Host.NetworkMode.IsContainer() {
-		return nil
-	}
-	out := map[string]*network.EndpointSettings{}
-	for name, ep := range r.Asked {
-		out[name] = ep
-	}
-	if len(out) == 0 && !r.Only {
-		out[string(r.Host.NetworkMode)] = &network.EndpointSettings{}
-	}
-	return out
 }

@@ -28,7 +28,7 @@ func (e *Engine) exited(x shim.Exit) {
 	case c != nil:
 		c.work.Post(func() {
 			r := c.row()
-			if r.gone || r.Pid != x.Pid { // of an earlier run
+			if r.Gone || r.Pid != x.Pid { // of an earlier run
 				return
 			}
 			_ = e.apply(c, ended(x), c.id)

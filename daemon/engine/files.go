@@ -28,12 +28,6 @@ type Files struct{ e *Engine }
 // filesPatience is how long a start waits for those who read or write a container's files.
 const filesPatience = 10 * time.Second
 
-// placeholders are what a start makes to mount its own things on. They are no work of the container's.
-var placeholders = [...]string{"/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc", "/sys", "/sys/fs", "/sys/fs/cgroup", "/etc/hostname",
-	"/etc/hosts", "/etc/resolv.conf"}
-
-func (r *row) placeholders() []string { return append(secrets.Places(r.Secrets), placeholders[:]...) }
-
 // view opens a container's files. The worker opens it, so that the container neither starts nor ends meanwhile.
 func (e *Engine) view(ctx context.Context, ref string) (v *files.View, c *ctr, err error) {
 	if c, err = e.index.Find(ref); err != nil {
@@ -218,7 +212,7 @@ func (f *Files) Changes(ctx context.Context, ref string) ([]layer.Change, error)
 	if err != nil {
 		return nil, err
 	}
-	return layer.Changes(ctx, f.e.o.Layers, c.row().Chain, up.Upper, c.row().placeholders())
+	return layer.Changes(ctx, f.e.o.Layers, c.row().Chain, up.Upper, c.row().Placeholders())
 }
 
 // CommitOptions describe the image that Commit makes.
@@ -266,5 +260,5 @@ func (f *Files) copyUpper(ctx context.Context, c *ctr, pause bool) (*layer.Copy,
 			return nil, err
 		}
 	}
-	return layer.CopyUpper(ctx, e.o.Layers, c.row().Chain, up.Upper, c.row().placeholders())
+	return layer.CopyUpper(ctx, e.o.Layers, c.row().Chain, up.Upper, c.row().Placeholders())
 }

@@ -58,7 +58,7 @@ func (e *Engine) endSick(c *ctr, end *waiter) {
 	if err != nil {
 		sig = settings.SIGTERM
 	}
-	patience := stopTimeout(r)
+	patience := r.Patience()
 	deaf := isDeaf(r, sig)
 	if err = c.do(e.ctx, func() error { return e.signal(c, sig, false) }); err == nil {
 		if deaf && patience > 0 && e.staysDeaf(e.ctx, c, end, sig) {
@@ -66,7 +66,7 @@ func (e *Engine) endSick(c *ctr, end *waiter) {
 		}
 		err = e.endOrKill(e.ctx, c, end, patience, c.id)
 	}
-	if err != nil && e.ctx.Err() == nil && !c.row().gone {
+	if err != nil && e.ctx.Err() == nil && !c.row().Gone {
 		e.o.Log.Warn("unhealthy container does not end", "container", c.id, "error", err)
 	}
 }

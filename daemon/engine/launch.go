@@ -43,7 +43,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		root, err := e.mountRoot(r, r.Host.ReadonlyRootfs)
 		rootc <- mounted{root, err}
 	}()
-	o := joinOptions(r)
+	o := r.JoinOptions()
 	if len(linked.Hosts) > 0 {
 		o.ExtraHosts = slices.Concat(o.ExtraHosts, linked.Hosts)
 	}
@@ -150,15 +150,6 @@ func (e *Engine) cgroup(r *row) string {
 		parent = p
 	}
 	return filepath.Join("/", parent, r.ID)
-}
-
-func joinOptions(r *row) network.JoinOptions {
-	return network.JoinOptions{
-		ContainerID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Domainname: r.Config.Domainname,
-		Mode: string(r.Host.NetworkMode), Endpoints: r.Asked, Only: r.Only, Ports: r.Host.PortBindings, Exposed: r.Config.ExposedPorts,
-		PublishAll: r.Host.PublishAllPorts, Sysctls: process.NetworkSysctls(r.Host), ExtraHosts: r.Host.ExtraHosts,
-		DNS: r.Host.DNS, DNSSearch: r.Host.DNSSearch, DNSOptions: r.Host.DNSOptions,
-	}
 }
 
 // namespaces finds the processes whose namespaces the container joins.

@@ -15,15 +15,7 @@ func (b book) Peer(ref string) (links.Peer, error) {
 	if err != nil {
 		return links.Peer{}, err
 	}
-	return peer(c.row()), nil
-}
-
-func peer(r *row) links.Peer {
-	p := links.Peer{ID: r.ID, Name: r.Name, Config: r.Config, Host: r.Host, Running: r.Life.State.Alive()}
-	if ep := r.Settings[network.NetworkBridge]; ep != nil {
-		p.Address = ep.IPAddress
-	}
-	return p
+	return c.row().Peer(), nil
 }
 
 // resolveLinks replaces names by identifiers. On networks that users made the links are the endpoint's.
@@ -44,7 +36,7 @@ func (e *Engine) resolveLinks(r *row) error {
 func (e *Engine) relink(c *ctr) {
 	for _, parent := range e.index.LinkedTo(c.id) {
 		parent.work.Post(func() {
-			r, child := parent.row(), peer(c.row())
+			r, child := parent.row(), c.row().Peer()
 			if !r.Life.State.Alive() || !child.Running {
 				return
 			}

@@ -32,7 +32,7 @@ func (cs *Containers) List(ctx context.Context, o ListOptions) ([]container.Summ
 	for _, c := range all {
 		r := c.row()
 		ok, stop := f.Match(&selection.Subject{ID: r.ID, Name: r.Name, Created: r.Created, Life: r.Life, Image: r.Image, Config: r.Config,
-			Mounts: r.Mounts, Annotations: r.Host.Annotations, Health: c.health.Health(), Ports: r.Ports, Networks: r.networkNames})
+			Mounts: r.Mounts, Annotations: r.Host.Annotations, Health: c.health.Health(), Ports: r.Ports, Networks: r.NetworkNames})
 		if stop || o.Limit > 0 && len(out) == o.Limit {
 			break
 		}
@@ -59,5 +59,5 @@ func (e *Engine) created(ref string) (time.Time, error) {
 // describe is what there is to say of the container as r has it.
 func (c *ctr) describe(r *row) *describe.Container {
 	return &describe.Container{ID: r.ID, Name: r.Name, Image: r.Image.String(), Created: r.Created, Config: r.Config, Host: r.Host,
-		Life: r.Life, Health: c.health.Health(), Mounts: r.Mounts, Ports: r.Ports, Pid: r.Pid, Asked: r.Asked, Networks: r.networkNames}
+		Life: r.Life, Health: c.health.Health(), Mounts: r.Mounts, Ports: r.Ports, Pid: r.Pid, Asked: r.Asked, Networks: r.NetworkNames}
 }

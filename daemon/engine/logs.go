@@ -19,7 +19,7 @@ func (st *Streams) Logs(ctx context.Context, ref string, o LogsOptions) (*LogStr
 		return nil, err
 	}
 	return logs.Open(e.logged(c.row()), o, logs.Life{Clock: e.o.Clock, Background: e.bg.Go, Engine: e.ctx, Ended: func() (<-chan struct{}, func()) {
-		w := c.await(func(r *row) bool { return r.gone || !r.Life.State.Alive() && !isRestarting(r) })
+		w := c.await(func(r *row) bool { return r.Gone || !r.Life.State.Alive() && !isRestarting(r) })
 		return w.Met(), func() { w.Forget() }
 	}})
 }

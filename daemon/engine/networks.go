@@ -54,7 +54,7 @@ func (p *Endpoints) Connect(ctx context.Context, ref, net string, asked *network
 		if err := e.beginRewiring(r, found.ID); err != nil {
 			return err
 		}
-		change, err := e.o.Networks.Connect(ctx, joinOptions(r), net, asked)
+		change, err := e.o.Networks.Connect(ctx, r.JoinOptions(), net, asked)
 		if err != nil {
 			_ = e.save(r)
 			return err
@@ -63,7 +63,7 @@ func (p *Endpoints) Connect(ctx context.Context, ref, net string, asked *network
 		next.Settings[found.Name], next.Ports = change.Settings, change.Ports
 		e.renew(r, change, true)
 		if err := e.rewrite(c, next); err != nil {
-			if _, undoErr := e.o.Networks.Disconnect(context.WithoutCancel(ctx), joinOptions(r), found.ID); undoErr == nil {
+			if _, undoErr := e.o.Networks.Disconnect(context.WithoutCancel(ctx), r.JoinOptions(), found.ID); undoErr == nil {
 				e.renew(r, change, false)
 			}
 			return err
@@ -107,7 +107,7 @@ func (p *Endpoints) Disconnect(ctx context.Context, ref, net string, force bool)
 		if err := e.beginRewiring(r, name); err != nil {
 			return err
 		}
-		change, err := e.o.Networks.Disconnect(ctx, joinOptions(r), name)
+		change, err := e.o.Networks.Disconnect(ctx, r.JoinOptions(), name)
 		if err != nil {
 			_ = e.save(r)
 			return err
@@ -129,7 +129,7 @@ func (e *Engine) beginRewiring(r *row, net string) error {
 // mend takes back what a former daemon had done of a connect or disconnect whose end is in no record.
 func (e *Engine) mend(ctx context.Context, c *ctr) {
 	r := c.row()
-	change, err := e.o.Networks.Mend(ctx, joinOptions(r), r.Rewiring)
+	change, err := e.o.Networks.Mend(ctx, r.JoinOptions(), r.Rewiring)
 	switch {
 	case errkind.Is(err, errkind.NotFound): // the network is gone, and the interface with it
 		err = e.save(c.change(func(r *row) { r.Rewiring = "" }))

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"math"
 	"strings"
 	"time"
 
@@ -11,13 +10,11 @@ import (
 	"pier/api/shim"
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/process"
+	"pier/daemon/engine/internal/rows"
 	"pier/daemon/engine/internal/selection"
 	"pier/daemon/engine/internal/settings"
 	"pier/lib/errkind"
 )
-
-// defaultStopTimeout is how long a container may take to end after its stop signal.
-const defaultStopTimeout = 10 * time.Second
 
 // killPatience bounds the wait for a process to end after SIGKILL: one in the kernel's uninterruptible sleep may not.
 const killPatience = 10 * time.Second
@@ -53,9 +50,9 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	if err != nil {
 		return err
 	}
-	patience := stopTimeout(r)
+	patience := r.Patience()
 	if t := o.Timeout; t != nil {
-		patience = seconds(*t)
+		patience = rows.Seconds(*t)
 	}
 	var (
 		end  *waiter
@@ -100,20 +97,6 @@ func (e *Engine) stop(ctx context.Context, c *ctr, ref string, o StopOptions, ke
 	}
 	e.say(c, "stop", more)
 	return nil
-}
-
-// stopTimeout is the container's own; negative: it is never killed.
-func stopTimeout(r *row) time.Duration {
-	if t := r.Config.StopTimeout; t != nil {
-		return seconds(*t)
-	}
-	return defaultStopTimeout
-}
-
-// seconds is n seconds as far as a Duration goes; any negative n is one that stays negative.
-func seconds(n int) time.Duration {
-	const most = int(math.MaxInt64 / time.Second)
-	return time.Duration(max(-1, min(n, most))) * time.Second
 }
 
 // youth is how long a process has to install its signal handlers.

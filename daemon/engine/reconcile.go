@@ -176,7 +176,7 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 		c := e.index.Get(cid)
 		r := c.change(func(r *row) { r.Pid, r.StartTime = t.Pid, t.StartTime })
 		e.o.Images.Running(cid, true)
-		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: joinOptions(r), Pid: t.Pid, Settings: r.Settings, Assigned: r.Ports})
+		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: r.JoinOptions(), Pid: t.Pid, Settings: r.Settings, Assigned: r.Ports})
 		if err != nil {
 			e.o.Log.Error("container runs on without its published ports and name", "container", cid, "error", err)
 		} else if r.Rewiring != "" { // before another container can get the address
@@ -211,11 +211,11 @@ func (e *Engine) lookAgain() {
 				continue
 			}
 			c.work.Post(func() { // not while it is being started
-				if r := c.row(); t.Frozen && !r.gone && r.Pid == t.Pid && r.Life.State == lifecycle.Running {
+				if r := c.row(); t.Frozen && !r.Gone && r.Pid == t.Pid && r.Life.State == lifecycle.Running {
 					// The former daemon had it frozen, and nobody was told.
 					_ = e.o.Custody.Freeze(e.ctx, shim.Freeze{ID: c.id})
 				}
-				if r := c.row(); !r.gone && r.Pid != t.Pid && !r.Life.State.Alive() {
+				if r := c.row(); !r.Gone && r.Pid != t.Pid && !r.Life.State.Alive() {
 					e.strays.End(t)
 				}
 			})

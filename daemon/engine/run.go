@@ -66,10 +66,10 @@ func (cs *Containers) Run(ctx context.Context, r CreateRequest, o AttachOptions)
 	if err != nil {
 		return nil, err
 	}
-	over := c.await(func(r *row) bool { return r.gone || !r.Host.AutoRemove && !r.Life.FinishedAt.IsZero() })
+	over := c.await(func(r *row) bool { return r.Gone || !r.Host.AutoRemove && !r.Life.FinishedAt.IsZero() })
 	started, joined := make(chan error, 1), make(chan error, 1)
 	c.work.Post(func() {
-		if c.row().gone {
+		if c.row().Gone {
 			started <- index.NotFound(c.id)
 			return
 		}

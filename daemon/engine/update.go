@@ -93,7 +93,7 @@ func (e *Engine) enact(ctx context.Context, c *ctr, next *row, limits bool) erro
 // next daemon opens what the record says, and nothing else.
 func (e *Engine) publish(ctx context.Context, next *row, u docker.Update) (settle func(keep bool), err error) {
 	alive := next.Life.State.Alive()
-	o := joinOptions(next)
+	o := next.JoinOptions()
 	o.PublishAll = false
 	var now network.PortMap
 	if alive {

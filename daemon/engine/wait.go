@@ -42,13 +42,13 @@ func (cs *Containers) Wait(ctx context.Context, ref string, cond container.WaitC
 			if s.Alive() || s == lifecycle.Restarting { // one that its policy starts again has ended all the same
 				return !r.Life.FinishedAt.Equal(before)
 			}
-			return s != lifecycle.Removing || r.gone
+			return s != lifecycle.Removing || r.Gone
 		}
 	case container.WaitConditionNextExit:
 		before := c.row().Life.FinishedAt
-		want = func(r *row) bool { return r.gone || !r.Life.FinishedAt.Equal(before) }
+		want = func(r *row) bool { return r.Gone || !r.Life.FinishedAt.Equal(before) }
 	case container.WaitConditionRemoved:
-		want = func(r *row) bool { return r.gone }
+		want = func(r *row) bool { return r.Gone }
 	default:
 		return nil, errkind.New(errkind.Invalid, "invalid condition: %q", cond)
 	}
