@@ -62,21 +62,7 @@ func TestLimit(t *testing.T) {
 // TestReleaseForged releases a limit though the number of the container's root was changed through its overlay, as root in
 // a container can.
 func TestReleaseForged(t *testing.T) {
-	dir := os.Getenv("PIER_QUOTA_DIR")
-	if dir == "" {
-		t.Skip("needs a folder with project quotas, PIER_QUOTA_DIR")
-	}
-	dir, err := os.MkdirTemp(dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	place := func(name string) string { return filepath.Join(dir, name) }
-	for _, name := range []string{"work", "upper", "lower", "root"} {
-		if err := os.Mkdir(place(name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
+	place := overlayFolders(t)
 	if err := Limit("forged", 1<<20, place("work"), place("upper")); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +75,7 @@ func TestReleaseForged(t *testing.T) {
 	if err := ioctl(work, getXattr, &x); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("overlay", place("root"), "overlay", 0, "lowerdir="+place("lower")+",upperdir="+place("upper")+",workdir="+place("work")); err != nil {
+	if err := mountOverlay(place); err != nil {
 		t.Fatal(err)
 	}
 	err = mark(place("root"), x.project+1)
@@ -116,21 +102,7 @@ func TestEased(t *testing.T) {
 	if err := Eased(t.TempDir(), 1<<20, func() error { return os.ErrClosed }); err != os.ErrClosed {
 		t.Errorf("without a limit: %v", err)
 	}
-	dir := os.Getenv("PIER_QUOTA_DIR")
-	if dir == "" {
-		t.Skip("needs a folder with project quotas, PIER_QUOTA_DIR")
-	}
-	dir, err := os.MkdirTemp(dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	place := func(name string) string { return filepath.Join(dir, name) }
-	for _, name := range []string{"work", "upper", "lower", "root"} {
-		if err := os.Mkdir(place(name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
+	place := overlayFolders(t)
 	const size = 1 << 20
 	if err := Limit("eased", size, place("work"), place("upper")); err != nil {
 		t.Fatal(err)
@@ -146,7 +118,7 @@ func TestEased(t *testing.T) {
 	fill(filepath.Join(place("upper"), "big"))
 	readOnly := func() (is bool) {
 		t.Helper()
-		if err := unix.Mount("overlay", place("root"), "overlay", 0, "lowerdir="+place("lower")+",upperdir="+place("upper")+",workdir="+place("work")); err != nil {
+		if err := mountOverlay(place); err != nil {
 			t.Fatal(err)
 		}
 		defer unix.Unmount(place("root"), 0)
@@ -159,7 +131,7 @@ func TestEased(t *testing.T) {
 	if !readOnly() {
 		t.Error("this kernel mounts it anyway: then what follows shows nothing")
 	}
-	err = Eased(place("work"), size, func() error {
+	err := Eased(place("work"), size, func() error {
 		if readOnly() {
 			t.Error("read-only")
 		}
@@ -169,6 +141,32 @@ func TestEased(t *testing.T) {
 		t.Error(err)
 	}
 	fill(filepath.Join(place("upper"), "bigger"))
+}
+
+// overlayFolders makes the folders work, upper, lower and root of an overlay on a file system with project quotas, and says
+// where each is.
+func overlayFolders(t *testing.T) (place func(name string) string) {
+	t.Helper()
+	dir := os.Getenv("PIER_QUOTA_DIR")
+	if dir == "" {
+		t.Skip("needs a folder with project quotas, PIER_QUOTA_DIR")
+	}
+	dir, err := os.MkdirTemp(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	place = func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"work", "upper", "lower", "root"} {
+		if err := os.Mkdir(place(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return place
+}
+
+func mountOverlay(place func(string) string) error {
+	return unix.Mount("overlay", place("root"), "overlay", 0, "lowerdir="+place("lower")+",upperdir="+place("upper")+",workdir="+place("work"))
 }
 
 // drop gives up the right to ignore quotas; the test's own thread is the one that writes.

@@ -39,22 +39,12 @@ func Unpack(archive io.Reader, dir, from, to string, owners bool) (skipped []str
 			h.Linkname = Rename(h.Linkname, from, to)
 		}
 		if err := u.entry(h, tr); err != nil {
-			return nil, fmt.Errorf("unpack %q: %w", h.Name, nameless(err))
+			if bare := errkind.System(err); bare != nil {
+				err = bare
+			}
+			return nil, fmt.Errorf("unpack %q: %w", h.Name, err)
 		}
 	}
-}
-
-// nameless is err without the names that the system adds, which are the container's and not fit for a terminal.
-func nameless(err error) error {
-	var one *fs.PathError
-	var two *os.LinkError
-	switch {
-	case errors.As(err, &one):
-		return one.Err
-	case errors.As(err, &two):
-		return two.Err
-	}
-	return err
 }
 
 type unpacker struct {

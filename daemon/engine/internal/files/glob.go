@@ -225,7 +225,7 @@ func absent(err error) bool {
 	if errors.Is(err, fs.ErrNotExist) || errkind.Is(err, errkind.Invalid) {
 		return true
 	}
-	why := kernels(err)
+	why := errkind.System(err)
 	return why != nil && slices.ContainsFunc([]string{"not a directory", "too many levels of symbolic links", "file name too long", "invalid argument", "no such process"},
 		func(words string) bool { return strings.Contains(why.Error(), words) })
 }

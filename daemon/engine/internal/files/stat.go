@@ -111,7 +111,7 @@ func Blame(err error) error {
 	if errkind.Of(err) != errkind.Internal {
 		return err
 	}
-	why := kernels(err)
+	why := errkind.System(err)
 	if why == nil {
 		return err
 	}
@@ -121,17 +121,4 @@ func Blame(err error) error {
 		}
 	}
 	return errkind.New(errkind.Invalid, "%w", why)
-}
-
-// kernels is what the kernel said, without the name it said it of; nil where it was not the kernel.
-func kernels(err error) error {
-	var one *fs.PathError
-	var two *os.LinkError
-	switch {
-	case errors.As(err, &one):
-		return one.Err
-	case errors.As(err, &two):
-		return two.Err
-	}
-	return nil
 }
