@@ -47,7 +47,7 @@ func commands() []command {
 		{"stats", groupMore, newStats}, {"stop", groupMore, newStop}, {"tag", groupMore, newTag}, {"top", groupMore, newTop},
 		{"unpause", groupMore, newUnpause}, {"update", groupMore, newUpdate}, {"wait", groupMore, newWait},
 
-		{"builder", groupManage, newBuilderGroup}, {"container", groupManage, newContainerGroup}, {"context", groupManage, newContextGroup}, {"image", groupManage, newImageGroup},
+		{"builder", groupManage, newBuilderGroup}, {"checkpoint", groupManage, newCheckpointGroup}, {"container", groupManage, newContainerGroup}, {"context", groupManage, newContextGroup}, {"image", groupManage, newImageGroup},
 		{"network", groupManage, newNetworkGroup}, {"volume", groupManage, newVolumeGroup}, {"system", groupManage, newSystemGroup},
 	}
 }

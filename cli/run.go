@@ -169,6 +169,8 @@ type follow struct {
 	condition container.WaitCondition
 	sigProxy  bool
 	start     bool // start it once the streams are joined
+
+	checkpoint, checkpointDir string // to start it from; "" for its beginning
 }
 
 // errForced ends pier, and not the container, where the container takes no notice of the signals that it is sent.
@@ -204,7 +206,7 @@ func (a *app) followContainer(ctx context.Context, c *client.Client, f follow) e
 	copied := make(chan error, 1)
 	go func() { copied <- s.Run(ctx) }()
 	if f.start {
-		if err := c.Containers().Start(ctx, f.id); err != nil {
+		if err := c.Checkpoints().Start(ctx, f.id, f.checkpointDir, f.checkpoint); err != nil {
 			cancel()
 			<-copied
 			return startFailure(err)

@@ -239,6 +239,7 @@ func (e *Engine) sweep(id string) {
 	if err := e.mounts.Sweep(id); err != nil {
 		e.o.Log.Warn("image not unmounted", "container", id, "error", err)
 	}
+	e.recoverCheckpoints(id)
 	if err := os.RemoveAll(e.dir(id)); err != nil {
 		e.o.Log.Warn("container's folder not removed", "container", id, "error", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pier/daemon/engine/internal/checkpoint"
 	"pier/daemon/engine/internal/files"
 	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/index"
@@ -30,9 +31,10 @@ type ctr struct {
 	health health.Monitor // started and stopped by the worker
 
 	// The worker's own.
-	restart clock.Timer  // pending restart, or nil
-	root    *os.File     // the mounted root, kept so that its unmounting is on nobody's path; or nil
-	joining <-chan error // gets one value when the streams of a run are joined, and is closed; or nil
+	restart clock.Timer      // pending restart, or nil
+	root    *os.File         // the mounted root, kept so that its unmounting is on nobody's path; or nil
+	joining <-chan error     // gets one value when the streams of a run are joined, and is closed; or nil
+	from    *checkpoint.Kept // from which it is being started, or nil
 
 	files    files.Keep     // open views of its files, opened by the worker; a new start waits for them
 	released sync.WaitGroup // background cleaning after an exit; a new start waits for it

@@ -17,6 +17,7 @@
 //
 //	containers/<id>/<id>-json.log[.N]    output, written by the supervisor
 //	containers/<id>/{hostname,hosts,resolv.conf}   written at each start, bound into the container
+//	containers/<id>/checkpoints          its checkpoints, see internal/checkpoint
 //	containers/<id>/secrets, secrets.run the content of its secrets, and as it sees them (internal/secrets)
 //	containers/<id>/shm                  /dev/shm of a container with --ipc shareable, mounted while it runs
 //	containers/step-<id>/...             the same three for a build step, while it runs

@@ -13,6 +13,7 @@ import (
 
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/checkpoint"
 	"pier/daemon/engine/internal/execs"
 	"pier/daemon/engine/internal/health"
 	"pier/daemon/engine/internal/index"
@@ -89,6 +90,8 @@ type Engine struct {
 	shipper *logging.Shipper
 	prober  *health.Prober
 	strays  strays.Strays
+
+	checkpoints *checkpoint.Store
 }
 
 // Open reads the records, compares them with the processes that custody found, and brings both together: what runs is
@@ -122,6 +125,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		index:    index.New[*ctr](),
 		durable:  record.NewTable[row](o.Durable, "containers"),
 		volatile: record.NewTable[row](o.Volatile, "containers"),
+
+		checkpoints: checkpoint.New(),
 	}
 	e.shipper = logging.NewShipper(o.Log)
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 
 	"pier/api/docker"
+	"pier/daemon/engine/internal/checkpoint"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/engine/internal/settings"
 	"pier/daemon/image/layer"
@@ -69,14 +70,16 @@ func (e *Engine) graphDriver(r *row) *storage.DriverData {
 	return d
 }
 
-func (e *Engine) sizeRw(r *row) int64 {
+// sizeRw is what goes with the container: what it has written, and its checkpoints.
+func (e *Engine) sizeRw(r *row) (n int64) {
 	w, err := e.o.Layers.Writable(r.ID)
 	if err != nil {
 		return 0
 	}
-	n, err := settings.TreeSize(w.Upper)
-	if err != nil {
-		return 0
+	for _, dir := range []string{w.Upper, checkpoint.Folder(e.dir(r.ID))} {
+		if size, err := settings.TreeSize(dir); err == nil {
+			n += size
+		}
 	}
 	return n
 }

@@ -44,6 +44,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		rootc <- mounted{root, err}
 	}()
 	o := r.JoinOptions()
+	o.Earlier = c.from.Addresses()
 	if len(linked.Hosts) > 0 {
 		o.ExtraHosts = slices.Concat(o.ExtraHosts, linked.Hosts)
 	}
@@ -64,6 +65,9 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 		return nil, m.err
 	}
 	r = c.change(func(r *row) { r.Settings, r.Ports = box.Settings, box.Ports })
+	if err := c.from.Check(r.ID, r.Name, r.Settings); err != nil {
+		return nil, err
+	}
 	mounts, err := e.mounts.Mount(ctx, r.ID, r.Mounts, m.root, !r.Life.Ran)
 	if err != nil {
 		return nil, err
@@ -100,7 +104,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err := c.joined(); err != nil {
 		return nil, err
 	}
-	return e.o.Custody.Start(ctx, &shim.Start{
+	return c.from.Start(ctx, e.o.Custody, &shim.Start{
 		ID: r.ID, Spec: s, HasRootfs: true, HasNetns: box.Netns != nil, Log: log,
 		Init: r.Host.Init != nil && *r.Host.Init, Bundle: bundle, Runtime: other,
 		Launch: shim.Launch{

@@ -10,6 +10,7 @@ import (
 	"pier/daemon/engine/internal/lifecycle"
 	"pier/daemon/engine/internal/links"
 	"pier/daemon/network"
+	"pier/lib/errkind"
 	"pier/lib/id"
 )
 
@@ -82,13 +83,18 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			if !in.Alive {
 				e.awaitDonors(c.row(), booted)
 			}
-			if err := e.apply(c, in, c.id); err != nil {
+			err := e.apply(c, in, c.id)
+			for errkind.Is(err, errkind.Timeout) && in.Still && e.strays.Pause(time.Second) { // it is still being dumped, see Checkpoints
+				err = e.apply(c, in, c.id)
+			}
+			if err != nil {
 				e.o.Log.Warn("container not brought back", "container", c.id, "error", err)
 			}
 			if in.Alive {
 				e.startProbe(c)
 				e.limitAgain(ctx, c)
 			}
+			e.recoverCheckpoints(c.id)
 		})
 	}
 	return nil

@@ -59,6 +59,14 @@ func (p *pool) take() (netip.Addr, error) {
 		familyDigit(p.within.Addr()), p.within)
 }
 
+// takeAgain returns a certain address where it is free and of this range, else another. An invalid one is any.
+func (p *pool) takeAgain(a netip.Addr) (netip.Addr, error) {
+	if a.IsValid() && p.claim(a) == nil {
+		return a, nil
+	}
+	return p.take()
+}
+
 // claim takes one certain address.
 func (p *pool) claim(a netip.Addr) error {
 	switch {

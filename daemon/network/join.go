@@ -181,10 +181,11 @@ func (e *endpoint) fill(o *JoinOptions) error {
 	} else {
 		set.DNSNames = dnsNames(o, set.Aliases)
 	}
+	earlier := o.Earlier[n.Network.Name]
 	for i, p := range n.pools {
-		fixed := want.IPv4Address
+		fixed, before := want.IPv4Address, earlier.IPv4
 		if p.subnet.Addr().Is6() {
-			fixed = want.IPv6Address
+			fixed, before = want.IPv6Address, earlier.IPv6
 		}
 		if p.subnet.Addr().Is4() && set.IPAddress.IsValid() || p.subnet.Addr().Is6() && set.GlobalIPv6Address.IsValid() {
 			continue // several ranges of one family: the first that fits
@@ -196,7 +197,7 @@ func (e *endpoint) fill(o *JoinOptions) error {
 		if fixed.IsValid() {
 			err = p.claim(fixed)
 		} else {
-			a, err = p.take()
+			a, err = p.takeAgain(before)
 		}
 		if err != nil {
 			return err
@@ -218,6 +219,9 @@ func (e *endpoint) fill(o *JoinOptions) error {
 	}
 	if !set.IPAddress.IsValid() {
 		return errkind.New(errkind.Exhausted, "network %s has no IPv4 address range", n.Network.Name)
+	}
+	if len(set.MacAddress) == 0 && set.IPAddress == earlier.IPv4 {
+		set.MacAddress = slices.Clone(earlier.MAC)
 	}
 	if len(set.MacAddress) == 0 {
 		set.MacAddress = usualMAC(set.IPAddress)

@@ -65,11 +65,21 @@ type JoinOptions struct {
 	Sysctls map[string]string
 	// MacAddress of the first interface, if it must be a certain one.
 	MacAddress api.HardwareAddr
+	// Earlier are the addresses that the container had on a network, by the network's name, where its processes remember
+	// them. It gets them again where they are free and nothing else was asked for.
+	Earlier map[string]Addresses
 	// ExtraHosts are "name:address" lines for /etc/hosts; the address may be "host-gateway".
 	ExtraHosts []string
 	// DNS, DNSSearch and DNSOptions take the place of the host's.
 	DNS                   []netip.Addr
 	DNSSearch, DNSOptions []string
+}
+
+// Addresses are those of one interface. IPv6 is not valid where it has none.
+type Addresses struct {
+	IPv4 netip.Addr       `json:",omitzero"`
+	IPv6 netip.Addr       `json:",omitzero"`
+	MAC  api.HardwareAddr `json:",omitempty"`
 }
 
 // Sandbox is the network of one container.

@@ -94,8 +94,12 @@ func (s *Server) containerTop(w http.ResponseWriter, r *request) error {
 
 // containerStart serves POST /containers/{id}/start.
 func (s *Server) containerStart(w http.ResponseWriter, r *request) error {
-	if r.arg("checkpoint") != "" { // experimental in Docker: to start afresh instead would lose what the user wants back
-		return errkind.New(errkind.Unsupported, "checkpoint is not supported: start the container without it")
+	name, dir := r.arg("checkpoint"), r.arg("checkpoint-dir")
+	switch {
+	case name != "":
+		return noContent(w, s.o.Engine.Checkpoints().Start(r.Context(), r.PathValue("id"), dir, name))
+	case dir != "": // to start afresh instead would lose what the user wants back
+		return errkind.New(errkind.Invalid, "checkpoint-dir says where a checkpoint lies, and no checkpoint is named: add checkpoint=NAME")
 	}
 	return noContent(w, s.o.Engine.Containers().Start(r.Context(), r.PathValue("id")))
 }

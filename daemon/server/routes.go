@@ -43,6 +43,10 @@ func (s *Server) routes() map[string]handler {
 		"DELETE /containers/{id}":        s.containerRemove,
 		"DELETE /containers/{id}/{link}": s.linkRemove,
 
+		"GET /containers/{id}/checkpoints":                 s.checkpointList,
+		"POST /containers/{id}/checkpoints":                s.checkpointCreate,
+		"DELETE /containers/{id}/checkpoints/{checkpoint}": s.checkpointRemove,
+
 		"GET /containers/{id}/archive": s.containerArchiveGet, // HEAD too
 		"PUT /containers/{id}/archive": s.containerArchivePut,
 		"GET /containers/{id}/export":  s.containerExport,

@@ -126,7 +126,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
 	h := w.Header()
 	h.Set("Api-Version", docker.MaxVersion.String())
-	h.Set("Docker-Experimental", "false")
+	h.Set("Docker-Experimental", "true") // Docker's client has no word for checkpoints otherwise; see docs/rationale.md
 	h.Set("Ostype", "linux")
 	h.Set("Server", "Pier/"+s.o.Version+" (linux)")
 	defer func() {

@@ -54,7 +54,7 @@ func (s *Server) systemVersion(w http.ResponseWriter, _ *request) error {
 		"Os":            runtime.GOOS,
 		"GoVersion":     runtime.Version(),
 		"KernelVersion": kernel,
-		"Experimental":  "false",
+		"Experimental":  "true",
 		"GitCommit":     s.o.Commit,
 		"BuildTime":     s.o.Built,
 	}
@@ -69,6 +69,7 @@ func (s *Server) systemVersion(w http.ResponseWriter, _ *request) error {
 		GoVersion:     runtime.Version(),
 		KernelVersion: kernel,
 		BuildTime:     s.o.Built,
+		Experimental:  true, // older clients look here
 		Components:    []system.ComponentVersion{{Name: "Engine", Version: s.o.Version, Details: details}},
 	})
 }
@@ -146,6 +147,7 @@ func (s *Server) hostInfo() system.Info {
 		DefaultRuntime:     cmp.Or(s.o.Engine.DefaultRuntime(), "pier"),
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}},
 		LiveRestoreEnabled: true,
+		ExperimentalBuild:  true,
 		Isolation:          "",
 		InitBinary:         "docker-init",
 		SecurityOptions:    []string{"name=seccomp,profile=builtin"},

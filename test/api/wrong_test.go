@@ -37,16 +37,17 @@ type wrongCreate struct {
 
 // Why Pier answers otherwise than Docker 20.10 does.
 const (
-	blames  = "Docker 20.10 blames itself, with 500, for what the request got wrong; later versions mostly answer 4xx"
-	late    = "Docker makes the container, which then never starts or quietly lacks what was asked for"
-	ignores = "Docker passes over it in silence"
-	absent  = "not to be had here, and said so by name"
-	pulls   = "clients take a 404 of create for a missing image, and pull"
-	plugins = "Docker looks for plugins first, for many seconds"
-	older   = "Docker 20.10 speaks older versions of the API"
-	cleans  = "Docker redirects to the path without dots, which no client follows with its body"
-	hangs   = "Docker starts the stream, and waits"
-	order   = "two things are wrong: Pier looks at the request first, Docker at the container"
+	blames   = "Docker 20.10 blames itself, with 500, for what the request got wrong; later versions mostly answer 4xx"
+	late     = "Docker makes the container, which then never starts or quietly lacks what was asked for"
+	ignores  = "Docker passes over it in silence"
+	absent   = "not to be had here, and said so by name"
+	pulls    = "clients take a 404 of create for a missing image, and pull"
+	plugins  = "Docker looks for plugins first, for many seconds"
+	older    = "Docker 20.10 speaks older versions of the API"
+	cleans   = "Docker redirects to the path without dots, which no client follows with its body"
+	hangs    = "Docker starts the stream, and waits"
+	noFolder = "Docker refuses every folder but the container's own since 17.12"
+	order    = "two things are wrong: Pier looks at the request first, Docker at the container"
 )
 
 // headers of wrong requests that need more than a content type, by "path#name".
@@ -77,7 +78,7 @@ func wrongBody(t *testing.T, name string) string {
 // TestWrongRequests sends several hundred requests that are wrong in one way each, and looks whether each is refused
 // with its status and its words, and whether the daemon, what it keeps and what it runs are afterwards as before.
 //
-// With DOCKER_SOCKET set to that of a dockerd 20.10 the column of Docker's statuses is checked against it.
+// With DOCKER_SOCKET set to that of a dockerd 20.10 --experimental the column of Docker's statuses is checked against it.
 func TestWrongRequests(t *testing.T) {
 	p := startPierd(t)
 	p.importBusybox()

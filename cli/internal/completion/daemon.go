@@ -73,6 +73,22 @@ func (s *Source) published(_ *cobra.Command, args []string, _ string) ([]string,
 	})
 }
 
+// checkpoints offers those of the container that is named already.
+func (s *Source) checkpoints(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	dir, _ := cmd.Flags().GetString("checkpoint-dir")
+	return s.ask(func(ctx context.Context, c *client.Client) ([]string, error) {
+		list, err := c.Checkpoints().List(ctx, args[0], dir)
+		var names []string
+		for _, one := range list {
+			names = append(names, one.Name)
+		}
+		return names, err
+	})
+}
+
 // removable offers stopped containers, and all of them after --force.
 func (s *Source) removable(stopped, all completer) completer {
 	return func(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {

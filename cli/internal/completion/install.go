@@ -74,6 +74,7 @@ func (s *Source) arguments() map[string]completer {
 		"load": nothing,
 
 		"network connect": inTurn(s.networks, all), "network disconnect": inTurn(s.networks, all), "network inspect": every(s.networks), "network rm": every(s.networks),
+		"checkpoint create": first(running), "checkpoint ls": first(all), "checkpoint rm": inTurn(all, s.checkpoints),
 		"volume inspect": every(s.volumes), "volume rm": every(s.volumes),
 		"context export": inTurn(s.contexts, anyFile), "context import": inTurn(nothing, anyFile), "context inspect": every(s.contexts), "context rm": every(s.contexts), "context update": first(s.contexts), "context use": first(s.contexts),
 		"image inspect": every(s.images), "image ls": first(s.images), "image rm": every(s.images), "builder build": folders,
@@ -88,7 +89,7 @@ func (s *Source) flags() map[string]completer {
 	all := s.containers(true, nil)
 	m := map[string]completer{
 		"--attach": words("stdin", "stdout", "stderr"), "--cap-add": words(append([]string{"ALL"}, capabilities()...)...), "--cap-drop": words(append([]string{"ALL"}, capabilities()...)...),
-		"--cgroupns": words("host", "private"), "--context": s.contexts, "--env": environment, "--filter": nothing, "--format": words("json", "table"), "--from": s.contexts,
+		"--cgroupns": words("host", "private"), "--checkpoint": s.checkpoints, "--checkpoint-dir": folders, "--context": s.contexts, "--env": environment, "--filter": nothing, "--format": words("json", "table"), "--from": s.contexts,
 		"--gpus": words("all"), "--image": s.images, "--ipc": s.mode("host", "none", "private", "shareable"), "--isolation": words("default"), "--link": all,
 		"--log-driver": s.plugins(log), "--log-level": words("debug", "info", "warn", "error", "fatal"), "--mount": parts("type=bind", "type=tmpfs", "type=volume"),
 		"--net": s.network(), "--network": s.network(), "--pid": s.mode("host"), "--platform": words("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),

@@ -11,6 +11,9 @@ func Example(path []string) string {
 	key := strings.TrimPrefix(strings.Join(path[1:], " "), "container ")
 	lines := map[string]string{
 		"attach":             "attach web                    ctrl-p ctrl-q leaves it running\nattach --no-stdin web",
+		"checkpoint create":  "checkpoint create web before             ends it\ncheckpoint create --leave-running --checkpoint-dir /srv/checkpoints web before",
+		"checkpoint ls":      "checkpoint ls web",
+		"checkpoint rm":      "checkpoint rm web before",
 		"create":             "create --name web -p 8080:80 nginx",
 		"diff":               "diff web",
 		"events":             "events --since 10m --filter container=web\nevents --format '{{.Time}} {{.Action}}'",
@@ -35,7 +38,7 @@ func Example(path []string) string {
 		"rm":                 "rm -f web\nrm -v $(pier ps -aq --filter status=exited)",
 		"rmi":                "rmi nginx:1.26",
 		"save":               "save -o images.tar nginx redis",
-		"start":              "start web\nstart -ai job                 joins its streams",
+		"start":              "start web\nstart -ai job                 joins its streams\nstart --checkpoint before web",
 		"stop":               "stop web\nstop -t 60 database",
 		"tag":                "tag web:latest registry.example:5000/web:1.4",
 		"unpause":            "unpause web",

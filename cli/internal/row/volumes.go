@@ -29,6 +29,12 @@ func VolumeOf(v *volume.Volume) Volume {
 	return r
 }
 
+// Checkpoint is one line of `checkpoint ls`.
+type Checkpoint struct{ Name string }
+
+// CheckpointHead holds the titles.
+func CheckpointHead() Checkpoint { return Checkpoint{Name: "CHECKPOINT NAME"} }
+
 // Network is one line of `network ls`.
 type Network struct{ CreatedAt, Driver, ID, IPv4, IPv6, Internal, Labels, Name, Scope string }
 

@@ -180,6 +180,11 @@ func (c *Custodian) SupervisorPid() int {
 // are borrowed. An error is a *shim.Error with the failing call where the container is at fault. The container's folder,
 // cgroup and FIFOs stay until Delete.
 func (c *Custodian) Start(ctx context.Context, s *shim.Start, rootfs, netns *os.File) (*shim.Task, error) {
+	return c.start(ctx, s, rootfs, netns, nil)
+}
+
+// start is Start, or Restore from a folder.
+func (c *Custodian) start(ctx context.Context, s *shim.Start, rootfs, netns, folder *os.File) (*shim.Task, error) {
 	r := *s
 	var files []*os.File
 	if r.HasRootfs = rootfs != nil; r.HasRootfs {
@@ -187,6 +192,9 @@ func (c *Custodian) Start(ctx context.Context, s *shim.Start, rootfs, netns *os.
 	}
 	if r.HasNetns = netns != nil; r.HasNetns {
 		files = append(files, netns)
+	}
+	if folder != nil {
+		files = append(files, folder)
 	}
 	ref := shim.TaskRef{ID: r.ID}
 	r.Expected = c.expected(ref)

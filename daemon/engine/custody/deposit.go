@@ -63,7 +63,9 @@ func (b *beginning) empty() {
 func (c *Custodian) ask(ctx context.Context, inc *incarnation, b *beginning, r *shim.Request, files []*os.File) (*response, error) {
 	launch := &shim.Launch{}
 	if r.Start != nil {
-		launch = &r.Start.Launch
+		if launch = &r.Start.Launch; r.Start.Restore != nil && !inc.dumps {
+			return nil, tooOld()
+		}
 	} else if r.Exec != nil {
 		launch = &r.Exec.Launch
 	}
