@@ -12,6 +12,7 @@ import (
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
 	"pier/runtime/logging"
+	"pier/runtime/supervisor/internal/journal"
 )
 
 // given is what a predecessor's task comes with, as far as anybody kept it.
@@ -132,7 +133,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	if t.cgroup, err = cgroup.At(t.info.Cgroup); err != nil {
 		return err
 	}
-	pid, startTime, at := t.journal.process()
+	pid, startTime, at := t.journal.Process()
 	if pid != 0 && startTime == 0 {
 		if t.ref.Exec == "" { // nobody freezes what has not begun, but a predecessor that was ending it
 			if err := cgroup.Release(t.cgroup); err != nil {
@@ -143,7 +144,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 			pid = 0
 		} else {
 			at = time.Now()
-			t.journal.started(pid, startTime, at)
+			t.journal.Started(pid, startTime, at)
 		}
 	}
 	if pid == 0 {
@@ -164,10 +165,10 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		return err
 	}
 	g = given{attached: g.attached}
-	if exit := t.journal.exit(ref); exit != nil { // all but the announcement was done
+	if exit := t.journal.Exit(ref); exit != nil { // all but the announcement was done
 		t.hub.closed = true
 		for _, kind := range []int{shim.FrameStdout, shim.FrameStderr} { // a stream that had not got all will be told so
-			t.hub.sent[kind] = t.journal.slot(kind - shim.FrameStdout).done()
+			t.hub.sent[kind] = t.journal.Slot(kind - shim.FrameStdout).Done()
 		}
 		s.enter(t, pid, startTime, at)
 		s.finish(t, exit)
@@ -177,14 +178,14 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 		return err
 	}
 	t.hub.expect(g.attached)
-	if t.journal.flag(flagDoomed) {
+	if t.journal.Flag(journal.Doomed) {
 		if err := t.cgroup.Kill(); err != nil {
 			s.log.Error("kill a task that a predecessor was killing", "task", t.ref, "err", err)
 		}
 	}
 	if t.ref.Exec == "" { // a predecessor may have died between the deed and the note
 		t.info.Frozen = t.cgroup.Frozen()
-		t.journal.setFlag(flagFrozen, t.info.Frozen)
+		t.journal.SetFlag(journal.Frozen, t.info.Frozen)
 	}
 	s.enter(t, pid, startTime, at)
 	go s.wait(t)
@@ -193,7 +194,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 
 // takeStdin continues to hold standard input, with f if somebody kept it.
 func (t *task) takeStdin(f *os.File) (err error) {
-	closed := t.journal.flag(flagStdinClosed) || !t.info.Stdio.OpenStdin || t.info.Terminal
+	closed := t.journal.Flag(journal.StdinClosed) || !t.info.Stdio.OpenStdin || t.info.Terminal
 	if closed {
 		if f != nil {
 			f.Close()

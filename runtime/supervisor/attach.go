@@ -7,6 +7,7 @@ import (
 
 	"pier/api/shim"
 	"pier/kernel/fdsock"
+	"pier/runtime/supervisor/internal/journal"
 	"pier/runtime/supervisor/internal/wire"
 )
 
@@ -116,7 +117,7 @@ func (s *Supervisor) watch(conn *fdsock.Conn) {
 		if t.info.Exit == nil && t.trouble != "" {
 			w.put(shim.Response{LogTrouble: &shim.LogTrouble{ID: t.ref.ID, Reason: t.trouble}})
 		}
-		if t.info.Exit == nil && t.journal.flag(flagStdinClosed) {
+		if t.info.Exit == nil && t.journal.Flag(journal.StdinClosed) {
 			w.put(shim.Response{StdinClosed: &t.ref})
 		}
 	}

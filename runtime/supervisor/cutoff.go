@@ -32,10 +32,10 @@ const startUnseen = 1
 // master in its deposit, and hangs up where there is none.
 func (s *Supervisor) cutOff(t *task) (pid int, startTime uint64) {
 	for {
-		pid, _, _ = t.journal.process()
+		pid, _, _ = t.journal.Process()
 		startTime = s.decide(t, pid)
 		// The first of two processes (spawn.List.Split) is what we looked at; by now there is the second.
-		if now, _, _ := t.journal.process(); now == pid {
+		if now, _, _ := t.journal.Process(); now == pid {
 			return pid, startTime
 		}
 	}
@@ -44,7 +44,7 @@ func (s *Supervisor) cutOff(t *task) (pid int, startTime uint64) {
 // decide is cutOff for one process. It is held still, so that the answer stays true.
 func (s *Supervisor) decide(t *task, pid int) (startTime uint64) {
 	gone := func() uint64 { // asked when it is: a child that could not execute its program takes its note back
-		if t.journal.ran() {
+		if t.journal.Ran() {
 			return startUnseen
 		}
 		return 0
@@ -67,13 +67,13 @@ func (s *Supervisor) decide(t *task, pid int) (startTime uint64) {
 	}
 	_ = pidfd.Signal(f, sigstop)
 	for end := time.Now().Add(cutOffLimit); !stopped(pid) && time.Now().Before(end); {
-		if now, _, _ := t.journal.process(); now != pid { // it waits for the second, and has nothing more to do
+		if now, _, _ := t.journal.Process(); now != pid { // it waits for the second, and has nothing more to do
 			break
 		}
 		time.Sleep(time.Millisecond)
 	}
 	switch {
-	case s.ours(pid), ended(pid) && !t.journal.ran():
+	case s.ours(pid), ended(pid) && !t.journal.Ran():
 	case t.info.Terminal && t.ref.Exec == "":
 	case pidfd.Signal(f, sigcont) == nil:
 		return startTime

@@ -10,14 +10,14 @@
 //
 // Output stays in the FIFO until it was sent to all attached streams and is in the log; the FIFO is held open by the
 // container, by pierd and by the supervisor, so it outlives each of them. What the supervisor is about to do is first
-// noted in the task's journal, a mapped page (see journal.go). A new supervisor reads from it whether the log was written
+// noted in the task's journal, a mapped page (internal/journal). A new supervisor reads from it whether the log was written
 // and the FIFO emptied, and goes on from there; an attached stream says how far it had come. Until pierd has the answer to a
 // Start or Exec, a deposit stands in for it (deposit.go).
 //
 // # On disk, below the root folder
 //
 //	supervisor.sock            mode 0600; only root may connect
-//	tasks/<id>/journal         the mapped page: what was started, process, positions, intents, exit (journal.go)
+//	tasks/<id>/journal         the mapped page: what was started, process, positions, intents, exit (internal/journal)
 //	tasks/<id>/task.json       what was started, where the page has no room for it
 //	tasks/<id>/{stdin,stdout,stderr}   FIFOs, owned by the container's user
 //	tasks/<id>/{stdout,stderr}.ring    output on its way to the log, where there is some (ring.go)

@@ -27,7 +27,7 @@ func (s *Supervisor) wait(t *task) {
 			return
 		}
 	}
-	exit := t.journal.exit(t.ref)
+	exit := t.journal.Exit(t.ref)
 	if exit == nil {
 		exit = s.settle(t)
 	}
@@ -57,7 +57,7 @@ func (s *Supervisor) settle(t *task) *shim.Exit {
 	for _, o := range t.streams {
 		<-o.ended
 	}
-	t.journal.exited(exit)
+	t.journal.Exited(exit)
 	return exit
 }
 

@@ -11,6 +11,7 @@ import (
 	"pier/api/shim"
 	"pier/kernel/pipe"
 	"pier/runtime/logging"
+	"pier/runtime/supervisor/internal/journal"
 )
 
 func openLog(t *testing.T, dir string) *logging.File {
@@ -38,14 +39,14 @@ func TestJournalAtEveryStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		log := openLog(t, dir)
-		j, err := openJournal(filepath.Join(dir, "journal"))
+		j, err := journal.Open(filepath.Join(dir, "journal"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := fifo.WriteString(text); err != nil {
 			t.Fatal(err)
 		}
-		s := j.slot(0)
+		s := j.Slot(0)
 		// What a whole append would write, from a log of its own.
 		var encoded, buf []byte
 		var at time.Time
@@ -67,35 +68,35 @@ func TestJournalAtEveryStep(t *testing.T) {
 			f.Close()
 		}
 		steps := []func(){
-			func() { s.begin(n, text[n-1], 0, at) },
+			func() { s.Begin(n, text[n-1], 0, at) },
 			func() { write(encoded[:20]) }, // killed in the middle of a write
 			func() { write(encoded[20:]) },
-			s.logged,
-			func() { _ = w.Consume(fifo, n, s.marker()) },
-			s.commit,
+			s.Logged,
+			func() { _ = w.Consume(fifo, n, s.Marker()) },
+			s.Commit,
 		}
 		for _, do := range steps[:step+1] {
 			do()
 		}
-		_ = j.page.Close()
-		if j, err = openJournal(filepath.Join(dir, "journal")); err != nil { // the next supervisor
+		_ = j.Close()
+		if j, err = journal.Open(filepath.Join(dir, "journal")); err != nil { // the next supervisor
 			t.Fatal(err)
 		}
-		s = j.slot(0)
-		if r := s.unfinished(); r != nil {
-			if r.bytes != n || step > 3 {
+		s = j.Slot(0)
+		if r := s.Unfinished(); r != nil {
+			if r.Bytes != n || step > 3 {
 				t.Errorf("step %d: intent %+v", step, r)
 			}
-			if !r.logged {
-				if err := log.Complete(&buf, []byte(text)[:r.bytes], "stdout", r.time, r.logBefore); err != nil {
+			if !r.Logged {
+				if err := log.Complete(&buf, []byte(text)[:r.Bytes], "stdout", r.Time, r.LogBefore); err != nil {
 					t.Fatal(err)
 				}
-				s.logged()
+				s.Logged()
 			}
-			if err := w.Consume(fifo, r.bytes, s.marker()); err != nil {
+			if err := w.Consume(fifo, r.Bytes, s.Marker()); err != nil {
 				t.Fatal(err)
 			}
-			s.commit()
+			s.Commit()
 		}
 		left, err := w.Peek(fifo)
 		if err != nil || string(left) != "rest" {
@@ -104,10 +105,10 @@ func TestJournalAtEveryStep(t *testing.T) {
 		if got, _ := os.ReadFile(log.Path()); string(got) != string(encoded) {
 			t.Errorf("step %d: log %q", step, got)
 		}
-		if s.done() != uint64(n) || s.inLog() != uint64(n) || s.unfinished() != nil {
-			t.Errorf("step %d: %d bytes done", step, s.done())
+		if s.Done() != uint64(n) || s.InLog() != uint64(n) || s.Unfinished() != nil {
+			t.Errorf("step %d: %d bytes done", step, s.Done())
 		}
-		_ = j.page.Close()
+		_ = j.Close()
 		log.Close()
 		fifo.Close()
 		w.Release()
@@ -120,11 +121,11 @@ func TestNoteOfWhatWasDropped(t *testing.T) {
 	dir := t.TempDir()
 	const text = "dropped\nkept\n"
 	const dropped = uint64(len("dropped\n"))
-	j, err := openJournal(filepath.Join(dir, "journal"))
+	j, err := journal.Open(filepath.Join(dir, "journal"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.page.Close()
+	defer j.Close()
 	log := openLog(t, dir)
 	defer log.Close()
 	ring, err := logging.OpenRing(filepath.Join(dir, "ring"), 1<<10)
@@ -135,19 +136,19 @@ func TestNoteOfWhatWasDropped(t *testing.T) {
 	if err := ring.Write([]byte(text), 0); err != nil {
 		t.Fatal(err)
 	}
-	slot, note := j.slot(0), j.note(0)
-	slot.beginRing(len(text), '\n')
-	slot.commit()
+	slot, note := j.Slot(0), j.Note(0)
+	slot.BeginRing(len(text), '\n')
+	slot.Commit()
 	var buf []byte
 	if _, err := log.Append(&buf, []byte(text), "stdout", false, func(n int, size int64, at time.Time) {
-		note.begin(0, uint64(n), size, at)
+		note.Begin(0, uint64(n), size, at)
 	}, func() {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(log.Path(), 20); err != nil { // it came no further
 		t.Fatal(err)
 	}
-	slot.pass(dropped)
+	slot.Pass(dropped)
 
 	s := &stream{task: &task{log: log, sup: &Supervisor{log: slog.New(slog.DiscardHandler)}}, kind: shim.FrameStdout, slot: slot, note: note, ring: ring}
 	s.finishNote(&tools{})
@@ -159,7 +160,7 @@ func TestNoteOfWhatWasDropped(t *testing.T) {
 	if err := json.Unmarshal(got, &entry); err != nil || entry.Log != "kept\n" {
 		t.Errorf("the log is %q: %v", got, err)
 	}
-	if note.unfinished() != nil || slot.inLog() != uint64(len(text)) {
-		t.Errorf("%d bytes are in the log, of %d", slot.inLog(), len(text))
+	if note.Unfinished() != nil || slot.InLog() != uint64(len(text)) {
+		t.Errorf("%d bytes are in the log, of %d", slot.InLog(), len(text))
 	}
 }

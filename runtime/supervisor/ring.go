@@ -40,7 +40,7 @@ func (s *stream) openRing() (err error) {
 }
 
 // inRing is how many bytes of the stream wait in the ring.
-func (s *stream) inRing() int { return int(s.slot.done() - s.slot.inLog()) }
+func (s *stream) inRing() int { return int(s.slot.Done() - s.slot.InLog()) }
 
 // toRing puts the beginning of text, which is part of a line, in the ring and notes the intent to take it out of the
 // FIFO. It returns how many bytes that is; not ok: they must go to the log as they are.
@@ -48,7 +48,7 @@ func (s *stream) toRing(text []byte) (n int, ok bool) {
 	n = min(len(text), longest-s.inRing())
 	err := s.openRing()
 	if err == nil && n > 0 {
-		err = s.ring.Write(text[:n], s.slot.done())
+		err = s.ring.Write(text[:n], s.slot.Done())
 	}
 	if err != nil {
 		s.task.sup.log.Warn("a long line is torn", "task", s.task.ref, "err", err)
@@ -56,7 +56,7 @@ func (s *stream) toRing(text []byte) (n int, ok bool) {
 	if err != nil || n <= 0 {
 		return 0, false
 	}
-	s.slot.beginRing(n, text[n-1])
+	s.slot.BeginRing(n, text[n-1])
 	return n, true
 }
 
@@ -69,7 +69,7 @@ func (s *stream) logRing(w *tools, all bool) int {
 	}
 	if err != nil {
 		s.report(err)
-		s.movePast(s.slot.done())
+		s.movePast(s.slot.Done())
 		return 0
 	}
 	if len(w.line) == 0 {
@@ -78,12 +78,12 @@ func (s *stream) logRing(w *tools, all bool) int {
 	// A line that fills half the ring does not wait for its end either.
 	all = all && complete || len(w.line) > s.ringSize()/2 && bytes.IndexByte(w.line, '\n') < 0
 	n, err := s.task.log.Append(&w.encoded, w.line, s.name(), all, func(n int, size int64, at time.Time) {
-		s.note.begin(from, from+uint64(n), size, at)
-	}, s.note.written)
+		s.note.Begin(from, from+uint64(n), size, at)
+	}, s.note.Written)
 	if n > 0 {
 		s.report(err)
 		s.movePast(from + uint64(n))
-		s.note.end()
+		s.note.End()
 	}
 	return n
 }
@@ -92,7 +92,7 @@ func (s *stream) logRing(w *tools, all bool) int {
 func (s *stream) peekRing(w *tools, limit uint64) (from uint64, complete bool, err error) {
 	s.ringMu.Lock()
 	defer s.ringMu.Unlock()
-	from, done := s.slot.inLog(), s.slot.done()
+	from, done := s.slot.InLog(), s.slot.Done()
 	to := min(done, from+limit)
 	w.line = w.line[:0]
 	if from < to {
@@ -104,35 +104,35 @@ func (s *stream) peekRing(w *tools, limit uint64) (from uint64, complete bool, e
 func (s *stream) movePast(to uint64) {
 	s.ringMu.Lock()
 	defer s.ringMu.Unlock()
-	s.slot.pass(to)
+	s.slot.Pass(to)
 }
 
 // finishNote does what a predecessor had begun to take from the ring to the log.
 func (s *stream) finishNote(w *tools) {
-	n := s.note.unfinished()
-	from := s.slot.inLog()
+	n := s.note.Unfinished()
+	from := s.slot.InLog()
 	var err error
 	switch {
 	case n == nil:
 		return
-	case n.written:
-	case n.to <= from: // dropped meanwhile
-		err = s.task.log.CutTo(n.logBefore)
+	case n.Written:
+	case n.To <= from: // dropped meanwhile
+		err = s.task.log.CutTo(n.LogBefore)
 	default:
-		if n.from != from { // its beginning was dropped meanwhile: what the log has of it is another text
-			err = s.task.log.CutTo(n.logBefore)
+		if n.From != from { // its beginning was dropped meanwhile: what the log has of it is another text
+			err = s.task.log.CutTo(n.LogBefore)
 		}
 		if err == nil {
-			w.line, err = s.ring.Append(w.line[:0], from, n.to)
+			w.line, err = s.ring.Append(w.line[:0], from, n.To)
 		}
 		if err == nil {
-			err = s.task.log.Complete(&w.encoded, w.line, s.name(), n.time, n.logBefore)
+			err = s.task.log.Complete(&w.encoded, w.line, s.name(), n.Time, n.LogBefore)
 		}
-		s.note.written()
+		s.note.Written()
 	}
 	s.report(err)
-	s.slot.pass(n.to)
-	s.note.end()
+	s.slot.Pass(n.To)
+	s.note.End()
 }
 
 // outlet takes a stream's output from its ring to its log, in a goroutine of its own: whatever the log does, the stream
@@ -155,16 +155,16 @@ func (o *outlet) take(text []byte) {
 	s := o.stream
 	err := o.makeRoom(len(text))
 	if err == nil {
-		err = s.ring.Write(text, s.slot.done())
+		err = s.ring.Write(text, s.slot.Done())
 	}
 	if err != nil {
 		s.task.sup.log.Error("output of task is lost", "task", s.task.ref, "err", err)
 		o.dropped.Add(int64(s.inRing() + len(text)))
-		s.slot.begin(len(text), text[len(text)-1], 0, time.Time{})
-		s.slot.logged()
+		s.slot.Begin(len(text), text[len(text)-1], 0, time.Time{})
+		s.slot.Logged()
 		return
 	}
-	s.slot.beginRing(len(text), text[len(text)-1])
+	s.slot.BeginRing(len(text), text[len(text)-1])
 }
 
 // makeRoom drops whole lines from the ring until n bytes find room.
@@ -176,7 +176,7 @@ func (o *outlet) makeRoom(n int) error {
 	if over <= 0 {
 		return nil
 	}
-	from, done := s.slot.inLog(), s.slot.done()
+	from, done := s.slot.InLog(), s.slot.Done()
 	to := min(from+uint64(over), done)
 	var piece []byte
 	for at := to - 1; at < done; { // to the end of the line that is cut into
@@ -190,7 +190,7 @@ func (o *outlet) makeRoom(n int) error {
 		}
 		at += uint64(len(piece))
 	}
-	s.slot.pass(to)
+	s.slot.Pass(to)
 	o.dropped.Add(int64(to - from))
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"pier/kernel/pidfd"
 	"pier/kernel/tty"
 	"pier/lib/errkind"
+	"pier/runtime/supervisor/internal/journal"
 	"pier/runtime/supervisor/internal/wire"
 )
 
@@ -182,7 +183,7 @@ func (s *Supervisor) signal(r *shim.Signal) error {
 	s.mu.Lock()
 	ended := t.info.Exit != nil
 	if !ended && r.All && r.Signal == sigkill {
-		t.journal.setFlag(flagDoomed, true) // should this one die over it, the next goes on
+		t.journal.SetFlag(journal.Doomed, true) // should this one die over it, the next goes on
 	}
 	s.mu.Unlock()
 	switch {
@@ -273,7 +274,7 @@ func (s *Supervisor) freeze(r *shim.Freeze) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.info.Exit == nil {
-		t.journal.setFlag(flagFrozen, r.On)
+		t.journal.SetFlag(journal.Frozen, r.On)
 		t.info.Frozen = r.On
 	}
 	return nil

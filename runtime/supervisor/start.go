@@ -75,7 +75,7 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if t.cgroup, err = cgroup.Create(spec.Linux.CgroupsPath, spec.Linux.Resources); err != nil {
 		return nil, s.fail(t, err)
 	}
-	c.Cgroup, c.PidTo, c.RunTo = t.cgroup, t.journal.pidWord(), t.journal.runWord()
+	c.Cgroup, c.PidTo, c.RunTo = t.cgroup, t.journal.PidWord(), t.journal.RunWord()
 	err = s.launch(ctx, t, c.Deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		c.Stdio = stdio
 		if r.Runtime != nil {
@@ -130,7 +130,7 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec, files []*os.File) (
 	}
 	err = s.launch(ctx, t, deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Stdio: stdio, Width: r.Width, Height: r.Height,
-			PidTo: t.journal.pidWord(), RunTo: t.journal.runWord(), Deposit: deposit})
+			PidTo: t.journal.PidWord(), RunTo: t.journal.RunWord(), Deposit: deposit})
 	})
 	if err != nil {
 		return nil, s.fail(t, err)
@@ -222,7 +222,7 @@ func (s *Supervisor) launch(ctx context.Context, t *task, deposit *os.File, run 
 		return err
 	}
 	at := time.Now()
-	t.journal.started(p.Pid, p.StartTime, at)
+	t.journal.Started(p.Pid, p.StartTime, at)
 	t.pidfd, t.master = p.Pidfd, p.Master
 	for _, o := range t.streams {
 		o.master = p.Master

@@ -11,6 +11,7 @@ import (
 	"pier/api/shim"
 	"pier/kernel/pipe"
 	"pier/runtime/logging"
+	"pier/runtime/supervisor/internal/journal"
 )
 
 // stream carries one output of a task from its FIFO to the attached streams and the log. One goroutine runs it, to which the
@@ -21,16 +22,16 @@ type stream struct {
 	kind   byte // shim.FrameStdout or shim.FrameStderr
 	fifo   *os.File
 	master *os.File // the terminal whose output passes through fifo, nil without one
-	slot   *slot
+	slot   *journal.Slot
 
-	wide  bool        // the FIFO was full once, and has been widened
-	held  int         // bytes at the head of fifo that were sent already; they wait for the end of their line
-	redo  *intent     // left by a predecessor
-	lossy atomic.Bool // a log error was reported
+	wide  bool            // the FIFO was full once, and has been widened
+	held  int             // bytes at the head of fifo that were sent already; they wait for the end of their line
+	redo  *journal.Intent // left by a predecessor
+	lossy atomic.Bool     // a log error was reported
 
 	ringMu sync.Mutex    // guards which part of the ring is to be logged
 	ring   *logging.Ring // nil until it is needed
-	note   *ringNote
+	note   *journal.Note
 	outlet *outlet // nil: the stream writes its log itself, and the task waits for it
 
 	repair chan struct{} // the task's, if redo or note is what it waits for; nil once closed
@@ -45,17 +46,17 @@ type stream struct {
 
 func newStream(t *task, kind byte, fifo, master *os.File) *stream {
 	s := &stream{task: t, kind: kind, fifo: fifo, master: master, ended: make(chan struct{})}
-	s.slot = t.journal.slot(int(kind) - shim.FrameStdout)
-	s.note = t.journal.note(int(kind) - shim.FrameStdout)
-	if s.redo = s.slot.unfinished(); s.redo != nil && s.redo.ring { // written to the ring again, to the same place
-		s.slot.drop()
+	s.slot = t.journal.Slot(int(kind) - shim.FrameStdout)
+	s.note = t.journal.Note(int(kind) - shim.FrameStdout)
+	if s.redo = s.slot.Unfinished(); s.redo != nil && s.redo.Ring { // written to the ring again, to the same place
+		s.slot.Drop()
 		s.redo = nil
 	}
-	t.hub.sent[kind] = s.slot.done()
+	t.hub.sent[kind] = s.slot.Done()
 	if t.log == nil {
 		return s
 	}
-	if s.note.unfinished() != nil || s.redo != nil && !s.redo.logged {
+	if s.note.Unfinished() != nil || s.redo != nil && !s.redo.Logged {
 		s.repair = make(chan struct{})
 		t.repair = s.repair
 	}
@@ -106,12 +107,12 @@ func (s *stream) run() {
 
 // takeUpRing continues with what a predecessor left in the ring.
 func (s *stream) takeUpRing() {
-	if s.task.log == nil || s.outlet == nil && s.inRing() == 0 && s.note.unfinished() == nil {
+	if s.task.log == nil || s.outlet == nil && s.inRing() == 0 && s.note.Unfinished() == nil {
 		return
 	}
 	if err := s.openRing(); err != nil {
 		s.report(err)
-		s.slot.pass(s.slot.done())
+		s.slot.Pass(s.slot.Done())
 		if s.outlet != nil { // it has nothing to work with
 			close(s.outlet.ended)
 			s.outlet = nil
@@ -260,7 +261,7 @@ func (s *stream) rest(fresh int) {
 // reports whether it consumed anything.
 func (s *stream) pass(w *tools, text []byte, flush flushing) bool {
 	hub := &s.task.hub
-	hub.send(s.kind, s.slot.done()+uint64(s.held), text[s.held:])
+	hub.send(s.kind, s.slot.Done()+uint64(s.held), text[s.held:])
 	s.held = len(text)
 
 	n := len(text)
@@ -268,7 +269,7 @@ func (s *stream) pass(w *tools, text []byte, flush flushing) bool {
 	case s.redo != nil:
 		n = s.finishIntent(w, text)
 	case s.task.log == nil:
-		s.slot.begin(n, text[n-1], 0, time.Time{})
+		s.slot.Begin(n, text[n-1], 0, time.Time{})
 	case s.outlet != nil:
 		s.outlet.take(text)
 	default:
@@ -277,10 +278,10 @@ func (s *stream) pass(w *tools, text []byte, flush flushing) bool {
 	if n == 0 {
 		return false
 	}
-	if err := w.scratch.Consume(s.fifo, n, s.slot.marker()); err != nil {
+	if err := w.scratch.Consume(s.fifo, n, s.slot.Marker()); err != nil {
 		s.task.sup.log.Error("consume output of task", "task", s.task.ref, "err", err)
 	}
-	s.slot.commit()
+	s.slot.Commit()
 	s.held -= n
 	if s.outlet != nil {
 		s.outlet.more()
@@ -305,8 +306,8 @@ func (s *stream) logPortion(w *tools, text []byte, flush flushing) int {
 	}
 	put := func(all bool) int {
 		n, err := s.task.log.Append(&w.encoded, line, s.name(), all, func(n int, size int64, at time.Time) {
-			s.slot.begin(n-before, text[n-before-1], size, at)
-		}, s.slot.logged)
+			s.slot.Begin(n-before, text[n-before-1], size, at)
+		}, s.slot.Logged)
 		if n == 0 {
 			return 0
 		}
@@ -330,7 +331,7 @@ func (s *stream) withRing(w *tools, text []byte) (line []byte, err error) {
 	if s.inRing() == 0 {
 		return text, nil
 	}
-	if w.line, err = s.ring.Append(w.line[:0], s.slot.inLog(), s.slot.done()); err != nil {
+	if w.line, err = s.ring.Append(w.line[:0], s.slot.InLog(), s.slot.Done()); err != nil {
 		return text, err
 	}
 	w.line = append(w.line, text...)
@@ -343,19 +344,19 @@ func (s *stream) finishIntent(w *tools, text []byte) int {
 	r := s.redo
 	s.redo = nil
 	defer s.repaired()
-	if r.bytes > len(text) { // nobody held the FIFO for a while and its content is gone
-		s.slot.drop()
+	if r.Bytes > len(text) { // nobody held the FIFO for a while and its content is gone
+		s.slot.Drop()
 		return 0
 	}
-	if log := s.task.log; log != nil && !r.logged {
-		line, err := s.withRing(w, text[:r.bytes])
+	if log := s.task.log; log != nil && !r.Logged {
+		line, err := s.withRing(w, text[:r.Bytes])
 		if err == nil {
-			err = log.Complete(&w.encoded, line, s.name(), r.time, r.logBefore)
+			err = log.Complete(&w.encoded, line, s.name(), r.Time, r.LogBefore)
 		}
 		s.report(err)
-		s.slot.logged()
+		s.slot.Logged()
 	}
-	return r.bytes
+	return r.Bytes
 }
 
 // repaired lets the task's other stream write to the log.

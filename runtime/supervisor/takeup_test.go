@@ -21,6 +21,7 @@ import (
 	"pier/lib/id"
 	"pier/runtime/logging"
 	"pier/runtime/oci"
+	"pier/runtime/supervisor/internal/journal"
 )
 
 // successor is a supervisor that has just taken over a folder, without its socket.
@@ -39,16 +40,16 @@ func successor(t *testing.T) *Supervisor {
 // cutOffTask is a task of which the predecessor noted the process, and whether that had come to its program.
 func cutOffTask(t *testing.T, s *Supervisor, pid int, ran bool) *task {
 	t.Helper()
-	j, err := openJournal(filepath.Join(t.TempDir(), "journal"))
+	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = j.page.Close() })
+	t.Cleanup(func() { _ = j.Close() })
 	c := s.newTask(record{Task: shim.Task{TaskRef: shim.TaskRef{ID: "c", Exec: "e"}, Cgroup: "/none"}})
 	c.journal = j
-	*j.pidWord() = int32(pid)
+	*j.PidWord() = int32(pid)
 	if ran {
-		*j.runWord() = ^uint64(0)
+		*j.RunWord() = ^uint64(0)
 	}
 	return c
 }
@@ -121,7 +122,7 @@ func TestCutOffOfTheSecond(t *testing.T) {
 		for !stopped(first.Process.Pid) {
 			time.Sleep(time.Millisecond)
 		}
-		*c.journal.pidWord() = int32(second.Process.Pid)
+		*c.journal.PidWord() = int32(second.Process.Pid)
 	}()
 	// Both run another program than ours: the first could be let go, had it not been for the second.
 	want, err := pidfd.StartTime(second.Process.Pid)
@@ -186,8 +187,8 @@ func TestKillGoesOn(t *testing.T) {
 	if err := before.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	before.journal.started(cmd.Process.Pid, startTime, time.Now())
-	before.journal.setFlag(flagDoomed, true)
+	before.journal.Started(cmd.Process.Pid, startTime, time.Now())
+	before.journal.SetFlag(journal.Doomed, true)
 	if err := group.Freeze(); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func TestKillGoesOn(t *testing.T) {
 	if err := s.delete(ref); err != nil {
 		t.Error(err)
 	}
-	_ = before.journal.page.Close()
+	_ = before.journal.Close()
 }
 
 // An exec writes, ends and is reaped by somebody else, and by the time there is a supervisor again nobody else knows of it.
@@ -249,7 +250,7 @@ func TestTakeUpOfWhatEndedUnseen(t *testing.T) {
 	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 7 {
 		t.Fatal(err)
 	}
-	*before.journal.pidWord(), *before.journal.runWord() = int32(cmd.Process.Pid), ^uint64(0)
+	*before.journal.PidWord(), *before.journal.RunWord() = int32(cmd.Process.Pid), ^uint64(0)
 	put.Close()
 	out.Close()
 	before.made = false // its folder stays

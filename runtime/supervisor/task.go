@@ -13,6 +13,7 @@ import (
 	"pier/lib/errkind"
 	"pier/runtime/logging"
 	"pier/runtime/supervisor/internal/foreign"
+	"pier/runtime/supervisor/internal/journal"
 	"pier/runtime/supervisor/internal/probes"
 )
 
@@ -23,7 +24,7 @@ type task struct {
 	ref     shim.TaskRef
 	dir     string
 	record  record
-	journal *journal
+	journal *journal.Journal
 	log     *logging.File // nil: output is not kept
 	cgroup  *cgroup.Cgroup
 	hub     hub
@@ -86,10 +87,10 @@ func (t *task) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	if t.journal, err = openJournal(t.path("journal")); err != nil {
+	if t.journal, err = journal.Open(t.path("journal")); err != nil {
 		return err
 	}
-	if !t.journal.setRecord(text) {
+	if !t.journal.SetRecord(text) {
 		// Need not be whole after a crash: there is no process before it is.
 		if err := os.WriteFile(t.path("task.json"), text, 0o600); err != nil {
 			return err
@@ -104,17 +105,17 @@ func (t *task) reopen() (err error) {
 	if _, err := os.Stat(t.path("journal")); err != nil {
 		return err
 	}
-	if t.journal, err = openJournal(t.path("journal")); err != nil {
+	if t.journal, err = journal.Open(t.path("journal")); err != nil {
 		return err
 	}
-	text := t.journal.record()
+	text := t.journal.Record()
 	if len(text) == 0 {
 		if text, err = os.ReadFile(t.path("task.json")); err != nil {
 			return err
 		}
 	}
 	if err := json.Unmarshal(text, &t.record); err != nil {
-		if pid, _, _ := t.journal.process(); pid == 0 { // cut off while it was written
+		if pid, _, _ := t.journal.Process(); pid == 0 { // cut off while it was written
 			return os.ErrNotExist
 		}
 		return err
@@ -205,7 +206,7 @@ func (s *Supervisor) closeStdin(ref shim.TaskRef) error {
 	if t.info.Exit != nil {
 		return nil
 	}
-	t.journal.setFlag(flagStdinClosed, true)
+	t.journal.SetFlag(journal.StdinClosed, true)
 	t.stdin.Close()
 	t.stdin = nil
 	s.tell(shim.Response{StdinClosed: &ref})
@@ -262,7 +263,7 @@ func (t *task) discard() {
 	t.closeLog()
 	t.stdin.Close()
 	if t.journal != nil {
-		_ = t.journal.page.Close()
+		_ = t.journal.Close()
 	}
 	for _, f := range []*os.File{t.pidfd, t.master, t.rootfs} {
 		if f != nil {
@@ -299,7 +300,7 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 	s.mu.Unlock()
 	for _, g := range gone {
 		<-g.over
-		g.settled(func() { _ = g.journal.page.Close() })
+		g.settled(func() { _ = g.journal.Close() })
 		g.pidfd.Close()
 	}
 	t.forgetForeign()

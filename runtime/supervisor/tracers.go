@@ -9,6 +9,7 @@ import (
 
 	"pier/api/shim"
 	"pier/lib/errkind"
+	"pier/runtime/supervisor/internal/journal"
 )
 
 // A process of a container that has CAP_SYS_PTRACE over the host's user namespace could trace the next exec's process
@@ -44,7 +45,7 @@ func (s *Supervisor) admitTracer(ctx context.Context, t *task, joined bool) erro
 		}
 	}
 	for _, m := range marked {
-		m.journal.setFlag(flagTracers, true)
+		m.journal.SetFlag(journal.Tracers, true)
 	}
 	s.mu.Unlock()
 	for _, m := range marked {
@@ -64,7 +65,7 @@ func (s *Supervisor) admitTracer(ctx context.Context, t *task, joined bool) erro
 func (s *Supervisor) expectTracers(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.journal.setFlag(flagTracers, true)
+	t.journal.SetFlag(journal.Tracers, true)
 }
 
 func (s *Supervisor) hurrying(t *task) bool {
@@ -77,7 +78,7 @@ func (s *Supervisor) hurrying(t *task) bool {
 func (s *Supervisor) hurry(t *task) (may bool, done func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tasks[shim.TaskRef{ID: t.ref.ID}] != t || t.journal.flag(flagTracers) {
+	if s.tasks[shim.TaskRef{ID: t.ref.ID}] != t || t.journal.Flag(journal.Tracers) {
 		return false, func() {}
 	}
 	t.hurrying++

@@ -10,6 +10,7 @@ import (
 
 	"pier/api/shim"
 	"pier/lib/errkind"
+	"pier/runtime/supervisor/internal/journal"
 )
 
 func TestCanTrace(t *testing.T) {
@@ -29,11 +30,11 @@ func TestCanTrace(t *testing.T) {
 func TestTracersWait(t *testing.T) {
 	s := &Supervisor{tasks: map[shim.TaskRef]*task{}}
 	container := func(id string) *task {
-		j, err := openJournal(filepath.Join(t.TempDir(), "journal"))
+		j, err := journal.Open(filepath.Join(t.TempDir(), "journal"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = j.page.Close() })
+		t.Cleanup(func() { _ = j.Close() })
 		c := &task{sup: s, ref: shim.TaskRef{ID: id}, journal: j}
 		s.tasks[c.ref] = c
 		return c
@@ -75,7 +76,7 @@ func TestTracersWait(t *testing.T) {
 		t.Error("an exec hurries where processes of another container may see it")
 	}
 	delete(s.tasks, b.ref)
-	if err := b.journal.page.Close(); err != nil {
+	if err := b.journal.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.admitTracer(t.Context(), b, false); !errkind.Is(err, errkind.Conflict) {
