@@ -45,7 +45,7 @@ func TestCompletion(t *testing.T) {
 			t.Errorf("%s did not complete a container:\n%s", shell, out)
 		}
 	}
-	for typed, want := range map[string]string{"pier start compl": "completed", "pier run --pull al": "always", "pier network rm br": "bridge", "pier conte": "context", "pier stats --no-s": "--no-stream"} {
+	for typed, want := range map[string]string{"pier start compl": "completed", "pier run --pull al": "always", "pier network rm br": "bridge", "pier conte": "context", "pier checkpoint cr": "create", "pier stats --no-s": "--no-stream"} {
 		out := run("", "fish", "--no-config", "-c", ". "+script("fish")+"; complete -C '"+typed+"'")
 		if word, _, _ := strings.Cut(out, "\t"); strings.TrimSpace(word) != want {
 			t.Errorf("fish: %q is completed to %q, want %s", typed, out, want)

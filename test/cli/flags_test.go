@@ -97,7 +97,7 @@ func TestEveryFlag(t *testing.T) {
 			}
 		}
 	}
-	for _, group := range []string{"container", "image", "network", "volume", "system", "context", "builder"} {
+	for _, group := range []string{"checkpoint", "container", "image", "network", "volume", "system", "context", "builder"} {
 		ours := helpOf(t, pier, group).commands
 		for _, command := range helpOf(t, "docker", group).commands {
 			name := group + " " + command

@@ -69,6 +69,8 @@ type cell struct {
 	probed time.Time // the last probe before the operation
 	image  string    // "" for busybox
 
+	folder string // of its checkpoints
+
 	program string // in the place of the script, "" for that
 }
 

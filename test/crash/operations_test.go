@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/checkpoint"
 	"github.com/moby/moby/api/types/container"
 	dnet "github.com/moby/moby/api/types/network"
 	"golang.org/x/sys/unix"
@@ -135,6 +136,39 @@ func operations() []operation {
 			s, err := c.state()
 			if err != nil || s.Status != container.StateRunning {
 				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return c.works()
+		}},
+		{"checkpoint", func(c *cell) { running(c); c.folder = c.t.TempDir() }, func(c *cell) error {
+			err := c.api.Checkpoints().Create(ctx, c.id, checkpoint.CreateRequest{CheckpointID: "one", CheckpointDir: c.folder, Exit: true})
+			if err != nil && strings.Contains(err.Error(), "Cannot checkpoint container ") { // CRIU is not there, or does not work here
+				return nil
+			}
+			return err
+		}, func(c *cell, told error) error {
+			s, err := c.state()
+			if err != nil {
+				return err
+			}
+			whole, err := c.checkpoints(ctx)
+			switch {
+			case err != nil:
+				return err
+			case s.Running && !s.Paused:
+				return c.works()
+			case !whole || s.Running:
+				return fmt.Errorf("it is %+v, its checkpoint is there: %v", s, whole)
+			}
+			return c.ended(told, 137)
+		}},
+		{"removal of a checkpoint", func(c *cell) {
+			running(c)
+			c.folder = c.t.TempDir()
+			c.must(os.Mkdir(c.folder+"/one", 0o700))
+			c.must(os.WriteFile(c.folder+"/one/pier-container.json", []byte(`{"Version":1}`), 0o600))
+		}, func(c *cell) error { return c.api.Checkpoints().Remove(ctx, c.id, c.folder, "one") }, func(c *cell, told error) error {
+			if whole, err := c.checkpoints(ctx); err != nil || whole && told == nil {
+				return fmt.Errorf("it is there: %v, %v", whole, err)
 			}
 			return c.works()
 		}},
@@ -288,6 +322,22 @@ func ranOnce(c *cell, told error) error {
 		return fmt.Errorf("it ran %d times, %v", n, err)
 	}
 	return c.works()
+}
+
+// checkpoints reports whether the cell's checkpoint is there, and wants nothing half made or half removed.
+func (c *cell) checkpoints(ctx context.Context) (whole bool, err error) {
+	list, err := c.api.Checkpoints().List(ctx, c.id, c.folder)
+	if err != nil {
+		return false, err
+	}
+	entries, err := os.ReadDir(c.folder)
+	if err != nil || len(entries) != len(list) {
+		return false, fmt.Errorf("%d checkpoints in a folder with %v, %w", len(list), entries, err)
+	}
+	if _, err := os.Lstat(c.Dir + "/data/containers/" + c.id + "/checkpoint.pending"); err == nil {
+		return false, errors.New("the note of what is half done is there")
+	}
+	return len(list) > 0, nil
 }
 
 // build makes an image with one step that no build before has made.
