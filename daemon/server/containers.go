@@ -261,6 +261,8 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *request) error {
 	defer stop()
 	if err := logs.Copy(ctx, out); err != nil && ctx.Err() == nil {
 		s.o.Log.Warn("logs ended early", "container", r.PathValue("id"), "error", err)
+		panic(http.ErrAbortHandler)
 	}
+	s.cutOff(ctx)
 	return nil
 }

@@ -85,6 +85,7 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 		m, ok := reader.TryNext()
 		if !ok {
 			if m, err = reader.Next(ctx); err != nil {
+				s.cutOff(ctx)
 				return nil
 			}
 		}

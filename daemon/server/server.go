@@ -117,6 +117,14 @@ func (s *Server) following(r *request) (ctx context.Context, stop func()) {
 	return ctx, func() { unhook(); cancel() }
 }
 
+// cutOff ends an answer that was following something and that Shutdown, not that something, has ended: the connection
+// breaks, so that nobody takes it for a whole one. ctx is that of following.
+func (s *Server) cutOff(ctx context.Context) {
+	if ctx.Err() != nil && s.closing.Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
 // Requests counts the requests that came so far.
 func (s *Server) Requests() uint64 { return s.requests.Load() }
 

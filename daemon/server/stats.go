@@ -39,6 +39,7 @@ func (s *Server) containerStats(w http.ResponseWriter, r *request) error {
 	for {
 		sample, err := stats.Next(ctx)
 		if err != nil {
+			s.cutOff(ctx)
 			return nil
 		}
 		line = append(docker.AppendStats(line[:0], &sample), '\n')

@@ -1,9 +1,12 @@
 package crash
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +40,27 @@ func replace(t *testing.T, from, to string) {
 	if err := os.Rename(to+".new", to); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// follow asks for answers that have no end of their own.
+func follow(t *testing.T, socket string, paths ...string) map[string]io.ReadCloser {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}}
+	bodies := make(map[string]io.ReadCloser)
+	for _, path := range paths {
+		answer, err := client.Get("http://pier" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = answer.Body.Close() })
+		if bodies[path] = answer.Body; answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", path, answer.Status)
+		}
+	}
+	return bodies
 }
 
 // TestUpgrade replaces both programs on the disk and in their processes while containers run and clients call.
@@ -89,6 +113,7 @@ func TestUpgrade(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	})
+	followed := follow(t, d.Socket, "/containers/web/logs?stdout=1&follow=1", "/containers/web/stats", "/events")
 	old, oldSupervisor := program(d.Pid()), program(d.Supervisor())
 	for range 3 {
 		for _, name := range []string{"pierd", "pier-runtime"} {
@@ -114,6 +139,11 @@ func TestUpgrade(t *testing.T) {
 	}
 	close(stop)
 	caller.Wait()
+	for path, body := range followed {
+		if _, err := io.ReadAll(body); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s ended with %v, as if there were no more of it", path, err)
+		}
+	}
 	if after := processes(); after != before {
 		t.Errorf("processes were %s and are %s", before, after)
 	}
