@@ -25,6 +25,20 @@ func (c *Cgroup) killDir() string {
 	return c.dirs[0]
 }
 
+// FreezerDir is the folder of c that holds its processes still, for a program that does that itself.
+func FreezerDir(c *Cgroup) string { return c.killDir() }
+
+// Shown is the folder of c that a container sees at a name below its mount of control groups: on v2 c itself, at "", on v1
+// the one of a hierarchy, by its mount's name. ok is false where there is none.
+func Shown(c *Cgroup, name string) (dir string, ok bool) {
+	for _, dir := range c.dirs {
+		if c.unified && name == "" || !c.unified && name != "" && filepath.Base(strings.TrimSuffix(dir, c.path)) == name {
+			return dir, true
+		}
+	}
+	return "", false
+}
+
 func procs(dir string) ([]int, error) {
 	b, err := readFile(filepath.Join(dir, "cgroup.procs"))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {

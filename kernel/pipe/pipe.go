@@ -67,10 +67,15 @@ func Reopen(f *os.File, access int) (r *os.File, err error) {
 
 // OpenChild is Open for the end that a new process gets: it blocks, as programs expect. The open itself does not wait if
 // somebody else has the FIFO open for reading and writing.
-func OpenChild(path string, access int) (*os.File, error) { return open(path, access) }
+//
+// A file remembers how it was opened, and this one may be opened again in the same way from a link in /proc, when what holds
+// it is restored from a checkpoint: it must not say that links are not to be followed.
+func OpenChild(path string, access int) (*os.File, error) { return openFIFO(path, access) }
 
-func open(path string, flags int) (*os.File, error) {
-	n, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+func open(path string, flags int) (*os.File, error) { return openFIFO(path, flags|unix.O_NOFOLLOW) }
+
+func openFIFO(path string, flags int) (*os.File, error) {
+	n, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open FIFO", Path: path, Err: err}
 	}

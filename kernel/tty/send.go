@@ -44,10 +44,29 @@ func Receive(conn *net.UnixConn) (*os.File, error) {
 	if err != nil || len(fds) != 1 {
 		return nil, errkind.New(errkind.Invalid, "receive terminal: the message holds no single descriptor")
 	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		unix.Close(fds[0])
+	return master(fds[0])
+}
+
+// Adopt makes a master of f, which came from another program and is closed.
+func Adopt(f *os.File) (*os.File, error) {
+	defer f.Close()
+	var own int
+	err := fd.With(f, func(n int) (err error) {
+		own, err = unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("receive terminal: %w", err)
 	}
-	unix.CloseOnExec(fds[0])
-	return os.NewFile(uintptr(fds[0]), "ptmx"), nil
+	return master(own)
+}
+
+// master makes a descriptor a file that is fit for the netpoller.
+func master(n int) (*os.File, error) {
+	if err := unix.SetNonblock(n, true); err != nil {
+		unix.Close(n)
+		return nil, fmt.Errorf("receive terminal: %w", err)
+	}
+	unix.CloseOnExec(n)
+	return os.NewFile(uintptr(n), "ptmx"), nil
 }

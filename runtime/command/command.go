@@ -75,7 +75,7 @@ func newRoot(o *options, version string) *cobra.Command {
 		Use: "pier-runtime", Short: "Start and manage containers from OCI bundles", Version: version,
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
-			if n := c.Name(); n == "create" || n == "run" || n == "exec" {
+			if n := c.Name(); n == "create" || n == "run" || n == "exec" || n == "restore" {
 				if err := self.Protect(os.Args, os.Environ()); err != nil {
 					return err
 				}
@@ -97,11 +97,11 @@ func newRoot(o *options, version string) *cobra.Command {
 	f.StringVar(&o.logFormat, "log-format", "text", "format of --log: text or json")
 	f.BoolVar(&o.debug, "debug", false, "log each command, too")
 	f.BoolVar(&o.systemd, "systemd-cgroup", false, "not supported: cgroups are made directly")
-	f.StringVar(&o.criu, "criu", "", "accepted for compatibility: nothing is checkpointed")
+	f.StringVar(&o.criu, "criu", "", "path of criu, for checkpoint and restore (default: the one on PATH)")
 	f.StringVar(&o.rootless, "rootless", "auto", "true, false or auto; accepted for compatibility: this runtime needs root")
 	root.AddCommand(createCommand(o), runCommand(o), startCommand(o), execCommand(o), killCommand(o), deleteCommand(o),
 		stateCommand(o), listCommand(o), psCommand(o), eventsCommand(o), pauseCommand(o), resumeCommand(o), updateCommand(o),
-		specCommand(o), featuresCommand(o), checkpointCommand("checkpoint", "Save a container's processes"), checkpointCommand("restore", "Bring saved processes back"))
+		specCommand(o), featuresCommand(o), checkpointCommand(o), restoreCommand(o))
 	return root
 }
 
@@ -124,13 +124,6 @@ func (o *options) check() error {
 		return f.Close()
 	}
 	return nil
-}
-
-// checkpointCommand is a command that engines may ask for and that is refused, whatever its flags.
-func checkpointCommand(name, short string) *cobra.Command {
-	return &cobra.Command{Use: name + " ID", Short: short + " (not supported)", DisableFlagParsing: true, RunE: func(*cobra.Command, []string) error {
-		return errkind.New(errkind.Unsupported, "%s is not supported: there is no CRIU in this runtime; stop the container and start it anew", name)
-	}}
 }
 
 // report writes err where the caller looks for it: engines read the last line of --log, people standard error.

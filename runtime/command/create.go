@@ -86,36 +86,16 @@ type made struct {
 // create makes the container of a bundle, up to its start. In the foreground its terminal stays with us. After an error
 // nothing is left.
 func (o *options) create(ctx context.Context, id string, m *makeOptions, foreground bool) (_ *made, err error) {
-	bundle, err := filepath.Abs(m.bundle)
+	r, err := o.fromBundle(id, m, foreground)
 	if err != nil {
 		return nil, err
 	}
-	spec := &specs.Spec{}
-	if err := o.readDocument(filepath.Join(bundle, "config.json"), spec); err != nil {
-		return nil, err
-	}
-	if spec.Process == nil {
-		return nil, errkind.New(errkind.Invalid, "config.json has no process")
-	}
-	if major, _, ok := strings.Cut(spec.Version, "."); !ok || major != strconv.Itoa(specs.VersionMajor) {
-		return nil, errkind.New(errkind.Unsupported, "ociVersion %q in config.json is not known: this runtime reads versions 1.0.0 to %s", spec.Version, specs.Version)
-	}
-	if err := checkConsole(spec.Process.Terminal, m.consoleSocket, foreground); err != nil {
-		return nil, err
-	}
-	r, err := o.newRecord(id)
-	if err != nil {
-		return nil, err
-	}
-	r.Bundle, r.Spec = bundle, spec
+	spec := r.Spec
 	defer func() {
 		if err != nil {
 			_ = os.RemoveAll(r.dir)
 		}
 	}()
-	if r.Cgroup, err = cgroupPath(spec, id); err != nil {
-		return nil, err
-	}
 	var limits *specs.LinuxResources
 	if spec.Linux != nil {
 		limits = spec.Linux.Resources
@@ -130,9 +110,9 @@ func (o *options) create(ctx context.Context, id string, m *makeOptions, foregro
 			_ = group.Delete()
 		}
 	}()
-	c := &oci.Container{ID: id, Spec: spec, Bundle: bundle, Cgroup: group, Gate: r.gate(), NoPivot: m.noPivot, NoKeyring: m.noKeyring}
+	c := &oci.Container{ID: id, Spec: spec, Bundle: r.Bundle, Cgroup: group, Gate: r.gate(), NoPivot: m.noPivot, NoKeyring: m.noKeyring}
 	c.PreserveFDs, spec = passed(m.preserve, spec)
-	if spec, err = withEnvironment(spec, bundle); err != nil {
+	if spec, err = withEnvironment(spec, r.Bundle); err != nil {
 		return nil, err
 	}
 	c.Spec = spec
@@ -162,6 +142,37 @@ func (o *options) create(ctx context.Context, id string, m *makeOptions, foregro
 		}
 	}
 	return out, nil
+}
+
+// fromBundle reads the configuration of a bundle and begins a record of a container of it, whose folder there is already.
+func (o *options) fromBundle(id string, m *makeOptions, foreground bool) (*record, error) {
+	bundle, err := filepath.Abs(m.bundle)
+	if err != nil {
+		return nil, err
+	}
+	spec := &specs.Spec{}
+	if err := o.readDocument(filepath.Join(bundle, "config.json"), spec); err != nil {
+		return nil, err
+	}
+	if spec.Process == nil {
+		return nil, errkind.New(errkind.Invalid, "config.json has no process")
+	}
+	if major, _, ok := strings.Cut(spec.Version, "."); !ok || major != strconv.Itoa(specs.VersionMajor) {
+		return nil, errkind.New(errkind.Unsupported, "ociVersion %q in config.json is not known: this runtime reads versions 1.0.0 to %s", spec.Version, specs.Version)
+	}
+	if err := checkConsole(spec.Process.Terminal, m.consoleSocket, foreground); err != nil {
+		return nil, err
+	}
+	group, err := cgroupPath(spec, id)
+	if err != nil {
+		return nil, err
+	}
+	r, err := o.newRecord(id)
+	if err != nil {
+		return nil, err
+	}
+	r.Bundle, r.Spec, r.Cgroup = bundle, spec, group
+	return r, nil
 }
 
 // passed returns how many descriptors to pass on: those asked for, and before them those that a service manager gave us
@@ -225,9 +236,14 @@ func (o *options) run(ctx context.Context, id string, m *makeOptions) error {
 	if m.detach {
 		return nil
 	}
+	return o.foreground(ctx, c, m.keep)
+}
+
+// foreground waits for a container and removes it, unless it is to be kept.
+func (o *options) foreground(ctx context.Context, c *made, keep bool) error {
 	status, err := oci.Foreground(ctx, &c.process.Process, c.relay.resize)
 	c.relay.close()
-	if !m.keep {
+	if !keep {
 		err = errors.Join(err, o.remove(ctx, c.record, true))
 	}
 	if err != nil {

@@ -128,7 +128,7 @@ func featuresCommand(o *options) *cobra.Command {
 					NetDevices:      &features.NetDevices{Enabled: &yes},
 				},
 				// The one annotation that engines look at to know whether checkpoint is there.
-				Annotations: map[string]string{"org.opencontainers.runc.checkpoint.enabled": "false"},
+				Annotations: map[string]string{"org.opencontainers.runc.checkpoint.enabled": "true"},
 			})
 		}}
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"pier/kernel/mount"
@@ -88,3 +89,7 @@ func EmptyMounts() (*os.File, error) { return mount.Empty() }
 
 // MountOptions lists the mount options that are known, sorted; any other is handed to the file system.
 func MountOptions() []string { return mountopts.Names() }
+
+// BindSource returns what the bind mount m shows, detached, with the flags of m: for who makes the mounts of a container in
+// another way. Bundle is where a relative source begins. nil where m is no bind; the caller closes it.
+func BindSource(bundle string, m *specs.Mount) (*os.File, error) { return rootfs.BindSource(bundle, m) }

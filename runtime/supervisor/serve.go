@@ -63,7 +63,7 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		return wire.Send(conn, shim.Response{Error: wire.Error(s.upgrade(conn))}) == nil // answered by the next program if it works
 	case r.Kind == shim.KindStart && r.Start != nil:
 		return s.started(conn, func() (*task, error) {
-			if err := wantFiles(files, r.Start.HasRootfs, r.Start.HasNetns, r.Start.HasDeposit); err != nil {
+			if err := wantFiles(files, r.Start.HasRootfs, r.Start.HasNetns, r.Start.Restore != nil, r.Start.HasDeposit); err != nil {
 				return nil, errkind.New(errkind.Invalid, "start %s: %w", r.Start.ID, err)
 			}
 			t, err := s.start(context.Background(), r.Start, files)
@@ -87,6 +87,13 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		return s.probes.Run(conn, r.Probes)
 	case r.Kind == shim.KindCustody && r.Custody != nil:
 		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
+	case r.Kind == shim.KindDump && r.Dump != nil:
+		defer s.tidy.request()
+		err := wantFiles(files, true)
+		if err == nil {
+			err = s.dump(context.Background(), r.Dump, files[0])
+		}
+		return wire.Send(conn, shim.Response{Error: wire.Error(err)}) == nil
 	case r.Kind == shim.KindRecover:
 		return wire.Send(conn, shim.Response{Error: wire.Error(s.recover(r.Recover, files))}) == nil
 	case r.Kind == shim.KindAdopt && r.Adopt != nil:
@@ -160,7 +167,7 @@ func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool 
 }
 
 func (s *Supervisor) hello() *shim.Hello {
-	return &shim.Hello{Pid: os.Getpid(), Generation: s.generation, Deposits: true}
+	return &shim.Hello{Pid: os.Getpid(), Generation: s.generation, Deposits: true, Checkpoints: true}
 }
 
 func (s *Supervisor) list() []shim.Task {
@@ -263,6 +270,8 @@ func (s *Supervisor) freeze(r *shim.Freeze) error {
 	if err != nil {
 		return err
 	}
+	t.standing.Lock()
+	defer t.standing.Unlock()
 	if r.On {
 		err = t.cgroup.Freeze()
 	} else {

@@ -13,11 +13,11 @@ import (
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
 	"pier/runtime/oci"
-	"pier/runtime/supervisor/internal/foreign"
+	"pier/runtime/supervisor/internal/origin"
 )
 
-// startLimit bounds the way from clone to execve; a file system that hangs must not hold a start for ever.
-const startLimit = 60 * time.Second
+// execLimit bounds the way from clone to execve; a file system that hangs must not hold an exec for ever.
+const execLimit = 60 * time.Second
 
 // start runs a container's first process. files are those that came with r.
 func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File) (*task, error) {
@@ -36,7 +36,8 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		spec.Linux.CgroupsPath = "/pier/" + r.ID
 	}
 	spec.Process.Terminal = r.Stdio.Terminal
-	c := &oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Width: r.Width, Height: r.Height, Bundle: r.Bundle}
+	c := &origin.Container{Container: oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Width: r.Width, Height: r.Height, Bundle: r.Bundle},
+		Runtime: r.Runtime, Restore: r.Restore, Root: s.root}
 	c.Empty, _ = s.empty() // without it, the way is longer
 	if r.HasRootfs {
 		c.Rootfs, files = files[0], files[1:]
@@ -44,10 +45,13 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if r.HasNetns {
 		c.Netns, files = files[0], files[1:]
 	}
+	if r.Restore != nil {
+		c.Images, files = files[0], files[1:]
+	}
 	if r.HasDeposit {
 		c.Deposit = files[0]
 	}
-	if r.Init {
+	if r.Init && r.Restore == nil { // a checkpoint has it
 		var err error
 		if c.Init, err = s.init(); err != nil {
 			return nil, err
@@ -76,12 +80,10 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		return nil, s.fail(t, err)
 	}
 	c.Cgroup, c.PidTo, c.RunTo = t.cgroup, t.journal.PidWord(), t.journal.RunWord()
-	err = s.launch(ctx, t, c.Deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
+	c.Dir = t.dir
+	err = s.launch(ctx, t, c.Limit(), c.Deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		c.Stdio = stdio
-		if r.Runtime != nil {
-			return foreign.Start(ctx, &foreign.Container{Container: *c, Runtime: *r.Runtime, Dir: t.dir})
-		}
-		return oci.Start(ctx, c)
+		return origin.Start(ctx, c)
 	})
 	if err != nil {
 		t.forgetForeign()
@@ -93,6 +95,17 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	t.rootfs = c.Rootfs
 	go s.wait(t)
 	return t, nil
+}
+
+// dump makes a checkpoint of a container in the folder images. Nobody freezes or thaws it meanwhile.
+func (s *Supervisor) dump(ctx context.Context, r *shim.Dump, images *os.File) error {
+	t, err := s.running(r.ID)
+	if err != nil {
+		return err
+	}
+	t.standing.Lock()
+	defer t.standing.Unlock()
+	return origin.Dump(ctx, &origin.Running{Pid: t.info.Pid, Cgroup: t.cgroup, Terminal: t.info.Terminal, Runtime: t.record.Runtime, Dir: t.dir}, r, images)
 }
 
 // exec runs one more process in a container that runs. files are those that came with r.
@@ -128,7 +141,7 @@ func (s *Supervisor) exec(ctx context.Context, r *shim.Exec, files []*os.File) (
 	if r.HasDeposit {
 		deposit = files[0]
 	}
-	err = s.launch(ctx, t, deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
+	err = s.launch(ctx, t, execLimit, deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Stdio: stdio, Width: r.Width, Height: r.Height,
 			PidTo: t.journal.PidWord(), RunTo: t.journal.RunWord(), Deposit: deposit})
 	})
@@ -191,7 +204,7 @@ func (s *Supervisor) begin(r record, expected int) (*task, error) {
 }
 
 // launch opens the standard streams, makes the process and starts to carry its output. deposit may be nil.
-func (s *Supervisor) launch(ctx context.Context, t *task, deposit *os.File, run func(context.Context, oci.Stdio) (*oci.Process, error)) error {
+func (s *Supervisor) launch(ctx context.Context, t *task, limit time.Duration, deposit *os.File, run func(context.Context, oci.Stdio) (*oci.Process, error)) error {
 	if err := t.openOutput(); err != nil {
 		return err
 	}
@@ -215,7 +228,7 @@ func (s *Supervisor) launch(ctx context.Context, t *task, deposit *os.File, run 
 	if deposit != nil {
 		t.putOutput(deposit)
 	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p, err := run(ctx, stdio)
 	if err != nil {

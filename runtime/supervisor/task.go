@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"pier/api/shim"
@@ -12,8 +13,8 @@ import (
 	"pier/kernel/pipe"
 	"pier/lib/errkind"
 	"pier/runtime/logging"
-	"pier/runtime/supervisor/internal/foreign"
 	"pier/runtime/supervisor/internal/journal"
+	"pier/runtime/supervisor/internal/origin"
 	"pier/runtime/supervisor/internal/probes"
 )
 
@@ -40,6 +41,9 @@ type task struct {
 	rootfs *os.File       // held so that the exit does not wait for the unmount; nil for an exec
 	reaped chan shim.Exit // pierd tells how its child ended; buffered
 	over   chan struct{}  // closed when nothing more is done with what is on disk
+
+	// standing is held while somebody freezes the container, thaws it, or makes a checkpoint, for which it must stand still.
+	standing sync.Mutex
 
 	// guarded by Supervisor.mu
 	info    shim.Task
@@ -315,9 +319,9 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 // foreignLimit bounds what another runtime may take to forget a container.
 const foreignLimit = 10 * time.Second
 
-// removeDir removes the task's folder; never while another runtime's view of the container's root is mounted in it.
+// removeDir removes the task's folder; never while the container's root is shown in it to another runtime, or to criu.
 func (t *task) removeDir() error {
-	if err := foreign.Detach(t.dir); err != nil {
+	if err := origin.Detach(t.dir); err != nil {
 		return err
 	}
 	return os.RemoveAll(t.dir)
@@ -330,7 +334,7 @@ func (t *task) forgetForeign() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), foreignLimit)
 	defer cancel()
-	if err := foreign.Delete(ctx, t.ref.ID, *t.record.Runtime, t.dir); err != nil {
+	if err := origin.Forget(ctx, t.ref.ID, *t.record.Runtime, t.dir); err != nil {
 		t.sup.log.Error("the container's runtime does not forget it", "task", t.ref, "err", err)
 	}
 }
@@ -340,7 +344,7 @@ func (t *task) detachForeign() {
 	if t.record.Runtime == nil {
 		return
 	}
-	if err := foreign.Detach(t.dir); err != nil {
+	if err := origin.Detach(t.dir); err != nil {
 		t.sup.log.Error("detach the root of a container", "task", t.ref, "err", err)
 	}
 }

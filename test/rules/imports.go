@@ -40,8 +40,9 @@ var floors = map[string]int{
 	"daemon/command":     7, // pierd's flags and configuration file
 	"runtime/oci":        0,
 	"runtime/logging":    0,
-	"runtime/supervisor": 1,
-	"runtime/command":    1,
+	"runtime/criu":       1,
+	"runtime/supervisor": 2,
+	"runtime/command":    2,
 }
 
 // kernelOnly are the packages with system calls, and who may have them.

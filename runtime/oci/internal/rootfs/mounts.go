@@ -178,6 +178,34 @@ func (r *Root) mountBind(m *specs.Mount, o mountopts.Options, before []specs.Mou
 	return nil
 }
 
+// BindSource returns what the bind mount m shows, detached, with the flags of m: for who makes the mounts of a container in
+// another way. Bundle is where a relative source begins. nil where m is no bind; the caller closes it.
+func BindSource(bundle string, m *specs.Mount) (*os.File, error) {
+	o, err := mountopts.Parse(m.Options)
+	if err != nil {
+		return nil, err
+	}
+	if !o.Bind && m.Type != "bind" {
+		return nil, nil
+	}
+	if o.Idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0 {
+		return nil, errkind.New(errkind.Unsupported, "id mappings of a bind cannot be made again")
+	}
+	name := m.Source
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(bundle, name)
+	}
+	f, err := openSource(name, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := setBindAttrs(f, o); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // openSource clones what a bind shows.
 func openSource(name string, o mountopts.Options) (*os.File, error) {
 	if o.Subpath == "" {
