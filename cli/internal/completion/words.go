@@ -32,7 +32,7 @@ func signals() []string {
 
 func ulimits() []string {
 	var out []string
-	for name := range strings.FieldsSeq("as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack") {
+	for name := range strings.FieldsSeq("core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack") {
 		out = append(out, name+"=")
 	}
 	return out
