@@ -8,7 +8,7 @@ command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer (htt
 declare -A needed=([git]=git [ps]=procps)
 case "${1:-}" in
 run) needed[curl]=curl ;;
-test | race) needed+=([/bin/busybox]=busybox-static [docker]=docker.io [podman]=podman [dockerd]=docker.io [iptables-save]=iptables [runc]=runc [chromium]=chromium [npm]=npm [mmdebstrap]=mmdebstrap [ip]=iproute2 [nft]=nftables [curl]=curl [qemu-system-x86_64]=qemu-system-x86 [mke2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [zsh]=zsh [fish]=fish [/usr/share/bash-completion/bash_completion]=bash-completion) ;;
+test | race) needed+=([/bin/busybox]=busybox-static [docker]=docker.io [podman]=podman [dockerd]=docker.io [iptables-save]=iptables [runc]=runc [chromium]=chromium [npm]=npm [mmdebstrap]=mmdebstrap [ip]=iproute2 [nft]=nftables [criu]=criu [curl]=curl [qemu-system-x86_64]=qemu-system-x86 [mke2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [zsh]=zsh [fish]=fish [/usr/share/bash-completion/bash_completion]=bash-completion) ;;
 bench) needed+=([ip]=iproute2 [/bin/busybox]=busybox-static [dockerd]=docker.io [bwrap]=bubblewrap [iptables]=iptables) ;;
 *) echo "usage: setup.sh run|test|race|bench" >&2; exit 2 ;;
 esac

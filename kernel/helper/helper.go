@@ -1,5 +1,6 @@
 // Package helper starts a program of the host that works for a container and makes processes of it: in the container's
-// control group from its first instruction, and with a session keyring of its own, for both pass on to what it makes.
+// control group from its first instruction, with a session keyring of its own, and without a
+// way to new rights where the container has none, for all of this passes on to what it makes.
 //
 // Linux >= 5.9 (close_range), amd64 and arm64.
 //
@@ -30,6 +31,8 @@ type Program struct {
 	OwnCgroups bool
 	// Keyring names its new session keyring; "" leaves it in ours. A kernel without keys is no error.
 	Keyring string
+	// NoNewPrivileges takes from it the way to more rights by executing a program (no_new_privs).
+	NoNewPrivileges bool
 }
 
 // calls is about how many system calls a start takes, besides those for each descriptor.
@@ -59,6 +62,9 @@ func Start(p *Program) (*spawn.Child, error) {
 	if p.Keyring != "" {
 		l.Add("keyctl", "", unix.SYS_KEYCTL, spawn.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), l.String(p.Keyring)).
 			Tolerate(unix.ENOSYS, unix.EPERM, unix.EINVAL)
+	}
+	if p.NoNewPrivileges {
+		l.Add("prctl PR_SET_NO_NEW_PRIVS", "", unix.SYS_PRCTL, spawn.Int(unix.PR_SET_NO_NEW_PRIVS), spawn.Int(1), spawn.Int(0), spawn.Int(0), spawn.Int(0))
 	}
 	for _, n := range self.Ignored() {
 		const size = 8 // of the kernel's sigset_t; 32 zero bytes are a sigaction that says SIG_DFL

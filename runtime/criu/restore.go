@@ -67,7 +67,7 @@ func (r *Restore) Do(ctx context.Context) (p *oci.Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{dir: r.Dir}
+	s := &stage{dir: r.Dir, places: map[string]string{}}
 	defer func() {
 		closeAll(s.files)
 		if clearErr := Clear(r.Dir); err == nil && clearErr != nil {
@@ -83,7 +83,7 @@ func (r *Restore) Do(ctx context.Context) (p *oci.Process, err error) {
 	if err != nil {
 		return fail(err)
 	}
-	w := &work{program: program, kind: kindRestore, in: r.Cgroup, own: r.has(specs.CgroupNamespace), keyring: "_ses." + r.ID}
+	w := &work{program: program, kind: kindRestore, in: r.Cgroup, own: r.has(specs.CgroupNamespace), bound: r.Spec.Process.NoNewPrivileges, keyring: "_ses." + r.ID}
 	if r.NoKeyring {
 		w.keyring = ""
 	}
@@ -91,8 +91,11 @@ func (r *Restore) Do(ctx context.Context) (p *oci.Process, err error) {
 		return fail(err)
 	}
 	p = &oci.Process{}
-	w.notice = func(a *answer, files []*os.File) error { return r.notice(ctx, p, a, files) }
+	w.notice = func(a *answer, files []*os.File) error { return r.notice(ctx, p, s, w.pid, a, files) }
 	a, err := w.do(ctx)
+	if err == nil && !s.verified {
+		err = errkind.New(errkind.Internal, "criu did not tell when all was restored")
+	}
 	if err == nil {
 		err = complete(p, a.pid)
 	}
@@ -219,7 +222,7 @@ func (r *Restore) options(s *stage, m *manifest, external []string, w *work) (*o
 }
 
 // notice takes what criu hands over on the way.
-func (r *Restore) notice(ctx context.Context, p *oci.Process, a *answer, files []*os.File) error {
+func (r *Restore) notice(ctx context.Context, p *oci.Process, s *stage, criu int, a *answer, files []*os.File) error {
 	switch a.script {
 	case "orphan-pts-master":
 		if len(files) != 1 || p.Master != nil {
@@ -241,6 +244,11 @@ func (r *Restore) notice(ctx context.Context, p *oci.Process, a *answer, files [
 			return err
 		}
 		return oci.RunHooks(ctx, "createRuntime", h.CreateRuntime, state)
+	case "pre-resume": // all is in place and stands still; criu takes no "no" any more
+		if err := r.verify(s, criu); err != nil {
+			return r.kill(err)
+		}
+		s.verified = true
 	}
 	return nil
 }

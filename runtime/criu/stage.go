@@ -24,6 +24,10 @@ type stage struct {
 	dir   string
 	count int
 	files []*os.File // held until the work is done
+	// places are the sources of mounts, by mount points.
+	places map[string]string
+	// verified is set when what was restored was found to have no more rights than it should.
+	verified bool
 }
 
 func (s *stage) root() string { return filepath.Join(s.dir, "root") }
@@ -103,6 +107,7 @@ func (r *Restore) show(s *stage, m *manifest) (external []string, err error) {
 			return nil, err
 		}
 		external = append(external, "mnt["+point+"]:"+source)
+		s.places[point] = source
 	}
 	return external, nil
 }

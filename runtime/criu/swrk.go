@@ -39,13 +39,16 @@ type work struct {
 	features []byte
 	// files are criu's descriptors after the socket.
 	files []*os.File
-	// in, where not nil, is the cgroup that criu works in, with its cgroup namespace if own is set, and keyring the name of
-	// its session keyring. What it restores has them from it.
-	in      *cgroup.Cgroup
-	own     bool
-	keyring string
+	// in, where not nil, is the cgroup that criu works in, with its cgroup namespace if own is set, keyring the name of its
+	// session keyring, and bound is set where it may not get new rights. What it restores has all that from it; before 4.0, criu
+	// has nothing of the last.
+	in         *cgroup.Cgroup
+	own, bound bool
+	keyring    string
 	// notice is told what criu is about to do, or has done; it waits meanwhile. An error ends the work. Files are the notice's.
 	notice func(a *answer, files []*os.File) error
+	// pid is criu's, while it works.
+	pid int
 }
 
 // Find returns the path of criu: the program itself, or what is found by its name. An error of kind Unsupported says what to
@@ -117,7 +120,7 @@ func (w *work) do(ctx context.Context) (*answer, error) {
 	child, err := helper.Start(&helper.Program{
 		Path: w.program, Args: []string{"criu", "swrk", fmt.Sprint(socketFD)}, Env: []string{searchPath},
 		Files:  append([]*os.File{nil, said.In, said.In, theirs}, w.files...),
-		Cgroup: w.in, OwnCgroups: w.own, Keyring: w.keyring,
+		Cgroup: w.in, OwnCgroups: w.own, Keyring: w.keyring, NoNewPrivileges: w.bound,
 	})
 	said.In.Close()
 	theirs.Close()
@@ -126,6 +129,7 @@ func (w *work) do(ctx context.Context) (*answer, error) {
 		return nil, errkind.New(errkind.Internal, "start %s: %w", w.program, err)
 	}
 	defer child.Pidfd.Close()
+	w.pid = child.Pid
 	read := make(chan struct{})
 	go func() {
 		defer close(read)

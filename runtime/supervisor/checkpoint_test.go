@@ -280,11 +280,14 @@ func TestCheckpoint(t *testing.T) {
 	if !h.works() {
 		return
 	}
-	one := h.start("one", false, "sh", "-c", counter)
 	some := []string{"CAP_CHOWN", "CAP_KILL"}
-	one.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: some, Effective: some, Permitted: some}
-	one.Spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"swapon"}, Action: specs.ActErrno}}}
-	first := h.begin(one)
+	counting := func(id string) *shim.Start {
+		s := h.start(id, false, "sh", "-c", counter)
+		s.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: some, Effective: some, Permitted: some}
+		s.Spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"swapon"}, Action: specs.ActErrno}}}
+		return s
+	}
+	first := h.begin(counting("one"))
 	h.until(func() bool { return strings.Count(h.output("one"), "\n") > 5 }, "nothing is counted")
 	images, err := h.dump("one")
 	if err != nil {
@@ -293,8 +296,8 @@ func TestCheckpoint(t *testing.T) {
 	seen := strings.Count(h.output("one"), "\n")
 	h.until(func() bool { return strings.Count(h.output("one"), "\n") > seen+5 }, "the container does not go on after its dump")
 	for _, id := range []string{"two", "three"} {
-		s := h.start(id, false, "sh", "-c", "exit 1")
-		s.Restore = &shim.Restore{}
+		s := counting(id)
+		s.Restore, s.Spec.Process.Args = &shim.Restore{}, []string{"no program is looked at"}
 		task := h.begin(s, images)
 		if task.Pid == 0 || task.Pid == first.Pid || task.StartTime == 0 {
 			t.Errorf("restored as %+v", task)
@@ -333,6 +336,50 @@ func TestCheckpoint(t *testing.T) {
 		if e := h.task(id).Exit; e.Code != 137 || e.Unknown {
 			t.Errorf("its end: %+v", e)
 		}
+	}
+}
+
+// A checkpoint gets nobody more than his configuration gives: it is refused before a process of it runs.
+func TestCheckpointForbidden(t *testing.T) {
+	h := newHost(t)
+	if !h.works() {
+		return
+	}
+	free := h.start("free", false, "sh", "-c", "while :; do echo ran >/data/ran; usleep 20000; done")
+	some := []string{"CAP_CHOWN", "CAP_NET_RAW"}
+	free.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: some}
+	free.Spec.Process.NoNewPrivileges = false
+	free.Spec.Linux.MaskedPaths, free.Spec.Linux.ReadonlyPaths = nil, nil
+	free.Spec.Mounts = append(free.Spec.Mounts, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs"})
+	h.begin(free)
+	ran := filepath.Join(h.rootfs, "data/ran")
+	h.until(func() bool { _, err := os.Stat(ran); return err == nil }, "it does not run")
+	images, err := h.dump("free")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.end("free")
+	h.must(os.Remove(ran))
+	for words, change := range map[string]func(*specs.Spec){
+		"CAP_NET_RAW in Cap":         func(s *specs.Spec) { s.Process.Capabilities.Bounding = some[:1] },
+		"no filter of system calls":  func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow} },
+		"/proc/keys is not covered":  func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"/missing", "/proc/keys"} },
+		"/proc/sys is not read-only": func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"/proc/sys"} },
+		"sysfs at /sys is not among": func(s *specs.Spec) { s.Mounts = s.Mounts[:len(s.Mounts)-1] },
+		"may write to the root":      func(s *specs.Spec) { s.Root.Readonly = true },
+	} {
+		s := h.start("bound", false, "sh")
+		s.Restore = &shim.Restore{}
+		s.Spec.Process.NoNewPrivileges = false
+		s.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: some}
+		s.Spec.Linux.MaskedPaths, s.Spec.Linux.ReadonlyPaths, s.Spec.Mounts = nil, nil, slices.Clone(free.Spec.Mounts)
+		change(s.Spec)
+		if _, err := h.ask(&shim.Request{Kind: shim.KindStart, Start: s}, images); !errkind.Is(err, errkind.Forbidden) || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("what was refused has run")
 	}
 }
 

@@ -33,6 +33,7 @@ type kernel struct {
 var wanted = []string{
 	"overlay", "veth", "bridge", "br_netfilter", "nf_tables", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct",
 	"nft_fib_inet", "nft_reject_inet", "nf_conntrack_netlink", "virtio_pci", "virtio_blk", "virtio_net", "quota_v2", "xfs",
+	"unix_diag", "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "af_packet_diag", "netlink_diag", // criu asks for sockets by them
 }
 
 // get fetches and unpacks r's kernel into the repository's cache, once.

@@ -16,8 +16,8 @@ import (
 // rooms are the packages whose own tests run in the machine too: those that ask most of the kernel.
 var rooms = []string{
 	"pier/kernel/cgroup", "pier/kernel/fsroot", "pier/kernel/link", "pier/kernel/mount", "pier/kernel/nft", "pier/kernel/pidfd",
-	"pier/kernel/quota", "pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/daemon/engine/custody",
-	"pier/daemon/volume",
+	"pier/kernel/quota", "pier/kernel/spawn", "pier/kernel/tty", "pier/runtime/oci", "pier/runtime/supervisor", "pier/runtime/command",
+	"pier/daemon/engine/custody", "pier/daemon/volume",
 }
 
 // programs are those that take the most time: the engine's own tests, upgrades of what runs, limits as the runtime
