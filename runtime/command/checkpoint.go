@@ -116,6 +116,13 @@ func (o *options) checkpoint(ctx context.Context, id string, d *dumpOptions) err
 	if err != nil {
 		return err
 	}
+	server, err := pageServer(d.server)
+	if err != nil {
+		return err
+	}
+	if d.status >= 0 && !d.lazy {
+		return errkind.New(errkind.Invalid, "--status-fd tells when --lazy-pages is ready, which is not given")
+	}
 	r, err := o.load(id)
 	if err != nil {
 		return err
@@ -135,16 +142,8 @@ func (o *options) checkpoint(ctx context.Context, id string, d *dumpOptions) err
 	defer work.Close()
 	dump := &criu.Dump{Program: o.criu, ID: id, Pid: r.Pid, Cgroup: group, Images: images, Work: work, Terminal: r.Spec.Process.Terminal,
 		Network: joinsNetwork(r.Spec), EmptyNetwork: empty, Leave: d.leave, Allow: d.Allow, Config: criuConfig(r.Spec),
-		Parent: d.parent, Before: d.before, AutoDedup: d.dedup, LazyPages: d.lazy}
-	if d.server != "" {
-		if dump.Server, err = pageServer(d.server); err != nil {
-			return err
-		}
-	}
+		Parent: d.parent, Before: d.before, AutoDedup: d.dedup, LazyPages: d.lazy, Server: server}
 	if d.status >= 0 {
-		if !d.lazy {
-			return errkind.New(errkind.Invalid, "--status-fd tells when --lazy-pages is ready, which is not given")
-		}
 		dump.Status = os.NewFile(uintptr(d.status), "--status-fd")
 	}
 	if err := dump.Do(ctx); err != nil || d.leave || d.before {
@@ -164,7 +163,11 @@ func joinsNetwork(s *specs.Spec) bool {
 // criuConfig is the file with options for criu that a container asks for.
 func criuConfig(s *specs.Spec) string { return s.Annotations["org.criu.config"] }
 
+// pageServer reads ADDRESS:PORT; nil for nothing.
 func pageServer(text string) (*criu.PageServer, error) {
+	if text == "" {
+		return nil, nil
+	}
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
 		return nil, errkind.New(errkind.Invalid, "--page-server %q: want ADDRESS:PORT: %w", text, err)

@@ -130,6 +130,10 @@ func (r *Restore) openRoot() (*os.File, error) {
 // places makes the mount points that are missing in the root, as a start would. What is below another mount comes with it.
 func (r *Restore) places(root *os.File) {
 	tree := fsroot.FromFile(root)
+	if r.Spec.Root != nil && r.Spec.Root.Readonly {
+		// criu changes the root by way of a folder in it: this one where it is there, else one that it makes, which it can not.
+		_ = tree.MkdirAll("/tmp", 0o777, 0, 0)
+	}
 	for i := range r.Spec.Mounts {
 		dest := path.Clean(r.Spec.Mounts[i].Destination)
 		if slices.ContainsFunc(r.Spec.Mounts[:i], func(m specs.Mount) bool { return below(dest, path.Clean(m.Destination)) }) {

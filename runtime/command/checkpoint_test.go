@@ -1,0 +1,258 @@
+package command
+
+import (
+	"bufio"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"pier/kernel/tty"
+	"pier/runtime/criu"
+)
+
+// quiet runs one command whose container has no output that lies in a file of the host: the size of such a file is part of
+// a checkpoint.
+func (b *bench) quiet(args ...string) (int, string) {
+	b.Helper()
+	log := filepath.Join(b.TempDir(), "log")
+	cmd := b.command(append([]string{"--log", log}, args...)...)
+	_ = cmd.Run()
+	said, _ := os.ReadFile(log)
+	return cmd.ProcessState.ExitCode(), string(said)
+}
+
+func (b *bench) done(args ...string) {
+	b.Helper()
+	if code, said := b.quiet(args...); code != 0 {
+		b.Fatalf("%v: status %d: %s", args, code, said)
+	}
+}
+
+// works reports whether there is a criu that works here. Where there is none, what is refused is looked at.
+func (b *bench) works() bool {
+	b.Helper()
+	path, err := criu.Find("")
+	if err == nil {
+		if err = exec.Command(path, "check").Run(); err == nil {
+			return true
+		}
+	}
+	b.Logf("no criu here that works: %v", err)
+	b.done("run", "-d", "c")
+	images := filepath.Join(b.TempDir(), "images")
+	if code, said := b.quiet("checkpoint", "--image-path", images, "c"); code != 1 || !strings.Contains(said, "criu") {
+		b.Errorf("checkpoint without criu: %d, %s", code, said)
+	}
+	if s := b.status(); s != "running" {
+		b.Errorf("the container is %s", s)
+	}
+	return false
+}
+
+// counting is the bench of a container that counts in memory; told is what it told last, in a file of its root.
+func counting(t *testing.T) *bench {
+	t.Helper()
+	b := newBench(t, "sh", "-c", "exec 5>/told; i=0; while :; do i=$((i+1)); echo $i >&5; usleep 20000; done")
+	b.must(os.Symlink("busybox", filepath.Join(b.bundle, "rootfs/bin/usleep")))
+	b.spec.Root.Readonly = false
+	b.write()
+	return b
+}
+
+// told waits until more than n was told in the root of a bundle, and returns it.
+func (b *bench) told(bundle string, n int) int {
+	b.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
+		text, _ := os.ReadFile(filepath.Join(bundle, "rootfs/told"))
+		lines := strings.Fields(string(text))
+		if len(lines) > 0 {
+			if last, err := strconv.Atoi(strings.Trim(lines[len(lines)-1], "\x00")); err == nil && last > n {
+				return last
+			}
+		}
+		if time.Now().After(end) {
+			b.Fatalf("no more than %d is told: %q", n, text)
+		}
+	}
+}
+
+func TestCheckpoint(t *testing.T) {
+	b := counting(t)
+	if !b.works() {
+		return
+	}
+	for words, args := range map[string][]string{
+		"--manage-cgroups-mode full is not supported": {"--manage-cgroups-mode", "full"},
+		"want soft, ignore, full or strict":           {"--manage-cgroups-mode", "other"},
+		"--empty-ns ipc is not supported":             {"--empty-ns", "ipc"},
+		"--page-server":                               {"--page-server", "nowhere"},
+		"--status-fd":                                 {"--status-fd", "1"},
+		"does not exist":                              {},
+	} {
+		b.refused(words, append(append([]string{"checkpoint"}, args...), "c")...)
+	}
+	b.refused("--no-pivot is not supported", "restore", "--no-pivot", "c")
+	images, work := filepath.Join(t.TempDir(), "images"), filepath.Join(t.TempDir(), "work")
+	b.refused("no such file", "restore", "--image-path", images, "c")
+
+	b.done("create", "c")
+	b.refused("only one that runs can be saved", "checkpoint", "--image-path", images, "c")
+	b.done("start", "c")
+	b.told(b.bundle, 3)
+	b.done("checkpoint", "--leave-running", "--image-path", images, "--work-path", work, "c")
+	if _, err := os.Stat(filepath.Join(work, "dump.log")); err != nil {
+		t.Error(err)
+	}
+	seen := b.told(b.bundle, 0)
+	if b.told(b.bundle, seen); b.status() != "running" {
+		t.Errorf("it is %s", b.status())
+	}
+	b.must(os.RemoveAll(images))
+	b.done("pause", "c")
+	b.done("checkpoint", "--image-path", images, "--work-path", work, "c")
+	b.refused("does not exist", "state", "c")
+
+	// In a bundle elsewhere, as on another machine: what is not in the checkpoint is a copy.
+	other := t.TempDir()
+	if out, err := exec.Command("/bin/busybox", "cp", "-a", b.bundle+"/.", other).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	seen = b.told(b.bundle, 0)
+	pidFile := filepath.Join(work, "pid")
+	b.done("restore", "-d", "-b", other, "--image-path", images, "--work-path", work, "--pid-file", pidFile, "c")
+	b.told(other, seen)
+	pid, err := os.ReadFile(pidFile)
+	b.must(err)
+	if out := b.ok("ps", "--format", "json", "c"); !strings.Contains(out, string(pid)) || b.status() != "running" {
+		t.Errorf("process %s; there are %s, and it is %s", pid, out, b.status())
+	}
+	if now := b.told(b.bundle, 0); now != seen {
+		t.Errorf("in the first bundle it has told %d, and %d before", now, seen)
+	}
+	b.refused("already exists", "restore", "-d", "--image-path", images, "c")
+	b.ok("exec", "c", "touch", "/entered")
+	b.ok("delete", "--force", "c")
+
+	// The same checkpoint once more, and in the foreground, with the end of its process.
+	cmd := b.command("restore", "--image-path", images, "--work-path", work, "c")
+	b.must(cmd.Start())
+	b.told(b.bundle, seen)
+	b.ok("kill", "c", "KILL")
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 137 {
+		t.Errorf("it ended with %d", code)
+	}
+	// What was mounted then and is not now.
+	b.spec.Mounts = b.spec.Mounts[:1]
+	b.write()
+	if code, said := b.quiet("restore", "-d", "--image-path", images, "--work-path", work, "c"); code != 1 || !strings.Contains(said, "mount") {
+		t.Errorf("restore with other mounts: %d, %s", code, said)
+	}
+}
+
+// A first dump of memory alone, and then one of what has changed: where the kernel tells that.
+func TestCheckpointInTwoSteps(t *testing.T) {
+	b := counting(t)
+	if !b.works() {
+		return
+	}
+	b.done("run", "-d", "c")
+	b.told(b.bundle, 3)
+	dir := t.TempDir()
+	code, said := b.quiet("checkpoint", "--pre-dump", "--image-path", filepath.Join(dir, "first"), "c")
+	if code != 0 && strings.Contains(said, "CONFIG_MEM_SOFT_DIRTY") {
+		t.Log(said)
+		return
+	}
+	if code != 0 || b.status() != "running" {
+		t.Fatalf("status %d: %s; it is %s", code, said, b.status())
+	}
+	b.done("checkpoint", "--parent-path", "../first", "--image-path", filepath.Join(dir, "second"), "c")
+	seen := b.told(b.bundle, 0)
+	b.done("restore", "-d", "--image-path", filepath.Join(dir, "second"), "c")
+	b.told(b.bundle, seen)
+}
+
+// The terminal of what is restored goes to the console socket.
+func TestCheckpointOfTerminal(t *testing.T) {
+	b := newBench(t, "sh", "-c", "while read x; do echo got $x; done")
+	b.spec.Process.Terminal = true
+	b.write()
+	socket := filepath.Join(b.bundle, "tty.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	b.must(err)
+	defer l.Close()
+	if b.spec.Process.Terminal = false; !b.worksPlain() {
+		return
+	}
+	b.spec.Process.Terminal = true
+	b.write()
+	talk := func(args ...string) {
+		t.Helper()
+		master := make(chan *os.File, 1)
+		go func() {
+			defer close(master)
+			if conn, err := l.AcceptUnix(); err == nil {
+				defer conn.Close()
+				if f, err := tty.Receive(conn); err == nil {
+					master <- f
+				}
+			}
+		}()
+		b.done(append(args, "--console-socket", socket, "c")...)
+		f := <-master
+		if f == nil {
+			t.Fatal("no terminal came")
+		}
+		t.Cleanup(func() { f.Close() })
+		if _, err := f.WriteString("word\n"); err != nil {
+			t.Fatal(err)
+		}
+		for s := bufio.NewScanner(f); ; {
+			if !s.Scan() {
+				t.Fatalf("the terminal ended: %v", s.Err())
+			}
+			if strings.Contains(s.Text(), "got word") {
+				return
+			}
+		}
+	}
+	talk("run", "-d")
+	images := filepath.Join(t.TempDir(), "images")
+	b.done("checkpoint", "--image-path", images, "c")
+	talk("restore", "-d", "--image-path", images)
+}
+
+// worksPlain is works for a bench whose container would have a terminal.
+func (b *bench) worksPlain() bool {
+	b.Helper()
+	args := b.spec.Process.Args
+	b.spec.Process.Args = []string{"sleep", "1000"}
+	b.write()
+	defer func() { b.spec.Process.Args = args }()
+	return b.works()
+}
+
+// What of a checkpoint is more than the configuration has does not run.
+func TestCheckpointForbidden(t *testing.T) {
+	b := counting(t)
+	if !b.works() {
+		return
+	}
+	b.done("run", "-d", "c")
+	b.told(b.bundle, 3)
+	images := filepath.Join(t.TempDir(), "images")
+	b.done("checkpoint", "--image-path", images, "c")
+	b.spec.Process.Capabilities = &specs.LinuxCapabilities{}
+	b.write()
+	if code, said := b.quiet("restore", "-d", "--image-path", images, "c"); code != 1 || !strings.Contains(said, "has more rights than the container") {
+		t.Errorf("restore with fewer rights: %d, %s", code, said)
+	}
+}
