@@ -124,6 +124,9 @@ func (l *lab) images() error {
 			return err
 		}
 	}
+	if err := os.WriteFile(filepath.Join(root, "etc", "ready"), []byte("ready\n"), 0o644); err != nil {
+		return err
+	}
 	if err := run("", "tar", "-C", root, "-cf", l.dir+"/root.tar", "."); err != nil {
 		return err
 	}

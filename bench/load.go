@@ -17,6 +17,7 @@ const (
 	readyPromise  = 300 * time.Millisecond // from the start of pierd to its first list of 1,000 containers
 	statsPromise  = 2.0                    // percent of one processor for 200 containers streamed once a second
 	healthPromise = 5.0                    // percent of one processor for 100 health checks a second
+	probePromise  = 2.0                    // the same for checks that pierd makes itself
 	spreadPromise = 5.0                    // p99 of what is done at once, as a multiple of the median
 )
 
@@ -159,12 +160,35 @@ func (l *lab) stats(n int, d time.Duration) (bool, error) {
 	return ok, f.remove()
 }
 
-// health has n containers checked once a second.
+// checked is one way to check n containers once a second.
+type checked struct {
+	how, command, test string // the row's name; JSON: what the containers run, and how they are checked
+	promise            float64
+}
+
+// health has n containers checked once a second, in each of the ways.
 func (l *lab) health(n int, d time.Duration) (bool, error) {
+	all, server := true, `["busybox","httpd","-f","-p","8080","-h","/etc"]`
+	for _, c := range []checked{
+		{"health checks", `["sleep","100000"]`, `["CMD","true"]`, healthPromise},
+		{"health checks by HTTP", server, `["HTTP","http://:8080/ready"]`, probePromise},
+		{"health checks by TCP", server, `["TCP",":8080"]`, probePromise},
+		{"health checks by FILE", `["sleep","100000"]`, `["FILE","/etc/ready"]`, probePromise},
+	} {
+		ok, err := l.checked(c, n, d)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", c.how, err)
+		}
+		all = all && ok
+	}
+	return all, nil
+}
+
+func (l *lab) checked(how checked, n int, d time.Duration) (bool, error) {
 	client := apiClient(l.pierHost)
 	defer client.CloseIdleConnections()
-	f, err := newFleet(client, "checked", n, n, `{"Image":"bb","Cmd":["sleep","100000"],"StopSignal":"SIGKILL","HostConfig":{"NetworkMode":"none"},
-		"Healthcheck":{"Test":["CMD","true"],"Interval":1000000000}}`)
+	f, err := newFleet(client, "checked", n, n, `{"Image":"bb","Cmd":`+how.command+`,"StopSignal":"SIGKILL","HostConfig":{"NetworkMode":"none"},
+		"Healthcheck":{"Test":`+how.test+`,"Interval":1000000000}}`)
 	if err != nil {
 		return false, err
 	}
@@ -181,8 +205,8 @@ func (l *lab) health(n int, d time.Duration) (bool, error) {
 			return false, fmt.Errorf("%s is %q: %v", f.at(i), c.State.Health.Status, err)
 		}
 	}
-	ok := used <= healthPromise
-	fmt.Printf("%-34s %10.1f %% %12s %12s %9s %9s%s\n", fmt.Sprintf("%d health checks a second, CPU", n), used, "-", "-", "-", fmt.Sprintf("<= %.0f %%", healthPromise), verdict(ok))
+	ok := used <= how.promise
+	fmt.Printf("%-34s %10.1f %% %12s %12s %9s %9s%s\n", fmt.Sprintf("%d %s a second, CPU", n, how.how), used, "-", "-", "-", fmt.Sprintf("<= %.0f %%", how.promise), verdict(ok))
 	return ok, f.remove()
 }
 

@@ -18,7 +18,7 @@ type Containers struct{ c *Client }
 func (c *Client) Containers() Containers { return Containers{c} }
 
 // Create makes a container (POST /containers/create). name and platform may be empty. Secrets are an addition of Pier: a
-// server that does not know them gets nothing, and the error is of kind unsupported.
+// server that does not know them gets nothing, and the error is of kind unsupported. So are docker.IsProbe's health checks.
 func (s Containers) Create(ctx context.Context, name, platform string, r container.CreateRequest, secrets ...docker.NewSecret) (container.CreateResponse, error) {
 	var out container.CreateResponse
 	body, err := s.withSecrets(ctx, r, secrets)
@@ -29,9 +29,14 @@ func (s Containers) Create(ctx context.Context, name, platform string, r contain
 	return out, err
 }
 
-// withSecrets returns the body of a request that makes a container. A server that does not know secrets would start the
-// container without them.
+// withSecrets returns the body of a request that makes a container. A server that does not know secrets, or a health check
+// of Pier's, would start the container without them.
 func (s Containers) withSecrets(ctx context.Context, r container.CreateRequest, secrets []docker.NewSecret) (any, error) {
+	if r.Config != nil && r.Config.Healthcheck != nil && docker.IsProbe(r.Config.Healthcheck.Test) {
+		if err := s.c.needs(ctx, docker.AddedProbes, "a health check by "+r.Config.Healthcheck.Test[0]); err != nil {
+			return nil, err
+		}
+	}
 	if len(secrets) == 0 {
 		return r, nil
 	}

@@ -13,12 +13,13 @@ type Addition string
 // The additions to ask for.
 const (
 	AddedArchive Addition = "archive" // GlobParameter, FollowParameter, OwnerParameter, ModeParameter
+	AddedProbes  Addition = "probes"  // ProbeHTTP, ProbeTCP, ProbeGRPC, ProbeFile
 	AddedPublish Addition = "publish" // Update.PierPublishAdd, Update.PierPublishRemove
 	AddedSecrets Addition = "secrets" // HostConfig.PierSecrets
 )
 
 // Additions is the value of AdditionsHeader of this pierd.
-const Additions = string(AddedArchive + " " + AddedPublish + " " + AddedSecrets)
+const Additions = string(AddedArchive + " " + AddedProbes + " " + AddedPublish + " " + AddedSecrets)
 
 // Known reports whether additions, the value of a server's AdditionsHeader, names a.
 func (a Addition) Known(additions string) bool {

@@ -73,7 +73,9 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	settings.Merge(config, img.Config.Config)
+	if err := settings.Merge(config, img.Config.Config); err != nil {
+		return nil, nil, err
+	}
 	r := &row{
 		ID: id.New(), Created: e.o.Clock.Now().UTC(), Image: img.ID, Chain: img.Chain, Platform: "linux",
 		Config: config, Host: host,

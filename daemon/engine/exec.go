@@ -168,7 +168,7 @@ func (e *Engine) preparing(x *execution) func() (process.Prepared, error) {
 }
 
 func (e *Engine) execInput(r *row, want container.ExecCreateRequest) process.ExecInput {
-	return process.ExecInput{Pid: r.Pid, Config: r.Config, Host: r.Host, Want: want, Sized: e.mounts.Sized(r.Mounts)}
+	return process.ExecInput{Pid: r.Pid, StartTime: r.StartTime, Config: r.Config, Host: r.Host, Want: want, Sized: e.mounts.Sized(r.Mounts)}
 }
 
 // execute starts the process. Whatever the result, the exec knows it.

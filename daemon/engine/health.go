@@ -12,8 +12,8 @@ import (
 
 // startProbe begins the health check of a container that runs, where it has one.
 func (e *Engine) startProbe(c *ctr) {
-	if p := (patient{e, c}); c.row().Life.State == lifecycle.Running && p.Check().Command() != nil {
-		e.prober.Start(c.id, &c.health, p)
+	if c.row().Life.State == lifecycle.Running {
+		e.prober.Start(c.id, &c.health, patient{e, c})
 	}
 }
 

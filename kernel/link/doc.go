@@ -9,5 +9,7 @@
 //	   │  up to 4 threads, reused
 //	   └─ work(ns, f): setns(ns) → f → setns(home)
 //
+// PlaceCalls is apart from that: it connects to what listens inside the namespaces of other processes.
+//
 // Start reading at Manager.
 package link

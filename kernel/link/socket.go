@@ -55,23 +55,7 @@ func connected(f *os.File, timeout time.Duration) error {
 	if err := f.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Write(func(fd uintptr) bool {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		if n, err := unix.Poll(p, 0); n == 0 || errors.Is(err, unix.EINTR) {
-			return false // not yet: the runtime waits and calls again
-		}
-		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		if failed = err; err == nil && code != 0 {
-			failed = unix.Errno(code)
-		}
-		return true
-	})
-	return errors.Join(err, failed)
+	return Settled(f)
 }
 
 // socket makes a socket that does not block; kind is "tcp" or "udp".

@@ -2,7 +2,6 @@ package request
 
 import (
 	"strings"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -23,39 +22,36 @@ type Container struct {
 	// Secrets are those of --secret, read by Request.
 	Secrets []docker.NewSecret
 
-	env, envFiles, labels, labelFiles, annotations                  []string
-	entrypoint, workdir, user, hostname, domainname                 string
-	groups, capAdd, capDrop, securityOpts                           []string
-	privileged, readOnly, init                                      bool
-	publish, expose                                                 []string
-	publishAll                                                      bool
-	networks, networkAliases, links, addHosts                       []string
-	dns, dnsOptions, dnsSearch                                      []string
-	ip, ip6, mac                                                    string
-	volumes, volumesFrom, mounts, tmpfs, devices, deviceRules       []string
-	volumeDriver, gpus                                              string
-	memory, memorySwap, memoryReservation, shmSize                  string
-	memorySwappiness                                                int64
-	cpus                                                            string
-	cpuShares, cpuPeriod, cpuQuota, cpuRTPeriod, cpuRTRuntime       int64
-	cpusetCPUs, cpusetMems                                          string
-	pidsLimit                                                       int64
-	blkioWeight                                                     uint16
-	blockIO                                                         blockIO
-	seldom                                                          seldom
-	oomKillDisable                                                  bool
-	oomScoreAdj                                                     int
-	ulimits, sysctls, storageOpts, secrets                          []string
-	restart, stopSignal                                             string
-	stopTimeout                                                     int
-	healthCmd                                                       string
-	healthInterval, healthTimeout, healthStart, healthStartInterval time.Duration
-	healthRetries                                                   int
-	noHealthcheck                                                   bool
-	logDriver                                                       string
-	logOpts                                                         []string
-	pid, ipc, uts, userns, cgroupns, cgroupParent, runtime          string
-	set                                                             *pflag.FlagSet
+	env, envFiles, labels, labelFiles, annotations            []string
+	entrypoint, workdir, user, hostname, domainname           string
+	groups, capAdd, capDrop, securityOpts                     []string
+	privileged, readOnly, init                                bool
+	publish, expose                                           []string
+	publishAll                                                bool
+	networks, networkAliases, links, addHosts                 []string
+	dns, dnsOptions, dnsSearch                                []string
+	ip, ip6, mac                                              string
+	volumes, volumesFrom, mounts, tmpfs, devices, deviceRules []string
+	volumeDriver, gpus                                        string
+	memory, memorySwap, memoryReservation, shmSize            string
+	memorySwappiness                                          int64
+	cpus                                                      string
+	cpuShares, cpuPeriod, cpuQuota, cpuRTPeriod, cpuRTRuntime int64
+	cpusetCPUs, cpusetMems                                    string
+	pidsLimit                                                 int64
+	blkioWeight                                               uint16
+	blockIO                                                   blockIO
+	seldom                                                    seldom
+	oomKillDisable                                            bool
+	oomScoreAdj                                               int
+	ulimits, sysctls, storageOpts, secrets                    []string
+	restart, stopSignal                                       string
+	stopTimeout                                               int
+	health                                                    health
+	logDriver                                                 string
+	logOpts                                                   []string
+	pid, ipc, uts, userns, cgroupns, cgroupParent, runtime    string
+	set                                                       *pflag.FlagSet
 }
 
 // Register adds the flags to s.
@@ -134,13 +130,7 @@ func (f *Container) Register(s *pflag.FlagSet) {
 	word(&f.restart, "restart", "", "no", "Restart policy to apply when a container exits")
 	word(&f.stopSignal, "stop-signal", "", "", "Signal to stop the container")
 	s.IntVar(&f.stopTimeout, "stop-timeout", 0, "Timeout (in seconds) to stop a container")
-	word(&f.healthCmd, "health-cmd", "", "", "Command to run to check health")
-	s.DurationVar(&f.healthInterval, "health-interval", 0, "Time between running the check (ms|s|m|h)")
-	s.DurationVar(&f.healthTimeout, "health-timeout", 0, "Maximum time to allow one check to run (ms|s|m|h)")
-	s.DurationVar(&f.healthStart, "health-start-period", 0, "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)")
-	s.DurationVar(&f.healthStartInterval, "health-start-interval", 0, "Time between running the check during the start period (ms|s|m|h)")
-	s.IntVar(&f.healthRetries, "health-retries", 0, "Consecutive failures needed to report unhealthy")
-	toggle(&f.noHealthcheck, "no-healthcheck", "", "Disable any container-specified HEALTHCHECK")
+	f.health.register(s)
 	word(&f.logDriver, "log-driver", "", "", "Logging driver for the container")
 	list(&f.logOpts, "log-opt", "", "Log driver options")
 	word(&f.pid, "pid", "", "", "PID namespace to use")
@@ -177,7 +167,7 @@ func (f *Container) Request(args []string, env func(string) string) (container.C
 	networking := &network.NetworkingConfig{}
 	steps := []func() error{
 		func() error { return f.process(config, env) },
-		func() error { return f.health(config) },
+		func() error { return f.health.set(config) },
 		func() error { return f.resources(host) },
 		func() error { return f.ports(config, host) },
 		func() error { return f.network(host, networking) },
@@ -233,33 +223,5 @@ func (f *Container) attachments(config *container.Config) error {
 		config.AttachStdin, config.AttachStdout, config.AttachStderr = f.Interactive, true, true
 	}
 	config.StdinOnce = config.OpenStdin && config.AttachStdin
-	return nil
-}
-
-func (f *Container) health(config *container.Config) error {
-	given := f.healthCmd != "" || f.healthInterval != 0 || f.healthTimeout != 0 || f.healthStart != 0 || f.healthStartInterval != 0 || f.healthRetries != 0
-	switch {
-	case f.noHealthcheck && given:
-		return invalid("--no-healthcheck conflicts with --health-* options")
-	case f.noHealthcheck:
-		config.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
-		return nil
-	case !given:
-		return nil
-	}
-	for name, d := range map[string]time.Duration{"health-interval": f.healthInterval, "health-timeout": f.healthTimeout,
-		"health-start-period": f.healthStart, "health-start-interval": f.healthStartInterval} {
-		if d < 0 {
-			return invalid("--%s cannot be negative", name)
-		}
-	}
-	if f.healthRetries < 0 {
-		return invalid("--health-retries cannot be negative")
-	}
-	h := &container.HealthConfig{Interval: f.healthInterval, Timeout: f.healthTimeout, StartPeriod: f.healthStart, StartInterval: f.healthStartInterval, Retries: f.healthRetries}
-	if f.healthCmd != "" {
-		h.Test = []string{"CMD-SHELL", f.healthCmd}
-	}
-	config.Healthcheck = h
 	return nil
 }

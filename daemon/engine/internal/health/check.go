@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+
+	"pier/daemon/engine/internal/outside"
 )
 
 // Docker's defaults for health checks.
@@ -27,23 +29,24 @@ type Check struct {
 	StartedAt time.Time
 }
 
-// Command is what the check runs; nil for none.
-func (k Check) Command() []string {
+// What is what the check runs in the container, or how it is made without; both are nil for none.
+func (k Check) What() (command []string, own *outside.Check) {
 	h := k.Config.Healthcheck
 	if h == nil || len(h.Test) < 2 {
-		return nil
+		return nil, nil
 	}
 	switch h.Test[0] {
 	case "CMD":
-		return h.Test[1:]
+		return h.Test[1:], nil
 	case "CMD-SHELL":
 		shell := k.Config.Shell
 		if len(shell) == 0 {
 			shell = []string{"/bin/sh", "-c"}
 		}
-		return slices.Concat(shell, h.Test[1:])
+		return slices.Concat(shell, h.Test[1:]), nil
 	}
-	return nil
+	own, _ = outside.Parse(h.Test) // what is wrong with it was said when the container was made
+	return nil, own
 }
 
 // Begin is the health at the beginning of the run, or when the daemon takes it up; old is what was known, or nil.

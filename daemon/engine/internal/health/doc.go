@@ -4,7 +4,7 @@
 //	                               |
 //	engine <-- Subject --------- Prober: what is due at about the same time, together
 //	                               |
-//	                            custody.Probes
+//	                custody.Probes, or package outside
 //
 // A Check says what a health check means. Between two probes a container waits among others, and has no goroutine.
 //

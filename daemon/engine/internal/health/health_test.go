@@ -66,7 +66,7 @@ func TestCommand(t *testing.T) {
 		{[]string{"CMD-SHELL", "a b"}, []string{"/bin/bash", "-e", "-c"}, []string{"/bin/bash", "-e", "-c", "a b"}},
 	} {
 		k := Check{Config: &container.Config{Shell: test.shell, Healthcheck: &container.HealthConfig{Test: test.test}}}
-		got := k.Command()
+		got, _ := k.What()
 		if len(got) != len(test.want) || len(got) > 0 && got[len(got)-1] != test.want[len(got)-1] {
 			t.Errorf("%q: %q, want %q", test.test, got, test.want)
 		}

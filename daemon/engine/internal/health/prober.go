@@ -12,6 +12,7 @@ import (
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/describe"
+	"pier/daemon/engine/internal/outside"
 	"pier/daemon/engine/internal/process"
 	"pier/daemon/engine/internal/rounds"
 	"pier/daemon/engine/internal/settings"
@@ -52,11 +53,12 @@ type Monitor struct {
 // Health is what is known: nil without a check. It is not changed, neither here nor by the caller. Anybody may ask.
 func (m *Monitor) Health() *container.Health { return m.now.Load() }
 
-// Stop ends the check. A probe that is under way ends as it likes, with the container or for taking too long; its result
+// Stop ends the check. A command that is under way ends as it likes, with the container or for taking too long; its result
 // does not count. Only the worker calls it; it may be called without a check.
 func (m *Monitor) Stop() {
 	if p := m.probe; p != nil {
 		p.stopped.Store(true)
+		p.cancel()
 		p.waits.Stop()
 		m.probe = nil
 	}
@@ -66,11 +68,13 @@ func (m *Monitor) Stop() {
 // and while a command is under way to that.
 type probe struct {
 	process.Probe
-	id      string // the container's
+	outside *outside.Subject // how it is checked without a command in it, or nil: Probe is run
+	id      string           // the container's
 	m       *Monitor
 	of      Subject
 	waits   *rounds.Entry[*probe]
 	stopped atomic.Bool
+	cancel  context.CancelFunc // of what outside has under way
 }
 
 // Options are what probes need. All are required, and the engine's to close.
@@ -84,8 +88,9 @@ type Options struct {
 
 // Prober checks the health of all containers. Safe for concurrent use.
 type Prober struct {
-	o      Options
-	rounds *rounds.Rounds[*probe]
+	o       Options
+	rounds  *rounds.Rounds[*probe]
+	outside outside.Prober
 }
 
 // New returns a Prober that has nothing to check.
@@ -99,13 +104,18 @@ func New(o Options) *Prober {
 // Only the worker calls it.
 func (p *Prober) Start(id string, m *Monitor, of Subject) {
 	check := of.Check()
-	command := check.Command()
-	if command == nil {
+	command, own := check.What()
+	if command == nil && own == nil {
 		return
 	}
 	m.Stop()
 	m.now.Store(check.Begin(m.now.Load()))
-	m.probe = &probe{Probe: process.Probe{Command: command}, id: id, m: m, of: of}
+	within, cancel := context.WithCancel(p.o.Life)
+	m.probe = &probe{Probe: process.Probe{Command: command}, id: id, m: m, of: of, cancel: cancel}
+	if own != nil {
+		in := of.Process()
+		m.probe.outside = &outside.Subject{Check: own, ID: id, Pid: in.Pid, StartTime: in.StartTime, Within: within}
+	}
 	p.schedule(m.probe)
 }
 
@@ -117,19 +127,29 @@ func (p *Prober) schedule(b *probe) {
 // round runs the probes that are due. Those that were not run before find out what to run alone: that looks into the
 // container.
 func (p *Prober) round(due []*probe) {
-	ready := due[:0]
+	ready, jobs := due[:0], []outside.Job(nil)
 	for _, b := range due {
 		switch {
 		case p.o.Life.Err() != nil || b.stopped.Load():
+		case b.outside != nil:
+			jobs = append(jobs, p.job(b))
 		case b.Ready():
 			ready = append(ready, b)
 		default:
 			go p.run([]*probe{b})
 		}
 	}
+	p.outside.Run(jobs)
 	if len(ready) > 0 {
 		p.run(ready)
 	}
+}
+
+// job is a probe that runs no command. Nobody is told of an exec, for there is none.
+func (p *Prober) job(b *probe) outside.Job {
+	run := &attempt{probe: b, check: b.of.Check(), result: &container.HealthcheckResult{Start: p.o.Clock.Now()}}
+	return outside.Job{Subject: b.outside, Timeout: run.check.Timeout(),
+		Tell: func(a outside.Answer) { p.ended(run, a.Code, a.Output, a.Late, a.Err) }}
 }
 
 // attempt is one probe under way.

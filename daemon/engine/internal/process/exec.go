@@ -19,11 +19,12 @@ import (
 
 // ExecInput is what a further process in a running container is made of.
 type ExecInput struct {
-	Pid    int // the container's first process: its root is where users are looked up
-	Config *container.Config
-	Host   *container.HostConfig
-	Want   container.ExecCreateRequest
-	Sized  bool // see Filter
+	Pid       int    // the container's first process: its root is where users are looked up
+	StartTime uint64 // of Pid, see kernel/pidfd
+	Config    *container.Config
+	Host      *container.HostConfig
+	Want      container.ExecCreateRequest
+	Sized     bool // see Filter
 }
 
 // Exec returns the process. Unless privileged it has the capabilities that the container has, and none that its user

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"pier/daemon/engine/internal/outside"
 	"pier/daemon/logging"
 	"pier/kernel/capability"
 	"pier/lib/errkind"
@@ -226,10 +227,14 @@ func checkHealth(h *container.HealthConfig) error {
 	if h == nil {
 		return nil
 	}
-	if len(h.Test) > 0 && !slices.Contains([]string{"NONE", "CMD", "CMD-SHELL"}, h.Test[0]) {
+	own, err := outside.Parse(h.Test)
+	switch {
+	case err != nil:
+		return err
+	case own != nil || len(h.Test) == 0 || h.Test[0] == "NONE":
+	case !slices.Contains([]string{"CMD", "CMD-SHELL"}, h.Test[0]):
 		return refuse("Unknown type %q in HEALTHCHECK (try CMD)", h.Test[0])
-	}
-	if len(h.Test) == 1 && h.Test[0] != "NONE" {
+	case len(h.Test) == 1:
 		return refuse("Missing command after HEALTHCHECK %s", h.Test[0])
 	}
 	for _, d := range []struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"pier/daemon/engine/internal/outside"
 	"pier/lib/errkind"
 )
 
@@ -30,8 +31,9 @@ func Clone[T any](v *T) (*T, error) {
 }
 
 // Merge fills in c, which the caller owns, from the image's configuration; what c says wins. The image's slices and
-// maps are copied, never shared between containers.
-func Merge(c *container.Config, img dockerspec.DockerOCIImageConfig) {
+// maps are copied, never shared between containers. An image whose health check asks an address of its choice is Invalid,
+// where the user has not named another check.
+func Merge(c *container.Config, img dockerspec.DockerOCIImageConfig) error {
 	if c.User == "" {
 		c.User = img.User
 	}
@@ -67,7 +69,16 @@ func Merge(c *container.Config, img dockerspec.DockerOCIImageConfig) {
 	if len(c.Shell) == 0 {
 		c.Shell = slices.Clone(img.Shell)
 	}
+	users := c.Healthcheck != nil && len(c.Healthcheck.Test) > 0
 	c.Healthcheck = mergeHealth(c.Healthcheck, img.Healthcheck)
+	if users || c.Healthcheck == nil {
+		return nil
+	}
+	if p, err := outside.Parse(c.Healthcheck.Test); err == nil && p != nil && p.Elsewhere() {
+		return errkind.New(errkind.Invalid, "the image's health check %q names an address, and an image may name ports only: give the container "+
+			"a health check of its own, or none", c.Healthcheck.Test)
+	}
+	return nil
 }
 
 // mergeCommand: an entry point given by the user, even an empty one ([""] by the CLI), drops the image's command too.
