@@ -21,7 +21,8 @@ func newRun(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run [OPTIONS] IMAGE [COMMAND] [ARG...]", Short: "Create and run a new container from an image", Args: minArgs(1),
 		Example: "  pier run --rm -it busybox sh\n  pier run -d --name web -p 8080:80 -m 64m nginx\n" +
-			"  pier run --secret src=./key.pem --secret env=TOKEN,target=token app     files in /run/secrets",
+			"  pier run --secret src=./key.pem --secret env=TOKEN,target=token app     files in /run/secrets\n" +
+			"  pier run -d --health-http :8080/healthz app                             checked without a program in it",
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			if detach {
 				if len(f.Attach) > 0 {

@@ -47,3 +47,29 @@ func TestSecretsForWhoKnowsThem(t *testing.T) {
 		}
 	}
 }
+
+// Health checks of Pier's go to a server alone that knows them, for another one would never check.
+func TestProbesForWhoKnowsThem(t *testing.T) {
+	for additions, known := range map[string]bool{"": false, "archive publish secrets": false, docker.Additions: true} {
+		asked, made := false, false
+		c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/_ping") && additions != "" {
+				w.Header().Set(docker.AdditionsHeader, additions)
+			}
+			asked = asked || strings.HasSuffix(r.URL.Path, "/_ping")
+			if strings.HasSuffix(r.URL.Path, "/containers/create") {
+				made = true
+				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, `{"Id":"abc"}`)
+			}
+		})
+		for test, own := range map[string]bool{"TCP": true, "CMD": false} {
+			asked, made = false, false
+			r := container.CreateRequest{Config: &container.Config{Image: "i", Healthcheck: &container.HealthConfig{Test: []string{test, ":1"}}}}
+			_, err := c.Containers().Create(context.Background(), "n", "", r)
+			if want := known || !own; (err == nil) != want || made != want || asked && !own || err != nil && !errkind.Is(err, errkind.Unsupported) {
+				t.Errorf("%s by a server of %q: %v, asked %v, made %v", test, additions, err, asked, made)
+			}
+		}
+	}
+}

@@ -309,7 +309,7 @@ answered, beside what Docker 20.10 answers them, is in `+"`test/api/wrongcreate_
 		}
 	}
 	fmt.Fprintf(&b, additions, docker.SecretsDir, docker.MaxSecretSize>>10, docker.MaxSecrets, docker.MaxSecretsAll>>20, docker.SecretMode,
-		docker.AdditionsHeader, docker.AddedArchive, docker.AddedPublish, docker.AddedSecrets)
+		docker.AdditionsHeader, docker.AddedArchive, docker.AddedProbes, docker.AddedPublish, docker.AddedSecrets)
 	return b.Bytes()
 }
 
@@ -319,10 +319,11 @@ const additions = `
 
 | where | what |
 |---|---|
-| ` + "`GET /_ping`" + ` | the header ` + "`%[6]s`" + ` lists, with spaces between them, the additions that a client asks for before it relies on them, for a server that does not know one passes it over: ` + "`%[7]s`, `%[8]s` and `%[9]s`" + ` |
+| ` + "`GET /_ping`" + ` | the header ` + "`%[6]s`" + ` lists, with spaces between them, the additions that a client asks for before it relies on them, for a server that does not know one passes it over: ` + "`%[7]s`, `%[8]s`, `%[9]s` and `%[10]s`" + ` |
 | ` + "`POST /containers/create`, `HostConfig.PierSecrets[]`" + ` | a file that the container's processes alone see: ` + "`Target`" + ` (a path, or a name in ` + "`%[1]s`), `Content`" + ` (base64; at most %[2]d KiB, %[3]d files and %[4]d MiB a container), ` + "`UID`, `GID`" + ` (those of the container's user), ` + "`Mode`" + ` (%[5]d, which is %#[5]o). See [security.md](security.md#secrets) |
 | ` + "`GET /containers/{id}/json`, `HostConfig.PierSecrets[]`" + ` | the same without ` + "`Content`" + `; not there where a container has none |
 | ` + "`POST /containers/create`, `HostConfig.RestartPolicy`" + ` | the name ` + "`on-unhealthy`" + `: a container whose health check fails is stopped and started again |
+| ` + "`POST /containers/create`, `Healthcheck.Test`" + ` | checks that pierd makes without a process in the container: ` + "`[\"HTTP\", \"http://:8080/healthz\"]`" + ` (or ` + "`https://`" + `, whoever's certificate it is; a status of 200 to 399 is healthy), ` + "`[\"TCP\", \":5432\"]`, `[\"GRPC\", \":50051\", \"service\"]`, `[\"FILE\", \"/run/ready\"]`" + `. A host is left out, ` + "`localhost`" + ` or an address that the container has; an image's check may name ports only. ` + "`ExitCode`" + ` in the health log is 0 or 1, or -1 after the timeout, and ` + "`Output`" + ` what was asked and what came |
 | ` + "`POST /containers/create?run=1`, `POST /containers/{id}/exec?run=1`" + ` | make, join, start and wait in one request; ` + "`api/docker/run.go`" + ` describes the stream |
 | ` + "`POST /containers/{id}/stop`" + ` | the header ` + "`Pier-Unheard-Signal`" + ` names a stop signal that the process takes no notice of: it was killed at once |
 | ` + "`POST /containers/{id}/update`" + `, ` + "`PierPublishAdd`" + ` | bindings as in ` + "`HostConfig.PortBindings`" + ` to publish, at once where the container runs. A port that is taken is 409 with the name of the container that has it, and nothing of the request is done |

@@ -86,12 +86,23 @@ var effects = []struct{ flag, commands, want string }{
 	{"group-add", `run --group-add 99 --group-add extra busybox id -G; refused run --group-add none busybox true`, `(?s)^0 99 2000\n.*code 125\n.*unable to find group none`},
 	{"health-cmd", `id=$($CLI run -d --network none --health-cmd 'echo probed' --health-interval 50ms busybox sleep 100)
 		until [ "$($CLI inspect -f '{{.State.Health.Status}}' $id)" = healthy ]; do sleep 0.1; done; $CLI inspect -f '{{(index .State.Health.Log 0).Output}}' $id; $CLI rm -f $id >/dev/null`, `^probed`},
+	{"health-file!", `id=$($CLI run -d --network none --health-file /tmp/here --health-interval 50ms busybox sh -c 'touch /tmp/here; exec sleep 100')
+		until [ "$($CLI inspect -f '{{.State.Health.Status}}' $id)" = healthy ]; do sleep 0.1; done; $CLI rm -f $id >/dev/null; refused run --health-file here busybox true`,
+		`(?s)^code 125\n.*a path begins with a slash`},
+	{"health-grpc!", `shows '{{json .Config.Healthcheck.Test}}' --health-grpc :50051/a.B busybox true; refused run --health-grpc 50051 busybox true`,
+		`(?s)^\["GRPC",":50051","a.B"\]\ncode 125\n.*an address is a port after a colon`},
+	{"health-http!", `id=$($CLI run -d --network none --health-http :8080/page --health-interval 50ms busybox sh -c 'echo hello >/tmp/page; exec busybox httpd -f -p 8080 -h /tmp')
+		until [ "$($CLI inspect -f '{{.State.Health.Status}}' $id)" = healthy ]; do sleep 0.1; done; $CLI inspect -f '{{range .State.Health.Log}}{{if not .ExitCode}}{{println .Output}}{{end}}{{end}}' $id; $CLI rm -f $id >/dev/null
+		refused run --health-http http://example.com/ busybox true`, `(?s)^GET :8080/page: 200 OK\nhello\n.*code 125\n.*only the container itself is asked`},
 	{"health-interval", `shows '{{.Config.Healthcheck.Interval}}' --health-cmd x --health-interval 2s busybox true`, `^2s`},
 	{"health-retries", `id=$($CLI run -d --network none --health-cmd false --health-interval 50ms --health-retries 2 busybox sleep 100)
 		until [ "$($CLI inspect -f '{{.State.Health.Status}}' $id)" = unhealthy ]; do sleep 0.1; done; $CLI inspect -f '{{.State.Health.FailingStreak}}' $id; $CLI rm -f $id >/dev/null`, `^[2-9]|^\d\d`},
 	{"health-start-interval", `shows '{{.Config.Healthcheck.StartInterval}}' --health-cmd x --health-start-interval 1s busybox true`, `^1s`},
 	{"health-start-period", `shows '{{.Config.Healthcheck.StartPeriod}}' --health-cmd x --health-start-period 3s busybox true`, `^3s`},
 	{"health-timeout", `shows '{{.Config.Healthcheck.Timeout}}' --health-cmd x --health-timeout 4s busybox true`, `^4s`},
+	{"health-tcp!", `id=$($CLI run -d --network none --health-tcp :8080 --health-interval 50ms --health-retries 1 busybox sleep 100)
+		until [ "$($CLI inspect -f '{{.State.Health.Status}}' $id)" = unhealthy ]; do sleep 0.1; done; $CLI inspect -f '{{(index .State.Health.Log 0).Output}}' $id; $CLI rm -f $id >/dev/null`,
+		`^TCP :8080: connection refused`},
 	{"help", `$CLI run --help`, `Usage: +\w+ run \[OPTIONS\] IMAGE`},
 	{"hostname", `net -h box.example.org busybox sh -c 'hostname; cat /etc/hostname /etc/hosts'`, `(?s)^box\.example\.org\nbox\.example\.org\n.*\tbox\.example\.org box\n`},
 	{"init", `run --init busybox sh -c 'cat /proc/1/comm; echo $$'`, `^docker-init\n2\n`},

@@ -75,6 +75,9 @@ func (c *Check) getTLS(w *wire) (healthy bool, said string, err error) {
 func (c *Check) get(conn io.Reader) (healthy bool, said string, err error) {
 	in := bufio.NewReader(conn)
 	for {
+		if _, err := in.Peek(1); err != nil { // nothing at all is told apart from less than an answer
+			return false, "", err
+		}
 		answer, err := http.ReadResponse(in, &http.Request{Method: http.MethodGet})
 		if err != nil {
 			return false, "", err
