@@ -130,6 +130,8 @@ type Hello struct {
 	// Checkpoints says that this supervisor takes Dump and Start.Restore. Whether the machine has what they need (CRIU) is told by
 	// their errors.
 	Checkpoints bool `json:"checkpoints,omitempty"`
+	// Joins says that this supervisor takes a stream together with the process that it is of (Exec.Joined).
+	Joins bool `json:"joins,omitempty"`
 }
 
 // TaskRef names one process: the container's own (Exec empty) or one started in it later.
@@ -196,12 +198,22 @@ type Stdio struct {
 	StdinOnce bool `json:"stdinOnce,omitempty"`
 }
 
-// Exec asks for one more process in a running container's namespaces and cgroup. A deposit comes along where HasDeposit is set.
+// Exec asks for one more process in a running container's namespaces and cgroup. Descriptors on the frame, in this order and
+// only where they are announced: the end of a stream (Joined), a deposit (HasDeposit).
 type Exec struct {
 	TaskRef
 	// Process is a specs.Process.
 	Process json.RawMessage `json:"process"`
 	Launch
+	// Joined, where not nil, joins the output as an Attach before would, without a question and an answer of its own: the
+	// frames go to the socket that comes along. It is for a supervisor that Joins (Hello).
+	Joined *Joined `json:"joined,omitempty"`
+}
+
+// Joined says which output a stream is for.
+type Joined struct {
+	Stdout bool `json:"stdout,omitempty"`
+	Stderr bool `json:"stderr,omitempty"`
 }
 
 // Started answers Start, Exec and Custody. With it come the descriptors that Files counts, as the supervisor holds them.
@@ -288,7 +300,7 @@ type Awaited struct {
 const (
 	FrameHeader = 8 // bytes
 
-	FrameEnd    = 0 // no payload: all was sent
+	FrameEnd    = 0 // all was sent; the payload is the exit code, four bytes big endian, or nothing
 	FrameStdout = 1
 	FrameStderr = 2
 	FrameError  = 3 // the payload says why the supervisor ended the stream early

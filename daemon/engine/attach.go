@@ -37,7 +37,7 @@ func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*St
 		}
 		c.released.Wait() // or we would join what has just ended
 		var err error
-		s, err = e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, keys, nil)
+		s, err = e.attach(c, o, keys)
 		return err
 	})
 	if err != nil {
@@ -58,23 +58,17 @@ func (st *Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*St
 	return s, nil
 }
 
-// attach opens the stream of a container's process or of an exec in it. It is closed when the container is removed. For
-// meanwhile see custody.Custodian.Attach.
-func (e *Engine) attach(c *ctr, task shim.TaskRef, tty bool, o AttachOptions, keys []byte, meanwhile func()) (*Stream, error) {
+// attach opens the stream of a container's process. It is closed when the container is removed.
+func (e *Engine) attach(c *ctr, o AttachOptions, keys []byte) (*Stream, error) {
+	tty := c.row().Config.Tty
 	if !o.Stream {
 		return streams.Said(tty, nil), nil
 	}
-	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: task, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr}, meanwhile)
+	live, err := e.o.Custody.Attach(e.ctx, shim.Attach{TaskRef: shim.TaskRef{ID: c.id}, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr})
 	if err != nil {
 		return nil, err
 	}
-	s := streams.Live(live, tty, o.Stdin, keys, func() {
-		if task.Exec != "" {
-			e.say(c, "exec_detach", map[string]string{"execID": task.Exec})
-		} else {
-			e.say(c, "detach", nil)
-		}
-	})
+	s := streams.Live(live, tty, o.Stdin, keys, func() { e.say(c, "detach", nil) })
 	c.streams.Add(s, func() bool { return c.row().Life.State.Alive() })
 	return s, nil
 }

@@ -2,12 +2,12 @@ package engine
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 
 	"pier/api/shim"
+	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/describe"
 	"pier/daemon/engine/internal/execs"
 	"pier/daemon/engine/internal/lifecycle"
@@ -31,20 +31,22 @@ type execution = execs.Exec[*ctr]
 const ExitUnknown = lifecycle.UnknownExit
 
 func (e *Engine) execExited(exit shim.Exit) {
-	if x, err := e.execs.Get(exit.Exec); err == nil {
-		e.execEnded(x, exit.Code)
+	x, err := e.execs.Get(exit.Exec)
+	if err != nil {
+		return
 	}
+	e.execEnded(x, exit.Code)
+	e.bg.Go(func() {
+		_ = e.o.Custody.Delete(context.WithoutCancel(e.ctx), exit.TaskRef)
+	})
 }
 
-// execEnded records how an exec ended and has it forgotten later, here and in the supervisor.
+// execEnded records how an exec ended, at the end of its stream or when it is announced, and has it forgotten later.
 func (e *Engine) execEnded(x *execution, code int) {
 	if !x.Finish(code) {
 		return
 	}
 	e.say(x.In, "exec_die", map[string]string{"execID": x.ID, "exitCode": itoa(code)})
-	e.bg.Go(func() {
-		_ = e.o.Custody.Delete(context.WithoutCancel(e.ctx), shim.TaskRef{ID: x.Container, Exec: x.ID})
-	})
 	e.o.Clock.AfterFunc(execMemory, func() { e.execs.Forget(x) })
 }
 
@@ -120,33 +122,28 @@ func (xs *Execs) Start(ctx context.Context, id string, o ExecStartOptions) (*Str
 		return nil, err
 	}
 	e.sayExec(x, "exec_start")
-	var s *Stream
-	prepared := e.preparing(x)
-	if !o.Detach {
-		s, err = e.attach(x.In, shim.TaskRef{ID: x.In.id, Exec: x.ID}, x.Want.Tty, AttachOptions{
-			Stream: true, Stdin: x.Want.AttachStdin, Stdout: x.Want.AttachStdout, Stderr: x.Want.AttachStderr}, x.Keys, func() { _, _ = prepared() })
-		if err != nil {
-			x.Finish(ExitNotExecutable)
-			return nil, err
-		}
-	}
-	if err := e.execute(context.WithoutCancel(ctx), x, o, prepared); err != nil {
-		if s == nil {
-			return nil, err
-		}
-		_ = s.Close()
+	live, err := e.execute(context.WithoutCancel(ctx), x, o)
+	switch {
+	case o.Detach:
+		return nil, err
+	case err != nil:
 		return failedStream(x.Want.Tty, err), nil
 	}
-	if s != nil {
-		// Clients ask for the exit code right after the end of output.
-		s.BeforeEnd(func() {
-			select {
-			case <-x.Ended():
-			case <-e.ctx.Done():
-			case <-time.After(killPatience):
-			}
-		})
-	}
+	s := streams.Live(live, x.Want.Tty, x.Want.AttachStdin, x.Keys, func() {
+		e.say(x.In, "exec_detach", map[string]string{"execID": x.ID})
+	})
+	x.In.streams.Add(s, func() bool { return x.In.row().Life.State.Alive() })
+	// Clients ask for the exit code right after the end of output.
+	s.BeforeEnd(func() {
+		if code, known := live.ExitCode(); known {
+			e.execEnded(x, code)
+		}
+		select {
+		case <-x.Ended():
+		case <-e.ctx.Done():
+		case <-time.After(killPatience):
+		}
+	})
 	return s, nil
 }
 
@@ -159,23 +156,15 @@ func failedStream(tty bool, err error) *Stream {
 	return streams.Said(tty, text)
 }
 
-// preparing returns what makes the request for the process, the first time that it is called.
-func (e *Engine) preparing(x *execution) func() (process.Prepared, error) {
-	return sync.OnceValues(func() (process.Prepared, error) {
-		r := x.In.row()
-		return process.Prepare(&e.filters, e.execInput(r, x.Want))
-	})
-}
-
 func (e *Engine) execInput(r *row, want container.ExecCreateRequest) process.ExecInput {
 	return process.ExecInput{Pid: r.Pid, StartTime: r.StartTime, Config: r.Config, Host: r.Host, Want: want, Sized: e.mounts.Sized(r.Mounts)}
 }
 
-// execute starts the process. Whatever the result, the exec knows it.
-func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions, prepared func() (process.Prepared, error)) error {
+// execute starts the process, joined unless it is detached. Whatever the result, the exec knows it.
+func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) (custody.Stream, error) {
 	r := x.In.row()
-	p, err := prepared()
-	fail := func(err error) error {
+	p, err := process.Prepare(&e.filters, e.execInput(r, x.Want))
+	fail := func(err error) (custody.Stream, error) {
 		code, err := process.ExecError(r.Pid, x.Want.Cmd[0], p.Process, err)
 		if code == process.ExitUnstarted {
 			code = ExitNotExecutable
@@ -183,7 +172,7 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions, 
 		if x.Finish(code) {
 			e.o.Clock.AfterFunc(execMemory, func() { e.execs.Forget(x) })
 		}
-		return err
+		return nil, err
 	}
 	if err != nil {
 		return fail(err)
@@ -193,18 +182,23 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions, 
 		height, width = uint16(min(size[0], 1<<16-1)), uint16(min(size[1], 1<<16-1))
 	}
 	x.Begin()
-	task, err := e.o.Custody.Exec(ctx, &shim.Exec{
-		TaskRef: shim.TaskRef{ID: r.ID, Exec: x.ID}, Process: p.JSON,
+	ref := shim.TaskRef{ID: r.ID, Exec: x.ID}
+	var join *shim.Attach
+	if !o.Detach {
+		join = &shim.Attach{TaskRef: ref, Stdin: x.Want.AttachStdin, Stdout: x.Want.AttachStdout, Stderr: x.Want.AttachStderr}
+	}
+	task, live, err := e.o.Custody.Exec(ctx, &shim.Exec{
+		TaskRef: ref, Process: p.JSON,
 		Launch: shim.Launch{
 			Seccomp: p.Filter.Program, SeccompFlags: p.Filter.Flags, Width: width, Height: height,
 			Stdio: shim.Stdio{Terminal: x.Want.Tty, OpenStdin: x.Want.AttachStdin, StdinOnce: true},
 		},
-	})
+	}, join)
 	if err != nil {
 		return fail(err)
 	}
 	x.Began(task.Pid)
-	return nil
+	return live, nil
 }
 
 // Resize sets the size of an exec's terminal in cells.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
-	"pier/api/shim"
 	"pier/daemon/engine/internal/index"
 	"pier/daemon/engine/internal/lifecycle"
 )
@@ -78,7 +77,7 @@ func (cs *Containers) Run(ctx context.Context, r CreateRequest, o AttachOptions)
 		c.joining = nil
 		started <- err
 	})
-	stream, err := e.attach(c, shim.TaskRef{ID: c.id}, c.row().Config.Tty, o, nil, nil)
+	stream, err := e.attach(c, o, nil)
 	joined <- err
 	close(joined) // a start that is tried again asks again
 	if err != nil {

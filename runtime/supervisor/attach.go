@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"encoding/json"
+	"os"
 	"slices"
 	"time"
 
@@ -29,19 +30,35 @@ func (s *Supervisor) attach(conn *fdsock.Conn, r *shim.Attach) {
 		a.drop()
 	}
 	a.mu.Unlock()
-	if !open {
-		a.end(failure)
+	if !open && failure != "" {
+		a.end(shim.FrameError, []byte(failure))
+	} else if !open {
+		a.end(shim.FrameEnd, nil)
 	}
+	s.follow(a, r.TaskRef)
+}
+
+// attachNext makes the socket f, which stays the caller's, a stream of a task that is about to begin. The caller has it
+// followed.
+func (s *Supervisor) attachNext(f *os.File, ref shim.TaskRef, want shim.Joined) (*attacher, error) {
+	conn, err := fdsock.FromFile(f)
+	if err != nil {
+		return nil, err
+	}
+	a := &attacher{conn: conn.NetConn(), want: [3]bool{shim.FrameStdout: want.Stdout, shim.FrameStderr: want.Stderr}, patient: true}
+	s.mu.Lock()
+	s.waiting[ref] = append(s.waiting[ref], a)
+	s.mu.Unlock()
+	return a, nil
+}
+
+// follow returns when the other side of a has left, or the stream has ended.
+func (s *Supervisor) follow(a *attacher, ref shim.TaskRef) {
 	// Nothing is sent from the other side; the wait ends with the connection.
 	var none [1]byte
 	_, _ = a.conn.Read(none[:])
-	s.leave(a, r.TaskRef)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	// After the end the connection is closed by whoever sends the rest.
-	if !a.dead {
-		a.drop()
-	}
+	s.leave(a, ref)
+	a.leave()
 }
 
 // join adds a to its task, or to those who wait for it.

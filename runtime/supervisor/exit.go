@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"time"
 
@@ -63,7 +64,7 @@ func (s *Supervisor) settle(t *task) *shim.Exit {
 
 // finish makes the exit known and lets go of what the task held.
 func (s *Supervisor) finish(t *task, exit *shim.Exit) {
-	t.hub.close("")
+	t.hub.close(shim.FrameEnd, binary.BigEndian.AppendUint32(nil, uint32(exit.Code)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.info.Exit = exit

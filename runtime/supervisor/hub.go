@@ -149,14 +149,14 @@ func (h *hub) hurry() {
 	}
 }
 
-// close ends all streams: failure "" is the regular end.
-func (h *hub) close(failure string) {
+// close ends all streams with a last frame of kind.
+func (h *hub) close(kind byte, payload []byte) {
 	h.mu.Lock()
 	h.closed = true
 	streams := h.streams
 	h.mu.Unlock()
 	for _, a := range streams {
-		a.end(failure)
+		a.end(kind, payload)
 	}
 }
 
@@ -235,6 +235,15 @@ func (a *attacher) drop() {
 	a.conn.Close()
 }
 
+// leave is drop for one that may have ended. After the end the connection is closed by whoever sends the rest.
+func (a *attacher) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.dead {
+		a.drop()
+	}
+}
+
 // hurry does not take mu: a blocked send holds it.
 func (a *attacher) hurry() {
 	a.hasty.Store(true)
@@ -243,20 +252,16 @@ func (a *attacher) hurry() {
 
 // end sends what was kept and the last frame. What is not taken at once is sent by a goroutine of its own for as long as
 // the other side stays.
-func (a *attacher) end(failure string) {
+func (a *attacher) end(kind byte, payload []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.dead {
 		return
 	}
 	a.dead = true
-	kind := byte(shim.FrameEnd)
-	if failure != "" {
-		kind = shim.FrameError
-	}
 	a.header = [shim.FrameHeader]byte{kind}
-	binary.BigEndian.PutUint32(a.header[4:], uint32(len(failure)))
-	rest := append(append(a.kept, a.header[:]...), failure...)
+	binary.BigEndian.PutUint32(a.header[4:], uint32(len(payload)))
+	rest := append(append(a.kept, a.header[:]...), payload...)
 	a.kept = nil
 	_ = a.conn.SetWriteDeadline(time.Now().Add(lastSend))
 	n, err := a.conn.Write(rest)

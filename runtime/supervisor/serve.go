@@ -74,7 +74,7 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		})
 	case r.Kind == shim.KindExec && r.Exec != nil:
 		return s.started(conn, func() (*task, error) {
-			if err := wantFiles(files, r.Exec.HasDeposit); err != nil {
+			if err := wantFiles(files, r.Exec.Joined != nil, r.Exec.HasDeposit); err != nil {
 				return nil, errkind.New(errkind.Invalid, "exec in %s: %w", r.Exec.ID, err)
 			}
 			return s.exec(context.Background(), r.Exec, files)
@@ -167,7 +167,7 @@ func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool 
 }
 
 func (s *Supervisor) hello() *shim.Hello {
-	return &shim.Hello{Pid: os.Getpid(), Generation: s.generation, Deposits: true, Checkpoints: true}
+	return &shim.Hello{Pid: os.Getpid(), Generation: s.generation, Deposits: true, Checkpoints: true, Joins: true}
 }
 
 func (s *Supervisor) list() []shim.Task {

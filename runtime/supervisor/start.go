@@ -110,6 +110,22 @@ func (s *Supervisor) dump(ctx context.Context, r *shim.Dump, images *os.File) er
 
 // exec runs one more process in a container that runs. files are those that came with r.
 func (s *Supervisor) exec(ctx context.Context, r *shim.Exec, files []*os.File) (*task, error) {
+	if r.Joined == nil {
+		return s.execUnjoined(ctx, r, files)
+	}
+	a, err := s.attachNext(files[0], r.TaskRef, *r.Joined)
+	if err != nil {
+		return nil, errkind.New(errkind.Invalid, "exec in %s: %w", r.ID, err)
+	}
+	t, err := s.execUnjoined(ctx, r, files[1:])
+	if err != nil {
+		a.leave()
+	}
+	go s.follow(a, r.TaskRef)
+	return t, err
+}
+
+func (s *Supervisor) execUnjoined(ctx context.Context, r *shim.Exec, files []*os.File) (*task, error) {
 	if r.Exec == "" {
 		return nil, errkind.New(errkind.Invalid, "exec in %s: it has no name", r.ID)
 	}
@@ -262,7 +278,7 @@ func (s *Supervisor) fail(t *task, err error) error {
 	s.mu.Lock()
 	delete(s.making, t.ref)
 	s.mu.Unlock()
-	t.hub.close("the task did not start: " + err.Error())
+	t.hub.close(shim.FrameError, []byte("the task did not start: "+err.Error()))
 	t.discard()
 	return err
 }

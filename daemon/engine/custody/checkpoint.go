@@ -15,7 +15,7 @@ func Dump(ctx context.Context, c *Custodian, d shim.Dump, folder *os.File) error
 	if err != nil {
 		return err
 	}
-	if !inc.dumps {
+	if !inc.hello.Checkpoints {
 		return tooOld()
 	}
 	_, err = inc.call(ctx, &shim.Request{Kind: shim.KindDump, Dump: &d}, folder)

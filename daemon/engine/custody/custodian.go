@@ -155,7 +155,7 @@ func (c *Custodian) awaited(inc *incarnation) (r *shim.Recover, files []*os.File
 	r = &shim.Recover{}
 	for ref, patient := range n {
 		a := shim.Awaited{TaskRef: ref, Patient: patient}
-		if f := c.copyDeposit(ref); f != nil && inc.deposits && len(files) < fdsock.MaxFiles {
+		if f := c.copyDeposit(ref); f != nil && inc.hello.Deposits && len(files) < fdsock.MaxFiles {
 			a.HasDeposit, files = true, append(files, f)
 		} else if f != nil {
 			f.Close()
@@ -198,7 +198,7 @@ func (c *Custodian) start(ctx context.Context, s *shim.Start, rootfs, netns, fol
 	}
 	ref := shim.TaskRef{ID: r.ID}
 	r.Expected = c.expected(ref)
-	return c.begin(ctx, ref, &shim.Request{Kind: shim.KindStart, Start: &r}, files...)
+	return c.begin(ctx, c.enroll(ref), &shim.Request{Kind: shim.KindStart, Start: &r}, files...)
 }
 
 // IsTaken reports whether a Start failed because the container has a process, or is about to get one: a former daemon had
@@ -239,24 +239,39 @@ func (c *Custodian) expected(ref shim.TaskRef) (n int) {
 }
 
 // Exec runs one more process in a running container and returns once its execve has succeeded. It is deleted by itself
-// after its exit was published.
-func (c *Custodian) Exec(ctx context.Context, e *shim.Exec) (*shim.Task, error) {
+// after its exit was published. Where join is not nil the process comes with a stream, as if Attach had been called before.
+func (c *Custodian) Exec(ctx context.Context, e *shim.Exec, join *shim.Attach) (*shim.Task, Stream, error) {
 	r := *e
 	r.Expected = c.expected(e.TaskRef)
-	return c.begin(ctx, e.TaskRef, &shim.Request{Kind: shim.KindExec, Exec: &r})
+	b := c.enroll(e.TaskRef)
+	if join != nil {
+		b.stream = c.newStream(*join)
+		c.mu.Lock()
+		c.streams[b.stream] = struct{}{}
+		c.mu.Unlock()
+	}
+	task, err := c.begin(ctx, b, &shim.Request{Kind: shim.KindExec, Exec: &r})
+	if b.stream == nil {
+		return task, nil, err
+	}
+	if err != nil {
+		_ = b.stream.Close()
+		return nil, nil, err
+	}
+	return task, b.stream, nil
 }
 
 // begin sends a request that must not be carried out twice. Where its answer is lost with the supervisor, the next one is
 // asked what became of it. That one has gone on with a process that had executed its program, and killed any other, so
 // where it knows nothing nothing has been done. What a process writes in that time, its terminal and its end are kept by the
 // deposit.
-func (c *Custodian) begin(ctx context.Context, ref shim.TaskRef, r *shim.Request, files ...*os.File) (*shim.Task, error) {
+func (c *Custodian) begin(ctx context.Context, b *beginning, r *shim.Request, files ...*os.File) (*shim.Task, error) {
+	defer c.strike(b)
+	ref := b.ref
 	inc, err := c.living(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b := c.enroll(ref)
-	defer c.strike(b)
 	answer, err := c.ask(ctx, inc, b, r, files)
 	for isLost(err) {
 		if inc, err = c.next(ctx, inc); err != nil {

@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -116,6 +117,44 @@ func TestExec(t *testing.T) {
 	b.exec("c", "e2", shim.Stdio{}, "sh", "-c", "(sleep 1000; echo late) & echo now")
 	if out, _ := demux(t, s); string(out) != "now\n" {
 		t.Errorf("output %q", out)
+	}
+}
+
+// A stream that comes with its process gives all output and the exit code, also where the supervisor dies meanwhile.
+func TestExecJoined(t *testing.T) {
+	b := newBench(t)
+	b.run("c", shim.Stdio{}, "sleep", "1000")
+	s := b.execJoined("c", "e1", shim.Stdio{OpenStdin: true, StdinOnce: true}, "sh", "-c", "cat; exit 3")
+	if _, err := io.WriteString(s, "one\n"); err != nil {
+		t.Fatal(err)
+	}
+	reader := bufio.NewReader(payload{s})
+	if line, err := reader.ReadString('\n'); err != nil || line != "one\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	killHard(t, b.SupervisorPid())
+	if _, err := io.WriteString(s, "two\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.CloseWrite()
+	if rest, err := io.ReadAll(reader); err != nil || string(rest) != "two\n" {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if code, known := s.ExitCode(); code != 3 || !known {
+		t.Errorf("exit code %d, %v", code, known)
+	}
+	if e := b.exit(shim.TaskRef{ID: "c", Exec: "e1"}); e.Code != 3 {
+		t.Errorf("exit %+v", e)
+	}
+	request := b.execRequest("c", "e2", shim.Stdio{}, "nosuch")
+	if _, s, err := b.Exec(ctx(t), request, &shim.Attach{TaskRef: request.TaskRef, Stdout: true}); !errkind.Is(err, errkind.NotFound) || s != nil {
+		t.Errorf("a command that does not exist: %v, %v", s, err)
+	}
+	b.mu.Lock()
+	open := len(b.streams)
+	b.mu.Unlock()
+	if open != 1 {
+		t.Errorf("%d streams are open, not 1", open)
 	}
 }
 

@@ -11,7 +11,11 @@ import (
 
 // beginning is a Start or Exec that is under way.
 type beginning struct {
-	ref shim.TaskRef // Custodian.mu guards what follows
+	stream *stream // joined with the process itself; nil: none is
+	ref    shim.TaskRef
+
+	// Custodian.mu guards what follows.
+
 	// keep is our end of its deposit: what a supervisor and a new process put away for the time in which only they know of each
 	// other (see shim.Launch). It keeps the content open, unread. nil: there is none.
 	keep *os.File
@@ -59,17 +63,27 @@ func (b *beginning) empty() {
 	}
 }
 
-// ask sends the Start or Exec of b, with a new deposit where inc takes one.
+// ask sends the Start or Exec of b, with its stream, and with a new deposit where inc takes one.
 func (c *Custodian) ask(ctx context.Context, inc *incarnation, b *beginning, r *shim.Request, files []*os.File) (*response, error) {
 	launch := &shim.Launch{}
 	if r.Start != nil {
-		if launch = &r.Start.Launch; r.Start.Restore != nil && !inc.dumps {
+		if launch = &r.Start.Launch; r.Start.Restore != nil && !inc.hello.Checkpoints {
 			return nil, tooOld()
 		}
 	} else if r.Exec != nil {
 		launch = &r.Exec.Launch
 	}
-	if launch.HasDeposit = inc.deposits; inc.deposits {
+	if b.stream != nil {
+		joined, end, err := b.stream.join(ctx, inc)
+		if err != nil {
+			return nil, err
+		}
+		if r.Exec.Joined = joined; joined != nil {
+			defer end.Close()
+			files = append(slices.Clip(files), end)
+		}
+	}
+	if launch.HasDeposit = inc.hello.Deposits; launch.HasDeposit {
 		keep, put, err := fdsock.NewDeposit()
 		if err != nil {
 			return nil, err

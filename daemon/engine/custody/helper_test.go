@@ -202,20 +202,37 @@ func (b *bench) run(name string, stdio shim.Stdio, args ...string) *shim.Task {
 
 func (b *bench) exec(name, execName string, stdio shim.Stdio, args ...string) *shim.Task {
 	b.t.Helper()
-	text, err := json.Marshal(&specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"}})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	task, err := b.Exec(ctx(b.t), &shim.Exec{TaskRef: shim.TaskRef{ID: name, Exec: execName}, Process: text, Launch: shim.Launch{Stdio: stdio}})
+	task, _, err := b.Exec(ctx(b.t), b.execRequest(name, execName, stdio, args...), nil)
 	if err != nil {
 		b.t.Fatalf("exec in %s: %v", name, err)
 	}
 	return task
 }
 
+// execJoined is exec with its stream, which needs no more than that.
+func (b *bench) execJoined(name, execName string, stdio shim.Stdio, args ...string) Stream {
+	b.t.Helper()
+	join := &shim.Attach{TaskRef: shim.TaskRef{ID: name, Exec: execName}, Stdin: stdio.OpenStdin, Stdout: true, Stderr: true}
+	_, s, err := b.Exec(ctx(b.t), b.execRequest(name, execName, stdio, args...), join)
+	if err != nil {
+		b.t.Fatalf("exec in %s: %v", name, err)
+	}
+	b.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func (b *bench) execRequest(name, execName string, stdio shim.Stdio, args ...string) *shim.Exec {
+	b.t.Helper()
+	text, err := json.Marshal(&specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return &shim.Exec{TaskRef: shim.TaskRef{ID: name, Exec: execName}, Process: text, Launch: shim.Launch{Stdio: stdio}}
+}
+
 func (b *bench) attach(ref shim.TaskRef, stdin bool) Stream {
 	b.t.Helper()
-	s, err := b.Attach(ctx(b.t), shim.Attach{TaskRef: ref, Stdin: stdin, Stdout: true, Stderr: true}, nil)
+	s, err := b.Attach(ctx(b.t), shim.Attach{TaskRef: ref, Stdin: stdin, Stdout: true, Stderr: true})
 	if err != nil {
 		b.t.Fatalf("attach to %s: %v", ref.ID, err)
 	}

@@ -35,8 +35,7 @@ type incarnation struct {
 	ready      chan struct{} // closed when it has all tasks
 	leaving    bool          // it was asked to end; guarded by Custodian.mu
 	vacant     bool          // stands for the time between two
-	deposits   bool          // it takes deposits
-	dumps      bool          // it makes checkpoints, and starts from them
+	hello      shim.Hello    // what it says of itself
 
 	mu     sync.Mutex // guards what follows
 	idle   []*fdsock.Conn
@@ -129,7 +128,7 @@ func (i *incarnation) greet(ctx context.Context) error {
 	if answer.Hello == nil {
 		return errkind.New(errkind.Unsupported, "the supervisor on %s does not say hello", i.socket)
 	}
-	i.pid, i.generation, i.deposits, i.dumps = answer.Hello.Pid, answer.Hello.Generation, answer.Hello.Deposits, answer.Hello.Checkpoints
+	i.pid, i.generation, i.hello = answer.Hello.Pid, answer.Hello.Generation, *answer.Hello
 	return nil
 }
 

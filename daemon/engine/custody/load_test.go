@@ -97,7 +97,7 @@ func TestAttachAndCancelLeavesNothing(t *testing.T) {
 
 func (b *bench) attachOnce(ref shim.TaskRef) Stream {
 	b.t.Helper()
-	s, err := b.Attach(ctx(b.t), shim.Attach{TaskRef: ref, Stdin: true, Stdout: true, Stderr: true}, nil)
+	s, err := b.Attach(ctx(b.t), shim.Attach{TaskRef: ref, Stdin: true, Stdout: true, Stderr: true})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -17,21 +17,16 @@ import (
 )
 
 // Attach joins the streams of a task, before or after its start: attached before, it misses nothing. ctx bounds the call,
-// not the stream. Where meanwhile is not nil it is called while the answer is on its way, again where the supervisor dies
-// over it.
-func (c *Custodian) Attach(ctx context.Context, a shim.Attach, meanwhile func()) (Stream, error) {
+// not the stream.
+func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
 	inc, err := c.living(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if meanwhile == nil {
-		meanwhile = func() {}
-	}
-	s := &stream{custodian: c, asked: a}
-	s.ctx, s.stop = context.WithCancel(c.ctx)
+	s := c.newStream(a)
 	within, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	for err = s.connect(within, nil, meanwhile); isLost(err); err = s.connect(within, nil, meanwhile) {
+	for err = s.connect(within, nil); isLost(err); err = s.connect(within, nil) {
 		var lost error
 		if inc, lost = c.next(within, inc); lost != nil {
 			break
@@ -47,6 +42,31 @@ func (c *Custodian) Attach(ctx context.Context, a shim.Attach, meanwhile func())
 	return s, nil
 }
 
+func (c *Custodian) newStream(a shim.Attach) *stream {
+	s := &stream{custodian: c, asked: a}
+	s.ctx, s.stop = context.WithCancel(c.ctx)
+	return s
+}
+
+// join connects a stream whose task is about to begin at inc: by a socket that goes along with the request for the process,
+// or, where inc is too old for that (nil), by a request of its own. The caller closes the socket.
+func (s *stream) join(ctx context.Context, inc *incarnation) (*shim.Joined, *os.File, error) {
+	if !inc.hello.Joins {
+		within, cancel := context.WithTimeout(ctx, answerLimit)
+		defer cancel()
+		return nil, nil, s.connect(within, nil)
+	}
+	ours, theirs, err := fdsock.NewPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.use(ours, &inc.hello, shim.Position{Patient: true}); err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return &shim.Joined{Stdout: s.asked.Stdout, Stderr: s.asked.Stderr}, theirs, nil
+}
+
 // stream is an attached task. Read, Write and CloseWrite each belong to one goroutine at a time.
 type stream struct {
 	custodian *Custodian
@@ -59,8 +79,8 @@ type stream struct {
 	at        atomic.Pointer[shim.Hello] // the program at the other end
 	closing   sync.Once
 
-	mu   sync.Mutex // guards conn, which Close and Read share
-	conn *fdsock.Conn
+	mu   sync.Mutex   // guards conn, which Close and Read share
+	conn *fdsock.Conn // nil until there is one
 
 	// of Read
 	from    shim.Hello // the program at the other end
@@ -69,6 +89,7 @@ type stream struct {
 	left    int    // bytes of the frame that are still to come
 	pending []byte // for a reader with a small buffer
 	failure error  // how it ended
+	code    *int   // of the task, where the last frame told
 
 	// of Write and CloseWrite
 	inputMu sync.Mutex
@@ -77,8 +98,8 @@ type stream struct {
 	ended   bool // CloseWrite was called
 }
 
-// connect makes the connection; resume is nil the first time, and meanwhile what there is to do before the answer comes.
-func (s *stream) connect(ctx context.Context, resume *shim.Position, meanwhile func()) error {
+// connect makes the connection; resume is nil the first time.
+func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
 	conn, err := dial(ctx, s.custodian.socket())
 	if err != nil {
 		return &lostError{err}
@@ -91,11 +112,7 @@ func (s *stream) connect(ctx context.Context, resume *shim.Position, meanwhile f
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().SetDeadline(time.Unix(1, 0)) })
-	var answer *response
-	if err = conn.Send(payload); err == nil {
-		meanwhile()
-		answer, err = receive(conn)
-	}
+	answer, err := roundTrip(conn, payload, nil)
 	switch {
 	case !stop():
 		err = ctx.Err()
@@ -113,15 +130,23 @@ func (s *stream) connect(ctx context.Context, resume *shim.Position, meanwhile f
 		conn.Close()
 		return err
 	}
+	return s.use(conn, answer.Hello, *answer.Attached)
+}
+
+// use has s read from conn, whose other end the program named hello has, beginning at pos.
+func (s *stream) use(conn *fdsock.Conn, hello *shim.Hello, pos shim.Position) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
 		conn.Close()
 		return os.ErrClosed
 	}
-	s.conn, s.from, s.pos = conn, *answer.Hello, *answer.Attached
-	s.at.Store(answer.Hello)
-	s.patient.Store(s.pos.Patient)
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	s.conn, s.from, s.pos = conn, *hello, pos
+	s.at.Store(hello)
+	s.patient.Store(pos.Patient)
 	return nil
 }
 
@@ -183,6 +208,7 @@ func (s *stream) receive(p []byte) (int, error) {
 		switch s.kind {
 		case shim.FrameStdout, shim.FrameStderr:
 		case shim.FrameEnd:
+			s.readCode(conn)
 			return 0, io.EOF
 		default:
 			why := make([]byte, min(s.left, 4<<10))
@@ -208,6 +234,26 @@ func (s *stream) receive(p []byte) (int, error) {
 	return shim.FrameHeader + n, nil
 }
 
+// readCode reads what the last frame tells, where it tells anything.
+func (s *stream) readCode(conn io.Reader) {
+	var code [4]byte
+	if s.left != len(code) {
+		return
+	}
+	if _, err := io.ReadFull(conn, code[:]); err == nil {
+		n := int(binary.BigEndian.Uint32(code[:]))
+		s.code = &n
+	}
+}
+
+// ExitCode: see Stream.
+func (s *stream) ExitCode() (code int, known bool) {
+	if s.code == nil {
+		return 0, false
+	}
+	return *s.code, true
+}
+
 // deleteLimit is how long the deletion of a task waits for streams to be resumed.
 const deleteLimit = 3 * time.Second
 
@@ -229,7 +275,7 @@ func (s *stream) resume() error {
 			return errkind.New(errkind.Unavailable, "stream of task %s: the supervisor died before all was sent, and the task is gone", s.asked.ID)
 		}
 		if err == nil {
-			err = s.connect(ctx, &at, func() {})
+			err = s.connect(ctx, &at)
 		}
 		if !isLost(err) {
 			return err
@@ -359,7 +405,9 @@ func (s *stream) cut() {
 	s.closing.Do(func() {
 		s.stop() // a Write that waits for the task returns
 		s.mu.Lock()
-		s.conn.Close()
+		if s.conn != nil {
+			s.conn.Close()
+		}
 		s.mu.Unlock()
 		if s.custodian.ctx.Err() == nil { // the client left, not we
 			_ = s.CloseWrite()

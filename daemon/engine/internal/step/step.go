@@ -172,7 +172,7 @@ func (s *Steps) run(ctx context.Context, r Request, start *shim.Start, netns *os
 	background := context.WithoutCancel(ctx)
 	exits := s.running.add(r.ID)
 	defer s.running.remove(r.ID)
-	live, err := s.o.Custody.Attach(s.o.Life, shim.Attach{TaskRef: task, Stdout: true, Stderr: true}, nil)
+	live, err := s.o.Custody.Attach(s.o.Life, shim.Attach{TaskRef: task, Stdout: true, Stderr: true})
 	if err != nil {
 		return 0, err
 	}
