@@ -202,8 +202,7 @@ type Stdio struct {
 // only where they are announced: the end of a stream (Joined), a deposit (HasDeposit).
 type Exec struct {
 	TaskRef
-	// Process is a specs.Process.
-	Process json.RawMessage `json:"process"`
+	Process *specs.Process `json:"process"`
 	Launch
 	// Joined, where not nil, joins the output as an Attach before would, without a question and an answer of its own: the
 	// frames go to the socket that comes along. It is for a supervisor that Joins (Hello).

@@ -188,7 +188,7 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) 
 		join = &shim.Attach{TaskRef: ref, Stdin: x.Want.AttachStdin, Stdout: x.Want.AttachStdout, Stderr: x.Want.AttachStderr}
 	}
 	task, live, err := e.o.Custody.Exec(ctx, &shim.Exec{
-		TaskRef: ref, Process: p.JSON,
+		TaskRef: ref, Process: p.Process,
 		Launch: shim.Launch{
 			Seccomp: p.Filter.Program, SeccompFlags: p.Filter.Flags, Width: width, Height: height,
 			Stdio: shim.Stdio{Terminal: x.Want.Tty, OpenStdin: x.Want.AttachStdin, StdinOnce: true},

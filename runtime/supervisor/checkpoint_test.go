@@ -314,7 +314,7 @@ func TestCheckpoint(t *testing.T) {
 			t.Errorf("%s: counts from %s; the first had told %d", id, lines[0], seen)
 		}
 		h.like(first.Pid, task.Pid)
-		exec := &shim.Exec{TaskRef: shim.TaskRef{ID: id, Exec: "e"}, Process: json.RawMessage(`{"args":["sh","-c","cat /tmp/own >/data/own.` + id + `; cat /proc/self/cgroup >/data/groups.` + id + `"],"cwd":"/","env":["PATH=/bin"]}`)}
+		exec := &shim.Exec{TaskRef: shim.TaskRef{ID: id, Exec: "e"}, Process: &specs.Process{Args: []string{"sh", "-c", `cat /tmp/own >/data/own.` + id + `; cat /proc/self/cgroup >/data/groups.` + id}, Cwd: "/", Env: []string{"PATH=/bin"}}}
 		if _, err := h.ask(&shim.Request{Kind: shim.KindExec, Exec: exec}); err != nil {
 			t.Fatal(err)
 		}
@@ -449,7 +449,7 @@ func TestCheckpointOfTerminal(t *testing.T) {
 	if _, err := h.ask(&shim.Request{Kind: shim.KindResize, Resize: &shim.Resize{TaskRef: shim.TaskRef{ID: "two"}, Width: 123, Height: 45}}); err != nil {
 		t.Error(err)
 	}
-	exec := &shim.Exec{TaskRef: shim.TaskRef{ID: "two", Exec: "e"}, Process: json.RawMessage(`{"args":["sh","-c","stty size </dev/console >/data/size; echo ok >>/data/size"],"cwd":"/","env":["PATH=/bin"]}`)}
+	exec := &shim.Exec{TaskRef: shim.TaskRef{ID: "two", Exec: "e"}, Process: &specs.Process{Args: []string{"sh", "-c", `stty size </dev/console >/data/size; echo ok >>/data/size`}, Cwd: "/", Env: []string{"PATH=/bin"}}}
 	if _, err := h.ask(&shim.Request{Kind: shim.KindExec, Exec: exec}); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"time"
 
@@ -129,9 +128,9 @@ func (s *Supervisor) execUnjoined(ctx context.Context, r *shim.Exec, files []*os
 	if r.Exec == "" {
 		return nil, errkind.New(errkind.Invalid, "exec in %s: it has no name", r.ID)
 	}
-	process := &specs.Process{}
-	if err := json.Unmarshal(r.Process, process); err != nil {
-		return nil, errkind.New(errkind.Invalid, "exec in %s: the process: %w", r.ID, err)
+	process := r.Process
+	if process == nil {
+		return nil, errkind.New(errkind.Invalid, "exec in %s: it has no process", r.ID)
 	}
 	init, err := s.find(shim.TaskRef{ID: r.ID})
 	if err != nil {

@@ -222,12 +222,8 @@ func (b *bench) execJoined(name, execName string, stdio shim.Stdio, args ...stri
 }
 
 func (b *bench) execRequest(name, execName string, stdio shim.Stdio, args ...string) *shim.Exec {
-	b.t.Helper()
-	text, err := json.Marshal(&specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"}})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return &shim.Exec{TaskRef: shim.TaskRef{ID: name, Exec: execName}, Process: text, Launch: shim.Launch{Stdio: stdio}}
+	process := &specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"}}
+	return &shim.Exec{TaskRef: shim.TaskRef{ID: name, Exec: execName}, Process: process, Launch: shim.Launch{Stdio: stdio}}
 }
 
 func (b *bench) attach(ref shim.TaskRef, stdin bool) Stream {

@@ -79,16 +79,12 @@ func Exec(in ExecInput) (*specs.Process, error) {
 // Prepared is a further process as the supervisor takes it.
 type Prepared struct {
 	Process *specs.Process // nil where it could not be made
-	JSON    []byte         // of Process
 	Filter  Seccomp
 }
 
 // Prepare makes the process and its filter. Where it fails the result holds what there is.
 func Prepare(cache *Filters, in ExecInput) (p Prepared, err error) {
 	if p.Process, err = Exec(in); err != nil {
-		return p, err
-	}
-	if p.JSON, err = json.Marshal(p.Process); err != nil {
 		return p, err
 	}
 	host := *in.Host
@@ -117,7 +113,11 @@ func (p *Probe) Ask(cache *Filters, in ExecInput) (shim.Probe, error) {
 	if p.process = made.Process; err != nil {
 		return shim.Probe{}, p.Explain(in.Pid, err)
 	}
-	p.ask = shim.Probe{Key: id.New(), Process: made.JSON, Seccomp: made.Filter.Program, SeccompFlags: made.Filter.Flags}
+	text, err := json.Marshal(made.Process)
+	if err != nil {
+		return shim.Probe{}, err
+	}
+	p.ask = shim.Probe{Key: id.New(), Process: text, Seccomp: made.Filter.Program, SeccompFlags: made.Filter.Flags}
 	return p.ask, nil
 }
 
