@@ -137,6 +137,7 @@ func (xs *Execs) Start(ctx context.Context, id string, o ExecStartOptions) (*Str
 	s.BeforeEnd(func() {
 		if code, known := live.ExitCode(); known {
 			e.execEnded(x, code)
+			return
 		}
 		select {
 		case <-x.Ended():

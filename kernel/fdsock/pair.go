@@ -40,3 +40,20 @@ func FromFile(f *os.File) (*Conn, error) {
 	}
 	return NewConn(u), nil
 }
+
+// WriteNow writes as much of p as c takes without waiting, and returns how much that was. What kept it from taking more
+// shows in the next Write.
+func WriteNow(c *net.UnixConn, p []byte) (n int) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Write(func(fd uintptr) bool {
+		taken, err := unix.SendmsgN(int(fd), p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if err == nil {
+			n = taken
+		}
+		return true
+	})
+	return n
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pier/api/shim"
+	"pier/kernel/fdsock"
 )
 
 const (
@@ -244,9 +245,13 @@ func (a *attacher) leave() {
 	}
 }
 
-// hurry does not take mu: a blocked send holds it.
+// hurry does not wait for mu: a blocked send holds it. Where nobody sends, the next one who does hurries.
 func (a *attacher) hurry() {
 	a.hasty.Store(true)
+	if a.mu.TryLock() {
+		a.mu.Unlock()
+		return
+	}
 	_ = a.conn.SetWriteDeadline(time.Now().Add(lastSend))
 }
 
@@ -263,6 +268,10 @@ func (a *attacher) end(kind byte, payload []byte) {
 	binary.BigEndian.PutUint32(a.header[4:], uint32(len(payload)))
 	rest := append(append(a.kept, a.header[:]...), payload...)
 	a.kept = nil
+	if rest = rest[fdsock.WriteNow(a.conn, rest):]; len(rest) == 0 {
+		a.conn.Close()
+		return
+	}
 	_ = a.conn.SetWriteDeadline(time.Now().Add(lastSend))
 	n, err := a.conn.Write(rest)
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {

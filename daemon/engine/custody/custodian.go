@@ -31,14 +31,16 @@ type Custodian struct {
 
 	troubles sync.Map // of logs: why they cannot be written, by container
 
-	mu      sync.Mutex // guards what follows
-	current *incarnation
-	tasks   map[shim.TaskRef]*held
-	ended   map[shim.TaskRef]shim.Exit // exits that were published, until the task is deleted
-	more    chan struct{}              // closed and replaced when tasks or ended grow
-	streams map[*stream]struct{}
-	renewed bool // a supervisor has taken another's place
-	begins  map[*beginning]struct{}
+	mu         sync.Mutex // guards what follows
+	current    *incarnation
+	tasks      map[shim.TaskRef]*held
+	ended      map[shim.TaskRef]shim.Exit // exits that were published, until the task is deleted
+	more       chan struct{}              // closed and replaced when tasks or ended grow
+	overdue    []shim.TaskRef             // execs that have ended, see forgetLater
+	forgetting bool                       // somebody looks after them
+	streams    map[*stream]struct{}
+	renewed    bool // a supervisor has taken another's place
+	begins     map[*beginning]struct{}
 }
 
 // Open dials the living supervisor of o.Root and takes up its tasks, or starts one that adopts what still runs. It makes

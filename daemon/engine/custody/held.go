@@ -10,7 +10,8 @@ import (
 	"pier/lib/errkind"
 )
 
-// forget is how long after an exec's exit it is deleted: its streams and a lost answer are served until then.
+// forget is how long after an exec's exit it is deleted at the earliest, where nobody has done so: its streams and a lost
+// answer are served until then. It may take twice as long.
 const forget = 2 * time.Second
 
 // held is what is kept of a task for the next supervisor.
@@ -83,16 +84,47 @@ func (c *Custodian) exited(e shim.Exit) {
 		c.troubles.Delete(e.ID)
 	}
 	if e.Exec != "" {
-		c.work.Go(func() {
-			select {
-			case <-time.After(forget):
-			case <-c.ctx.Done():
-				return
+		c.forgetLater(e.TaskRef)
+	}
+}
+
+// forgetLater has an exec that has ended deleted after a while. One goroutine does that for all.
+func (c *Custodian) forgetLater(exec shim.TaskRef) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.overdue = append(c.overdue, exec)
+	if !c.forgetting {
+		c.forgetting = true
+		c.work.Go(c.forgetOverdue)
+	}
+}
+
+// forgetOverdue ends when there is nothing more to forget.
+func (c *Custodian) forgetOverdue() {
+	for {
+		c.mu.Lock()
+		execs := c.overdue
+		c.overdue, c.forgetting = nil, len(execs) > 0
+		c.mu.Unlock()
+		if len(execs) == 0 {
+			return
+		}
+		select {
+		case <-time.After(forget):
+		case <-c.ctx.Done():
+			return
+		}
+		for _, exec := range execs {
+			c.mu.Lock()
+			_, there := c.ended[exec]
+			c.mu.Unlock()
+			if !there { // it is deleted
+				continue
 			}
-			if err := c.Delete(c.ctx, e.TaskRef); err != nil {
-				c.log.Warn("forget an exec", "task", e.TaskRef, "err", err)
+			if err := c.Delete(c.ctx, exec); err != nil {
+				c.log.Warn("forget an exec", "task", exec, "err", err)
 			}
-		})
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ func TestRunAndExecLeaveNothing(t *testing.T) {
 		}
 	}
 	cycle(5)
-	time.Sleep(forget + 100*time.Millisecond)
+	time.Sleep(2*forget + 100*time.Millisecond)
 	pid := b.SupervisorPid()
 	files, ours, goroutines := fds(t, pid), fds(t, os.Getpid()), runtime.NumGoroutine()
 	cycle(50)
