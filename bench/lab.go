@@ -16,6 +16,7 @@ import (
 // lab is two daemons with an image called bb in each.
 type lab struct {
 	dir       string
+	run       string // what a reboot ends, of both: in memory, as /run is wherever there is systemd
 	bin       string
 	pierd     *exec.Cmd
 	dockerd   *exec.Cmd
@@ -29,7 +30,11 @@ func newLab() (l *lab, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l = &lab{dir: dir, bin: os.Getenv("PIER_BIN"), pierHost: "unix://" + dir + "/pier/pier.sock", dockHost: "unix://" + dir + "/docker.sock", dockerCLI: "docker"}
+	volatile, err := os.MkdirTemp("/dev/shm", "pier-bench-")
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	l = &lab{dir: dir, run: volatile, bin: os.Getenv("PIER_BIN"), pierHost: "unix://" + volatile + "/pier/pier.sock", dockHost: "unix://" + dir + "/docker.sock", dockerCLI: "docker"}
 	if l.bin == "" {
 		l.bin = "bin"
 	}
@@ -41,7 +46,7 @@ func newLab() (l *lab, err error) {
 	if l.pierd, err = l.spawn("pierd.log", filepath.Join(l.bin, "pierd"), append(l.pierdFlags(), "-H", l.pierHost)...); err != nil {
 		return nil, err
 	}
-	if l.dockerd, err = l.spawn("dockerd.log", "dockerd", "--data-root", dir+"/docker-data", "--exec-root", dir+"/docker", "-H", l.dockHost, "-p", dir+"/docker.pid",
+	if l.dockerd, err = l.spawn("dockerd.log", "dockerd", "--data-root", dir+"/docker-data", "--exec-root", volatile+"/docker", "-H", l.dockHost, "-p", dir+"/docker.pid",
 		"--bip", "10.232.0.1/16"); err != nil {
 		return nil, err
 	}
@@ -54,7 +59,7 @@ func newLab() (l *lab, err error) {
 }
 
 func (l *lab) pierdFlags() []string {
-	return []string{"--data-root", l.dir + "/pier-data", "--exec-root", l.dir + "/pier", "--bridge", "pierbench0", "--bip", "10.231.0.1/16", "--cgroup-parent", "/pier-bench"}
+	return []string{"--data-root", l.dir + "/pier-data", "--exec-root", l.run + "/pier", "--bridge", "pierbench0", "--bip", "10.231.0.1/16", "--cgroup-parent", "/pier-bench"}
 }
 
 func (l *lab) spawn(log, name string, args ...string) (*exec.Cmd, error) {
@@ -214,8 +219,10 @@ func (l *lab) close() {
 		_ = l.dockerd.Process.Signal(os.Interrupt)
 		_ = l.dockerd.Wait()
 	}
-	if err := os.RemoveAll(l.dir); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
+	for _, dir := range []string{l.dir, l.run} {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: left behind:", err)
+		}
 	}
 }
 
