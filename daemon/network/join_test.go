@@ -314,3 +314,29 @@ func BenchmarkJoinLeave(b *testing.B) {
 		b.ReportMetric(float64(leave.Microseconds())/200, name+"-leave-µs")
 	}
 }
+
+// TestEarlierAddresses has a container get again what it had: where that is free, of the network's range, and nothing else is asked for.
+func TestEarlierAddresses(t *testing.T) {
+	r := newRig(t)
+	own := api.HardwareAddr{0x02, 0x01, 0x02, 0x03, 0x04, 0x05}
+	first := r.join(network.JoinOptions{Name: "first", MacAddress: own})
+	had := map[string]network.Addresses{"bridge": {IPv4: first.ip, MAC: own}}
+	r.n.Leave(first.id)
+	r.join(network.JoinOptions{Name: "between"}) // takes another: an address is not given again at once
+	again := r.join(network.JoinOptions{Name: "again", Earlier: had})
+	if s := again.Settings["bridge"]; s.IPAddress != first.ip || s.MacAddress.String() != own.String() {
+		t.Errorf("again: %v %v, want %v %v", s.IPAddress, s.MacAddress, first.ip, own)
+	}
+	for name, o := range map[string]network.JoinOptions{
+		"that is taken":         {Earlier: had},
+		"of another range":      {Earlier: map[string]network.Addresses{"bridge": {IPv4: netip.MustParseAddr("192.0.2.7"), MAC: own}}},
+		"of the gateway":        {Earlier: map[string]network.Addresses{"bridge": {IPv4: again.Settings["bridge"].Gateway, MAC: own}}},
+		"of no network of ours": {Earlier: map[string]network.Addresses{"other": {IPv4: first.ip, MAC: own}}},
+	} {
+		o.Name = "next"
+		next := r.join(o)
+		if s := next.Settings["bridge"]; s.IPAddress == first.ip || !s.IPAddress.IsValid() || s.MacAddress.String() == own.String() {
+			t.Errorf("after one %s: %v %v", name, s.IPAddress, s.MacAddress)
+		}
+	}
+}
