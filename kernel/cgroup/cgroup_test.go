@@ -13,6 +13,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"pier/lib/errkind"
 	"pier/lib/id"
@@ -202,6 +203,44 @@ func TestKillTakesAllAlsoFrozen(t *testing.T) {
 	}
 	if _, err := Open(c.Path()); !errkind.Is(err, errkind.NotFound) {
 		t.Errorf("opening a deleted cgroup: %v", err)
+	}
+}
+
+// A signal reaches all that are in a cgroup and below it, and nobody beside it.
+func TestSignal(t *testing.T) {
+	c, beside := group(t, nil), group(t, nil)
+	below, err := Create(c.Path()+"/below", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	listener := func(c *Cgroup, name string) *os.Process {
+		file := filepath.Join(dir, name)
+		p := run(t, c, "trap 'exit 7' USR1; trap 'exit 8' TERM; : >"+file+"; while :; do sleep 0.01; done")
+		waitFor(t, name+" to listen", func() bool { _, err := os.Stat(file); return err == nil })
+		return p
+	}
+	in, stranger := []*os.Process{listener(c, "in"), listener(below, "below")}, listener(beside, "beside")
+	if err := Signal(c, int(unix.SIGUSR1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range in {
+		if state, err := p.Wait(); err != nil || state.ExitCode() != 7 {
+			t.Errorf("it ended with %v, %v", state, err)
+		}
+	}
+	if err := stranger.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := stranger.Wait(); err != nil || state.ExitCode() != 8 {
+		t.Errorf("one beside it ended with %v, %v", state, err)
+	}
+	waitFor(t, "an empty cgroup", func() bool { pids, err := c.Procs(); return err == nil && len(pids) == 0 })
+	if err := Signal(c, int(unix.SIGTERM)); err != nil {
+		t.Errorf("an empty cgroup: %v", err)
+	}
+	if err := below.Delete(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -142,7 +142,7 @@ func (c *Cgroup) killHeld() error {
 		err = writeFile(filepath.Join(dir, "freezer.state"), string(cgroups.Frozen))
 	}
 	if err == nil {
-		err = signalAll(dir)
+		err = signalAll(dir, unix.SIGKILL)
 	}
 	return errors.Join(err, c.thawAll(dir))
 }
@@ -166,9 +166,13 @@ func (c *Cgroup) thawAll(dir string) error {
 	return err
 }
 
-// signalAll kills the members of dir until it finds none that it has not signalled. A number may be reused at any
+// Signal sends signal number sig to every process in c and below it, and to nobody else. One that is born meanwhile has it
+// too, unless such are born without end (Unavailable). A missing or empty cgroup is no error. For SIGKILL use Kill.
+func Signal(c *Cgroup, sig int) error { return signalAll(c.killDir(), unix.Signal(sig)) }
+
+// signalAll signals the members of dir until it finds none that it has not signalled. A number may be reused at any
 // time: a process is opened, then seen to be a member, then signalled by descriptor.
-func signalAll(dir string) error {
+func signalAll(dir string, sig unix.Signal) error {
 	done := make(map[int]bool)
 	for range maxRounds {
 		pids, err := procs(dir)
@@ -194,7 +198,7 @@ func signalAll(dir string) error {
 			for _, pid := range pids {
 				if n, ok := opened[pid]; ok {
 					done[pid] = true
-					_ = unix.PidfdSendSignal(n, unix.SIGKILL, nil, 0) // ESRCH: it has just exited
+					_ = unix.PidfdSendSignal(n, sig, nil, 0) // ESRCH: it has just exited
 				}
 			}
 		}
@@ -203,7 +207,7 @@ func signalAll(dir string) error {
 			return err
 		}
 	}
-	return errkind.New(errkind.Unavailable, "kill cgroup %s: new processes appear faster than they can be signalled", dir)
+	return errkind.New(errkind.Unavailable, "signal cgroup %s: new processes appear faster than they can be signalled", dir)
 }
 
 func closeAll(fds map[int]int) {

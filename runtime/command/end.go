@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
+	"pier/kernel/cgroup"
 	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 	"pier/runtime/oci"
@@ -70,21 +71,7 @@ func (r *record) signalAll(number int) error {
 		}
 		defer func() { _ = group.Thaw() }()
 	}
-	pids, err := group.Procs()
-	if err != nil {
-		return err
-	}
-	for _, pid := range pids {
-		f, openErr := pidfd.Open(pid, 0)
-		if openErr != nil {
-			continue // it ended before the freeze
-		}
-		if signalErr := pidfd.Signal(f, number); signalErr != nil && !errkind.Is(signalErr, errkind.NotFound) {
-			err = errors.Join(err, signalErr)
-		}
-		f.Close()
-	}
-	return err
+	return cgroup.Signal(group, number)
 }
 
 func deleteCommand(o *options) *cobra.Command {

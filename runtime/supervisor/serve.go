@@ -199,7 +199,7 @@ func (s *Supervisor) signal(r *shim.Signal) error {
 	case r.All && r.Signal == sigkill:
 		err = t.cgroup.Kill()
 	case r.All:
-		err = signalAll(t, r.Signal)
+		err = cgroup.Signal(t.cgroup, r.Signal)
 	default:
 		err = pidfd.Signal(t.pidfd, r.Signal)
 	}
@@ -222,24 +222,6 @@ func (s *Supervisor) letDie(t *task) error {
 		}
 	}
 	return cgroup.Release(t.cgroup)
-}
-
-func signalAll(t *task, signal int) error {
-	pids, err := t.cgroup.Procs()
-	if err != nil {
-		return err
-	}
-	for _, pid := range pids {
-		f, err := pidfd.Open(pid, 0)
-		if err == nil {
-			err = pidfd.Signal(f, signal)
-			f.Close()
-		}
-		if err != nil && !errkind.Is(err, errkind.NotFound) {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *Supervisor) resize(r *shim.Resize) error {
