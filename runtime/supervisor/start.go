@@ -59,6 +59,11 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 		// others the permission to execute it.
 		_ = c.Init.Chmod(0o777)
 	}
+	letGo, err := s.holdDonors(spec.Linux)
+	if err != nil {
+		return nil, err
+	}
+	defer letGo()
 	uid, gid := owner(spec.Process.User, spec.Linux)
 	s.starting.RLock()
 	defer s.starting.RUnlock()
