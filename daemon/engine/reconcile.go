@@ -182,7 +182,7 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 		c := e.index.Get(cid)
 		r := c.change(func(r *row) { r.Pid, r.StartTime = t.Pid, t.StartTime })
 		e.o.Images.Running(cid, true)
-		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: r.JoinOptions(), Pid: t.Pid, Settings: r.Settings, Assigned: r.Ports})
+		err := e.o.Networks.Adopt(ctx, network.AdoptOptions{JoinOptions: r.JoinOptions(), Pid: t.Pid, StartTime: t.StartTime, Settings: r.Settings, Assigned: r.Ports})
 		if err != nil {
 			e.o.Log.Error("container runs on without its published ports and name", "container", cid, "error", err)
 		} else if r.Rewiring != "" { // before another container can get the address

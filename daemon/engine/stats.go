@@ -61,5 +61,5 @@ func (m measured) Target(id string) (meter.Target, bool) {
 	if !r.Life.State.Alive() {
 		return meter.Target{}, true
 	}
-	return meter.Target{Cgroup: m.e.cgroup(r), Pid: r.Pid, Network: !r.Host.NetworkMode.IsHost() && !r.Host.NetworkMode.IsNone()}, true
+	return meter.Target{Cgroup: m.e.cgroup(r), Pid: r.Pid, StartTime: r.StartTime, Network: !r.Host.NetworkMode.IsHost() && !r.Host.NetworkMode.IsNone()}, true
 }

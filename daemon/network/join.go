@@ -14,6 +14,7 @@ import (
 	api "github.com/moby/moby/api/types/network"
 
 	"pier/kernel/link"
+	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -419,6 +420,10 @@ func (s *state) adopt(ctx context.Context, o AdoptOptions) (err error) {
 	if b.isolated() {
 		if b.netns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", o.Pid)); err != nil {
 			return err
+		}
+		// Looked at after the namespace was opened: so it is that of this process, and of no other that has got the number.
+		if began, startErr := pidfd.StartTime(o.Pid); startErr != nil || o.StartTime != 0 && began != o.StartTime {
+			return errkind.New(errkind.NotFound, "its process %d has just ended", o.Pid)
 		}
 	}
 	s.republish(b)

@@ -250,6 +250,10 @@ func TestAdoptAfterRestart(t *testing.T) {
 	if err := r.n.Adopt(t.Context(), network.AdoptOptions{JoinOptions: o, Pid: pid, Settings: box.Settings, Assigned: box.Ports}); err != nil {
 		t.Fatal(err)
 	}
+	stranger := network.AdoptOptions{JoinOptions: named, Pid: namedPid, StartTime: 1, Settings: namedBox.Settings, Assigned: box.Ports}
+	if err := r.n.Adopt(t.Context(), stranger); !errkind.Is(err, errkind.NotFound) {
+		t.Errorf("a process that has got the number of another: %v", err)
+	}
 	if err := r.n.Adopt(t.Context(), network.AdoptOptions{JoinOptions: named, Pid: namedPid, Settings: namedBox.Settings, Assigned: box.Ports}); err != nil {
 		t.Fatal(err)
 	}

@@ -99,8 +99,10 @@ type Sandbox struct {
 type AdoptOptions struct {
 	// JoinOptions as they were given to Join.
 	JoinOptions
-	// Pid of the container's first process, whose namespace is taken up.
-	Pid int
+	// Pid of the container's first process, whose namespace is taken up, and when that began (see pidfd.StartTime), 0 for
+	// whenever. NotFound where it has ended.
+	Pid       int
+	StartTime uint64
 	// Settings and Assigned are Sandbox.Settings and Sandbox.Ports as Join returned them.
 	Settings map[string]*api.EndpointSettings
 	Assigned api.PortMap

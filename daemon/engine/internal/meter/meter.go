@@ -39,6 +39,8 @@ const (
 type Target struct {
 	Cgroup string // below the hierarchies' mount points
 	Pid    int    // a process of the container
+	// StartTime is when that began (see pidfd.StartTime), 0 for whenever.
+	StartTime uint64
 	// Network tells that its network namespace is not the host's, and has links.
 	Network bool
 }

@@ -12,6 +12,7 @@ import (
 
 	"pier/kernel/cgroup"
 	"pier/kernel/link"
+	"pier/kernel/pidfd"
 )
 
 // probe holds what is needed to measure one run of a container. nil measures nothing.
@@ -32,9 +33,23 @@ func openProbe(t Target, keep bool) *probe {
 	}
 	p := &probe{cgroup: cg.Meter(keep)}
 	if t.Network {
-		p.network, _ = link.OpenMeter(t.Pid)
+		p.network = openNetwork(t)
 	}
 	return p
+}
+
+// openNetwork is nil where the process has ended.
+func openNetwork(t Target) *link.Meter {
+	m, err := link.OpenMeter(t.Pid)
+	if err != nil {
+		return nil
+	}
+	// Looked at after the process was opened: so it is this one, and no other that has got the number.
+	if began, err := pidfd.StartTime(t.Pid); err != nil || t.StartTime != 0 && began != t.StartTime {
+		_ = m.Close()
+		return nil
+	}
+	return m
 }
 
 func (p *probe) close() {
