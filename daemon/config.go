@@ -1,15 +1,19 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"pier/api/shim"
 	"pier/daemon/logging"
+	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 )
 
@@ -91,6 +95,26 @@ func (c Config) PidPath() string {
 	}
 	return filepath.Join(c.ExecRoot, "pierd.pid")
 }
+
+// startPath is where the process identifier goes once more, with what tells it from that of a later process.
+func (c Config) startPath() string { return filepath.Join(c.ExecRoot, "pierd.start") }
+
+// Served reports whether the living process pid is the pierd that has last served these roots: its number is not one that
+// another process has got since. Where nothing is noted it is believed.
+func (c Config) Served(pid int) bool {
+	text, err := os.ReadFile(c.startPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	start, err := pidfd.StartTime(pid)
+	return err == nil && string(text) == signature(pid, start)
+}
+
+// signature names a process for as long as the machine runs.
+func signature(pid int, start uint64) string { return fmt.Sprintf("%d %d\n", pid, start) }
 
 // Validate checks the configuration by itself, without looking at the host. All errors are of kind Invalid.
 func (c Config) Validate() error {

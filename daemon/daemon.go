@@ -28,6 +28,7 @@ import (
 	"pier/daemon/volume"
 	"pier/kernel/cgroup"
 	"pier/kernel/memory"
+	"pier/kernel/pidfd"
 	"pier/kernel/probe"
 	"pier/lib/atomicfile"
 	"pier/lib/errkind"
@@ -200,7 +201,14 @@ func (d *Daemon) Serve(ctx context.Context, grace func() time.Duration, ready fu
 		return err
 	}
 	pidfile := d.config.PidPath()
-	if err := atomicfile.WriteVolatile(pidfile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+	start, err := pidfd.StartTime(os.Getpid())
+	if err == nil {
+		err = atomicfile.WriteVolatile(d.config.startPath(), []byte(signature(os.Getpid(), start)), 0o644)
+	}
+	if err == nil {
+		err = atomicfile.WriteVolatile(pidfile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
+	}
+	if err != nil {
 		for _, s := range sockets {
 			_ = s.Close()
 		}
@@ -214,6 +222,7 @@ func (d *Daemon) Serve(ctx context.Context, grace func() time.Duration, ready fu
 		defer d.mu.Unlock()
 		if d.sockets = nil; !d.staying {
 			_ = os.Remove(pidfile)
+			_ = os.Remove(d.config.startPath())
 		}
 	}()
 

@@ -17,6 +17,7 @@
 //	volatile.db    records that a reboot makes meaningless
 //	pier.sock      the API, unless hosts are configured
 //	pierd.pid      process identifier of pierd
+//	pierd.start    the same and when it began, which no other process has in common with it
 //	tasks/ ...     the supervisor's
 //
 // Both databases are locked while pierd runs: a second pierd on either root refuses to start.

@@ -150,10 +150,12 @@ func stop(c daemon.Config, log *slog.Logger) error {
 
 // upgrade has the running pierd of these roots replaced by the program at its path, and waits until that answers.
 func upgrade(c daemon.Config) error {
-	pid, err := runningPid(c.PidPath())
+	process, err := running(c)
 	if err != nil {
 		return err
 	}
+	defer process.Release()
+	pid := process.Pid
 	before, err := os.Stat(c.PidPath())
 	if err != nil {
 		return fmt.Errorf("upgrade: %w", err)
@@ -165,12 +167,7 @@ func upgrade(c daemon.Config) error {
 	if err := daemon.Runs(context.Background(), strings.TrimSuffix(program, " (deleted)"), "--version"); err != nil {
 		return err
 	}
-	process, err := os.FindProcess(pid)
-	if err == nil {
-		defer process.Release()
-		err = process.Signal(signals.SignalMap["HUP"])
-	}
-	if err != nil {
+	if err := process.Signal(signals.SignalMap["HUP"]); err != nil {
 		return errkind.New(errkind.NotFound, "pierd %d has ended: %w", pid, err)
 	}
 	missing := 0
@@ -227,15 +224,12 @@ func removeTree(dir string) error {
 
 // interrupt asks the running pierd of these roots to stop everything, and waits for its end. NotFound where none runs.
 func interrupt(ctx context.Context, c daemon.Config) error {
-	pid, err := runningPid(c.PidPath())
+	process, err := running(c)
 	if err != nil {
 		return err
 	}
-	process, err := os.FindProcess(pid) // by pidfd: the number cannot come to mean another process
-	if err != nil {
-		return errkind.New(errkind.NotFound, "pierd %d has ended: %w", pid, err)
-	}
 	defer process.Release()
+	pid := process.Pid
 	if err := process.Signal(os.Interrupt); err != nil {
 		return errkind.New(errkind.NotFound, "pierd %d has ended: %w", pid, err)
 	}
@@ -246,7 +240,7 @@ func interrupt(ctx context.Context, c daemon.Config) error {
 		case <-ctx.Done():
 			return errkind.New(errkind.Timeout, "pierd %d still runs after %s: see its log", pid, stopGrace)
 		case <-tick.C:
-			if now, err := runningPid(c.PidPath()); err != nil || now != pid {
+			if now, err := readPid(c.PidPath()); err != nil || now != pid || !isPierd(pid) {
 				return waitExit(ctx, pid)
 			}
 		}
@@ -267,8 +261,24 @@ func waitExit(ctx context.Context, pid int) error {
 	return nil
 }
 
-// runningPid reads a pid file and checks that the process in it is a pierd.
-func runningPid(path string) (int, error) {
+// running finds the pierd of these roots. The caller releases it. NotFound where none runs.
+func running(c daemon.Config) (*os.Process, error) {
+	pid, err := readPid(c.PidPath())
+	if err != nil {
+		return nil, err
+	}
+	process, err := os.FindProcess(pid) // by pidfd, and before the look: it stays the one that is looked at
+	if err == nil && isPierd(pid) && c.Served(pid) {
+		return process, nil
+	}
+	if err == nil {
+		_ = process.Release()
+	}
+	return nil, errkind.New(errkind.NotFound, "no pierd runs: %s is stale", c.PidPath())
+}
+
+// readPid reads a pid file.
+func readPid(path string) (int, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, errkind.New(errkind.NotFound, "no pierd runs: there is no %s", path)
@@ -277,7 +287,7 @@ func runningPid(path string) (int, error) {
 		return 0, fmt.Errorf("find the running pierd: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid <= 1 || !isPierd(pid) {
+	if err != nil || pid <= 1 {
 		return 0, errkind.New(errkind.NotFound, "no pierd runs: %s is stale", path)
 	}
 	return pid, nil

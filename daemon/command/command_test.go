@@ -1,11 +1,16 @@
 package command
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"pier/daemon"
+	"pier/kernel/pidfd"
+	"pier/lib/errkind"
 )
 
 // TestIsPierd has a process that bears the name, with our root and with another one, as a container's has.
@@ -37,8 +42,40 @@ func TestIsPierd(t *testing.T) {
 		if got := isPierd(c.Process.Pid); got != want {
 			t.Errorf("%q: %v", args, got)
 		}
+		if want {
+			findsPierd(t, c.Process.Pid)
+		}
 		_ = in.Close()
 		_ = c.Wait()
+	}
+}
+
+// findsPierd looks for the pierd pid by what a former one, and one with its number, have left.
+func findsPierd(t *testing.T, pid int) {
+	t.Helper()
+	began, err := pidfd.StartTime(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := daemon.Config{ExecRoot: t.TempDir()}
+	if err := os.WriteFile(c.PidPath(), fmt.Appendf(nil, "%d\n", pid), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for note, want := range map[string]bool{"": true, fmt.Sprintf("%d %d\n", pid, began): true, fmt.Sprintf("%d %d\n", pid, began-1): false, "1 2\n": false} {
+		if note != "" {
+			if err := os.WriteFile(filepath.Join(c.ExecRoot, "pierd.start"), []byte(note), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.RemoveAll(filepath.Join(c.ExecRoot, "pierd.start")); err != nil {
+			t.Fatal(err)
+		}
+		p, err := running(c)
+		if err == nil != want || err != nil && !errkind.Is(err, errkind.NotFound) {
+			t.Errorf("note %q: %v", note, err)
+		}
+		if err == nil {
+			_ = p.Release()
+		}
 	}
 }
 
