@@ -32,6 +32,7 @@ type incarnation struct {
 	generation int
 	process    *os.File      // pidfd
 	dead       chan struct{} // closed when the process has ended
+	how        *string       // it has ended, "" where that is not known; valid once dead is closed
 	ready      chan struct{} // closed when it has all tasks
 	leaving    bool          // it was asked to end; guarded by Custodian.mu
 	vacant     bool          // stands for the time between two
@@ -57,7 +58,7 @@ func isLost(err error) bool {
 
 // dialLiving finds a supervisor that answers on the socket.
 func (c *Custodian) dialLiving(ctx context.Context) (*incarnation, error) {
-	inc := &incarnation{socket: c.socket(), dead: make(chan struct{}), ready: make(chan struct{})}
+	inc := &incarnation{socket: c.socket(), dead: make(chan struct{}), how: new(string), ready: make(chan struct{})}
 	if err := inc.greet(ctx); err != nil {
 		return nil, err
 	}
@@ -65,14 +66,33 @@ func (c *Custodian) dialLiving(ctx context.Context) (*incarnation, error) {
 	if inc.process, err = pidfd.Open(inc.pid, 0); err != nil {
 		return nil, err
 	}
+	if !inc.answers(ctx) { // only if it lives still has nobody else got its number
+		inc.retire()
+		return nil, errkind.New(errkind.Unavailable, "the supervisor on %s has just ended", inc.socket)
+	}
 	go func() {
 		defer close(inc.dead)
-		_ = pidfd.Wait(c.ctx, inc.process)
+		if pidfd.Wait(c.ctx, inc.process) == nil {
+			*inc.how = ending(inc.process)
+		}
 	}()
 	return inc, nil
 }
 
 func (c *Custodian) socket() string { return filepath.Join(c.o.Root, "supervisor.sock") }
+
+// ending words how a process has ended that is no child of ours, "" where the kernel does not tell, or not before its parent
+// has asked.
+func ending(process *os.File) string {
+	status, err := pidfd.ExitInfo(process)
+	switch {
+	case err != nil:
+		return ""
+	case status.Signaled:
+		return fmt.Sprintf("signal %d", status.Code-128)
+	}
+	return fmt.Sprintf("exit status %d", status.Code)
+}
 
 // launch starts a supervisor and waits until it answers.
 func (c *Custodian) launch(ctx context.Context) (*incarnation, error) {
@@ -88,11 +108,12 @@ func (c *Custodian) launch(ctx context.Context) (*incarnation, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, errkind.New(errkind.Unavailable, "start the supervisor: %w; install pier-runtime beside pierd", err)
 	}
-	inc := &incarnation{socket: c.socket(), dead: make(chan struct{}), ready: make(chan struct{})}
+	inc := &incarnation{socket: c.socket(), dead: make(chan struct{}), how: new(string), ready: make(chan struct{})}
 	var waitErr error
 	go func() {
 		defer close(inc.dead)
 		waitErr = cmd.Wait()
+		*inc.how = cmd.ProcessState.String()
 	}()
 	deadline := time.Now().Add(launchLimit)
 	for {

@@ -108,7 +108,7 @@ func (c *Custodian) renew() (*watch, error) {
 	}
 	waiting := old
 	if replaced && !old.vacant {
-		waiting = &incarnation{vacant: true, ready: make(chan struct{}), dead: old.dead, pid: old.pid, socket: old.socket}
+		waiting = &incarnation{vacant: true, ready: make(chan struct{}), dead: old.dead, how: old.how, pid: old.pid, socket: old.socket}
 		c.current = waiting // requests wait from here on
 	}
 	c.mu.Unlock()
@@ -152,7 +152,7 @@ func (c *Custodian) reach(old *incarnation) (*incarnation, error) {
 			return nil, c.ctx.Err()
 		default:
 		}
-		probe := &incarnation{socket: old.socket, dead: old.dead, process: old.process, ready: make(chan struct{})}
+		probe := &incarnation{socket: old.socket, dead: old.dead, how: old.how, process: old.process, ready: make(chan struct{})}
 		if err := probe.greet(c.ctx); err == nil && probe.pid == old.pid {
 			if probe.generation == old.generation {
 				probe.hangUp()
@@ -171,7 +171,7 @@ func (c *Custodian) reach(old *incarnation) (*incarnation, error) {
 
 // replace starts a supervisor and hands everything over to it.
 func (c *Custodian) replace(old *incarnation) (*incarnation, error) {
-	c.log.Warn("the supervisor has died; starting another", "pid", old.pid)
+	c.log.Warn("the supervisor has died; starting another", "pid", old.pid, "how", *old.how)
 	inc, err := c.find(c.ctx) // perhaps the one from a try before
 	if err != nil {
 		return nil, err
