@@ -195,13 +195,23 @@ func (r *request) decode(w http.ResponseWriter, v any, optional bool) error {
 	if err != nil {
 		return errkind.New(errkind.Invalid, "read the request's body: %w", err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	err = dec.Decode(v)
-	if err != nil && strings.HasPrefix(err.Error(), "json: unknown field ") {
-		r.ignored = unknownFields(data, reflect.TypeOf(v))
+	var dec *json.Decoder
+	for strict, listed := true, false; ; {
 		dec = json.NewDecoder(bytes.NewReader(data))
+		if strict {
+			dec.DisallowUnknownFields()
+		}
 		err = dec.Decode(v)
+		switch {
+		case err == nil:
+		case strict && strings.HasPrefix(err.Error(), "json: unknown field "):
+			r.ignored, strict = unknownFields(data, reflect.TypeOf(v)), false
+			continue
+		case !listed && isCommandWord(err):
+			data, listed = listCommand(data), true
+			continue
+		}
+		break
 	}
 	switch {
 	case errors.Is(err, io.EOF) && optional:
@@ -215,6 +225,35 @@ func (r *request) decode(w http.ResponseWriter, v any, optional bool) error {
 		return errkind.New(errkind.Invalid, "unexpected content after JSON")
 	}
 	return nil
+}
+
+// isCommandWord tells that decoding failed at a command line that is a string. The API takes one word in a list's place.
+func isCommandWord(err error) bool {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) || wrong.Value != "string" || wrong.Type.Kind() != reflect.Slice {
+		return false
+	}
+	field := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
+	return strings.EqualFold(field, "Cmd") || strings.EqualFold(field, "Entrypoint")
+}
+
+// listCommand makes a list of the command line and the entry point of a JSON object where they are strings. What is no
+// object stays as it is.
+func listCommand(data []byte) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) != nil {
+		return data
+	}
+	for name, value := range fields {
+		if (strings.EqualFold(name, "Cmd") || strings.EqualFold(name, "Entrypoint")) && bytes.HasPrefix(value, []byte{'"'}) {
+			fields[name] = slices.Concat([]byte{'['}, value, []byte{']'})
+		}
+	}
+	out, err := json.Marshal(fields)
+	if err != nil {
+		return data
+	}
+	return out
 }
 
 // ignoredWarnings says by name what of the body was passed over. What stands in the query too is no mistake: some

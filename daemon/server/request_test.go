@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -51,5 +52,33 @@ func TestAnswerEarly(t *testing.T) {
 	srv.Close()
 	if connections.Load() != 1 || said.Len() > 0 {
 		t.Errorf("%d connections, and net/http says %s", connections.Load(), said.String())
+	}
+}
+
+// A command line may be one string, as the API's description says, whatever else is in the body.
+func TestCommandAsString(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"Cmd":"true"}`:                                   `[true] [] []`,
+		`{"Cmd":"a b","Entrypoint":"c\"d"}`:                `[a b] [c"d] []`,
+		`{"Entrypoint":"","cmd":["x"]}`:                    `[x] [] []`,
+		`{"Odd":1,"Cmd":"x"}`:                              `[x] [] [Odd]`,
+		`{"Cmd":"x","Odd":1,"HostConfig":{"Odd":{"a":1}}}`: `[x] [] [HostConfig.Odd Odd]`,
+		`{"Cmd":5}`:               `invalid JSON: field Cmd is a JSON number, want a list`,
+		`{"Cmd":"x","Env":"A=1"}`: `invalid JSON: field Env is a JSON string, want a list`,
+		`{"Env":"A=1","Cmd":"x"}`: `invalid JSON: field Env is a JSON string, want a list`,
+		`{"Cmd":"x"} y`:           `invalid JSON: field Cmd is a JSON string, want a list`,
+		`{"HostConfig":{"CapAdd":"x"},"Healthcheck":{"Test":"x"}}`: `invalid JSON: field HostConfig.CapAdd is a JSON string, want a list`,
+	} {
+		r := &request{Request: httptest.NewRequest("POST", "/", strings.NewReader(body))}
+		var v legacyCreate
+		got := ""
+		if err := r.decode(httptest.NewRecorder(), &v, false); err != nil {
+			got = err.Error()
+		} else {
+			got = fmt.Sprint(v.Cmd, v.Entrypoint, r.ignored)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
 	}
 }

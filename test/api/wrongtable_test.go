@@ -318,7 +318,7 @@ var wrongRequests = []wrongRequest{
 	{`POST`, `/containers/running/exec`, `{}`, 400, `no exec command specified`, 400, ""},
 	{`POST`, `/containers/running/exec`, `{"Cmd":[]}`, 400, `no exec command specified`, 400, ""},
 	{`POST`, `/containers/running/exec`, `{"Cmd":[""]}`, 400, `No exec command specified`, 201, ignores},
-	{`POST`, `/containers/running/exec`, `{"Cmd":"x"}`, 400, `invalid JSON: field Cmd is a JSON string, want a list`, 400, ""},
+	{`POST`, `/containers/running/exec`, `{"Cmd":7}`, 400, `invalid JSON: field Cmd is a JSON number, want a list`, 400, ""},
 	{`POST`, `/containers/running/exec`, `{"Cmd":7}`, 400, `invalid JSON: field Cmd is a JSON number, want a list`, 400, ""},
 	{`POST`, `/containers/running/exec`, `{"Cmd":["true"],"User":"nobody-here"}`, 400, `unable to find user nobody-here: no matching entries in passwd file: add it to the image (RUN adduser), or giv`, 201, ignores},
 	{`POST`, `/containers/running/exec`, `{"Cmd":["true"],"User":"2147483648"}`, 400, `user or group 2147483648: uids and gids must be in range 0-2147483647`, 201, ignores},
