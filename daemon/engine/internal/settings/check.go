@@ -64,6 +64,9 @@ func Complete(c *container.Config, h *container.HostConfig, id string, host Host
 	if h.UTSMode.IsHost() && c.Hostname != "" {
 		return nil, refuse("conflicting options: hostname and the UTS mode")
 	}
+	if h.UTSMode.IsHost() && c.Domainname != "" {
+		return nil, refuse("conflicting options: domainname and the UTS mode")
+	}
 	defaults(c, h, id, host)
 	if err := checkConfig(c); err != nil {
 		return nil, err

@@ -24,6 +24,10 @@ const maxID = 1<<31 - 1
 // maxCells bounds a terminal's width and height.
 const maxCells = 1<<16 - 1
 
+// maxParent bounds the path of a container's parent control group: with the container's own below it, and the mount point
+// before it, it is to fit into the 4,096 bytes that the kernel takes for a path.
+const maxParent = 3000
+
 // checkUser refuses numbers that no user or group has. Names are looked up at the start, in the container's own files.
 func checkUser(user string) error {
 	who, group, grouped := strings.Cut(user, ":")
@@ -98,6 +102,9 @@ func checkStrict(c *container.Config, h *container.HostConfig) error {
 	}
 	if p := h.CgroupParent; strings.ContainsAny(p, "\n\r\x00") || slices.Contains(strings.Split(p, "/"), "..") {
 		return refuse("invalid cgroup-parent %q: want a path without '..'", p)
+	}
+	if p := h.CgroupParent; len(p) > maxParent || slices.ContainsFunc(strings.Split(p, "/"), func(part string) bool { return len(part) > 255 }) {
+		return refuse("invalid cgroup-parent of %d bytes: a name in it may have 255, the whole %d", len(p), maxParent)
 	}
 	if h.Umask != nil && *h.Umask > 0o777 {
 		return refuse("invalid umask %#o: want 0 to 0777", *h.Umask)
@@ -195,7 +202,8 @@ func checkDevices(r *container.Resources) error {
 	return nil
 }
 
-// CheckEndpoints refuses addresses where there are none to choose, or of the wrong family, and options of drivers in what is asked for of networks.
+// CheckEndpoints refuses addresses where there are none to choose, or of the wrong family, links that are none, and options of drivers
+// in what is asked for of networks.
 func CheckEndpoints(mode container.NetworkMode, endpoints map[string]*network.EndpointSettings) error {
 	for name, e := range endpoints {
 		if e == nil {
@@ -206,6 +214,11 @@ func CheckEndpoints(mode container.NetworkMode, endpoints map[string]*network.En
 		}
 		for option := range e.DriverOpts {
 			return errkind.New(errkind.Unsupported, "endpoint option %q in DriverOpts is not supported: create the container without it", option)
+		}
+		for _, link := range e.Links {
+			if _, err := ParseLink(link); err != nil {
+				return err
+			}
 		}
 		if e.IPAMConfig == nil {
 			continue
