@@ -144,6 +144,13 @@ func TestCheckpoint(t *testing.T) {
 	cmd := b.command("restore", "--image-path", images, "--work-path", work, "c")
 	b.must(cmd.Start())
 	b.told(b.bundle, seen)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // it runs a moment before it is known
+		if code, _ := b.run("state", "c"); code == 0 {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal("the container is not known")
+		}
+	}
 	b.ok("kill", "c", "KILL")
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 137 {

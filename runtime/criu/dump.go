@@ -90,6 +90,9 @@ func (d *Dump) Do(ctx context.Context) error {
 	if err := apart(p); err != nil {
 		return errkind.New(errkind.Of(err), "%s: %w", what, err)
 	}
+	if err := d.programs(); err != nil {
+		return errkind.New(errkind.Of(err), "%s: %w", what, err)
+	}
 	program, _, err := usable(ctx, d.Program)
 	if err != nil {
 		return err
@@ -126,6 +129,24 @@ func (d *Dump) Do(ctx context.Context) error {
 	// However ctx ends: who kills criu in the middle leaves processes behind that may not be whole.
 	if _, err := w.do(context.WithoutCancel(ctx)); err != nil {
 		return explain(ctx, program, what, filepath.Join(d.Work.Name(), dumpLog), err)
+	}
+	return nil
+}
+
+// programs refuses what runs from memory alone: criu would save it, and not find it again when it restores.
+func (d *Dump) programs() error {
+	if d.Cgroup == nil {
+		return nil
+	}
+	pids, err := d.Cgroup.Procs()
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		exe, err := os.Readlink(process(pid).path("exe"))
+		if err == nil && strings.HasPrefix(exe, "/memfd:") {
+			return errkind.New(errkind.Unsupported, "a process of it (%d) runs a program that lies in memory alone, as the init of --init does: criu cannot restore that; start the container without it", pid)
+		}
 	}
 	return nil
 }

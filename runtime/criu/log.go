@@ -41,8 +41,9 @@ func explain(ctx context.Context, program, what, log string, err error) error {
 	return errkind.New(errkind.Internal, "%s: criu failed: %s%s", what, words, place)
 }
 
-// hollow are errors that say no more than that there was one, by their beginnings.
-var hollow = []string{"Dumping FAILED", "Pre-dumping FAILED", "Restoring FAILED", "cg: cgroupd: recv req error"}
+// hollow are errors that say no more than that there was one, and those that stop nothing, by their beginnings.
+var hollow = []string{"Dumping FAILED", "Pre-dumping FAILED", "Restoring FAILED", "cg: cgroupd: recv req error", "tun: Unable to create tun",
+	"rlimit: Can't setup RLIMIT_NOFILE for self"}
 
 // lastErrors are the last lines of a log that tell an error.
 func lastErrors(log string) (lines []string) {

@@ -148,20 +148,27 @@ func survey(p process, terminal bool) (*manifest, error) {
 	return m, nil
 }
 
-// apart fails unless p has namespaces of its own where criu cannot do without.
+// apart fails for a process in namespaces with which criu cannot do what it should.
 func apart(p process) error {
-	for _, kind := range []string{"pid", "mnt"} {
+	own := func(kind string) (bool, error) {
 		theirs, err := p.namespace(kind)
 		if err != nil {
+			return false, err
+		}
+		ours, err := process(os.Getpid()).namespace(kind)
+		return theirs != ours, err
+	}
+	for _, kind := range []string{"pid", "mnt"} {
+		if is, err := own(kind); err != nil {
 			return err
+		} else if !is {
+			return errkind.New(errkind.Unsupported, "it shares the host's %s namespace: what is in it could not be made again", kind)
 		}
-		ours, err := os.Readlink("/proc/self/ns/" + kind)
-		if err != nil {
-			return err
-		}
-		if theirs == ours {
-			return errkind.New(errkind.Unsupported, "it shares the host's %s namespace: its processes could not have their numbers again", kind)
-		}
+	}
+	if is, err := own("user"); err != nil {
+		return err
+	} else if is {
+		return errkind.New(errkind.Unsupported, "it has a user namespace, which could not be restored")
 	}
 	return nil
 }

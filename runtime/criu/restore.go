@@ -137,8 +137,8 @@ func (r *Restore) check() error {
 		if n.Path != "" && n.Type != specs.NetworkNamespace {
 			return errkind.New(errkind.Unsupported, "it joins the %s namespace of others: only a network namespace can be joined by what is restored", n.Type)
 		}
-		if n.Type == specs.UserNamespace || n.Type == specs.TimeNamespace {
-			return errkind.New(errkind.Unsupported, "a %s namespace cannot be restored", n.Type)
+		if n.Type == specs.UserNamespace {
+			return errkind.New(errkind.Unsupported, "a user namespace cannot be restored")
 		}
 	}
 	for _, kind := range []specs.LinuxNamespaceType{specs.PIDNamespace, specs.MountNamespace} {

@@ -101,6 +101,11 @@ func (r *Restore) show(s *stage, m *manifest) (external []string, err error) {
 		return nil, err
 	}
 	r.places(root)
+	if r.Spec.Root != nil && r.Spec.Root.Readonly { // criu before 4.0 forgets it
+		if err := mount.SetAttr(root, false, mount.ReadOnly, 0); err != nil {
+			return nil, err
+		}
+	}
 	for _, point := range m.Mounts {
 		source, err := r.source(s, point)
 		if err != nil {

@@ -123,6 +123,9 @@ func (r *Restore) verifyProcess(p process, bounding uint64) error {
 		if r.Spec.Process.NoNewPrivileges && status["NoNewPrivs"] != "1" {
 			return forbidden("it may get new ones")
 		}
+		if uid := r.user(); uid != 0 && slices.ContainsFunc(strings.Fields(status["Uid"]), func(id string) bool { return id != strconv.Itoa(uid) }) && users == ours {
+			return forbidden("it is user %s, not %d", strings.Join(strings.Fields(status["Uid"]), "/"), uid)
+		}
 		if filtered := len(r.Seccomp) > 0 || r.Spec.Linux.Seccomp != nil; filtered && status["Seccomp"] != "2" {
 			return forbidden("no filter of system calls")
 		}
@@ -141,6 +144,15 @@ func (r *Restore) verifyProcess(p process, bounding uint64) error {
 		}
 	}
 	return nil
+}
+
+// user is the one that all processes of the container are, as they have no way to become another one; 0 if they have some.
+func (r *Restore) user() int {
+	p := r.Spec.Process
+	if c := p.Capabilities; !p.NoNewPrivileges || c != nil && slices.Contains(c.Effective, "CAP_SETUID") {
+		return 0
+	}
+	return int(p.User.UID)
 }
 
 var namespaceFiles = map[specs.LinuxNamespaceType]string{

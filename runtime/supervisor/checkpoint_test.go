@@ -295,7 +295,13 @@ func TestCheckpoint(t *testing.T) {
 	}
 	seen := strings.Count(h.output("one"), "\n")
 	h.until(func() bool { return strings.Count(h.output("one"), "\n") > seen+5 }, "the container does not go on after its dump")
-	for _, id := range []string{"two", "three"} {
+	for _, id := range []string{"two", "three", "four"} {
+		if id == "four" { // what was restored is saved again
+			if images, err = h.dump("three"); err != nil {
+				t.Fatal(err)
+			}
+			seen = strings.Count(h.output("three"), "\n") + seen
+		}
 		s := counting(id)
 		s.Restore, s.Spec.Process.Args = &shim.Restore{}, []string{"no program is looked at"}
 		task := h.begin(s, images)
@@ -328,6 +334,9 @@ func TestCheckpoint(t *testing.T) {
 		}, "the cgroup namespace has another root")
 		if on, err := mount.Mounted(filepath.Join(h.root, "tasks", id, "criu/root")); on || err != nil {
 			t.Errorf("the root is still shown to criu: %v, %v", on, err)
+		}
+		if id == "three" {
+			continue
 		}
 		// Its end is told as that of any other.
 		_, err := h.ask(&shim.Request{Kind: shim.KindSignal, Signal: &shim.Signal{TaskRef: task.TaskRef, Signal: 9}})
