@@ -348,6 +348,41 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
+// A user who is not root stays who he is. To save his processes criu needs a right that not every root has.
+func TestCheckpointOfUser(t *testing.T) {
+	h := newHost(t)
+	status, err := os.ReadFile("/proc/self/status")
+	h.must(err)
+	_, caps, _ := strings.Cut(string(status), "CapEff:")
+	mask, err := strconv.ParseUint(strings.Fields(caps)[0], 16, 64)
+	h.must(err)
+	const sysResource = 24
+	if mask&(1<<sysResource) == 0 || !h.works() {
+		return
+	}
+	make := func(id string) *shim.Start {
+		s := h.start(id, false, "sh", "-c", "while :; do echo on; usleep 20000; done")
+		s.Spec.Process.User = specs.User{UID: 1000, GID: 1000}
+		return s
+	}
+	one := h.begin(make("one"))
+	h.until(func() bool { return h.output("one") != "" }, "no output")
+	images, err := h.dump("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := make("two")
+	two.Restore = &shim.Restore{}
+	other := h.begin(two, images)
+	h.until(func() bool { return h.output("two") != "" }, "no output")
+	h.like(one.Pid, other.Pid)
+	three := make("three")
+	three.Restore, three.Spec.Process.User.UID = &shim.Restore{}, 1001
+	if _, err := h.ask(&shim.Request{Kind: shim.KindStart, Start: three}, images); !errkind.Is(err, errkind.Forbidden) {
+		t.Errorf("restore as another user: %v", err)
+	}
+}
+
 // A checkpoint gets nobody more than his configuration gives: it is refused before a process of it runs.
 func TestCheckpointForbidden(t *testing.T) {
 	h := newHost(t)

@@ -36,7 +36,7 @@ func initramfs(t *testing.T, bin, tests string, programs bool, k kernel) string 
 	a.file("busybox.tar", lab.Busybox(t, dir))
 	a.linked("/usr/sbin/nft") // some tests look at rules through it
 	a.linked("/usr/bin/chattr")
-	for _, program := range []string{"/usr/sbin/criu", "/usr/bin/tar", "/usr/bin/gzip", "/usr/bin/ip"} { // the first uses the others
+	for _, program := range []string{"/usr/sbin/criu", "/usr/bin/tar", "/usr/bin/gzip"} { // the first uses the others
 		a.linked(program)
 	}
 	for folder, wanted := range map[string]bool{"rooms": true, "programs": programs} {

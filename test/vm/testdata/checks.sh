@@ -403,7 +403,8 @@ room() {
 	case $1 in
 	rooms/custody) which=SupervisorKilledWhileWriting ;;
 	rooms/volume) which='^TestSize' ;;
-	rooms/supervisor | rooms/command) which='^TestCheckpoint' ;;
+	rooms/supervisor) which='^TestCheckpoint' ;;
+	rooms/command) which='^TestCheckpoint(InTwoSteps|OfTerminal)$' ;;
 	programs/engine) which='^Test(Run|Exec|Stop|Init|SharedNamespaces|FailedStarts|Limits|KillNine|Step)$' ;;
 	programs/crash) which='^TestUpgrade$' ;; # what dies in other ways is among the checks above
 	programs/oci) which='^TestFields$/^linux.resources' ;; # the rest is the same everywhere
