@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -252,6 +251,3 @@ func (r *Restore) notice(ctx context.Context, p *oci.Process, s *stage, criu int
 	}
 	return nil
 }
-
-// numbered is a name for the n-th thing on a stage.
-func numbered(n int) string { return strconv.Itoa(n) }

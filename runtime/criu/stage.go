@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -34,7 +35,7 @@ func (s *stage) root() string { return filepath.Join(s.dir, "root") }
 
 // put attaches a detached mount, and returns where.
 func (s *stage) put(f *os.File, folder bool) (string, error) {
-	place := filepath.Join(s.dir, numbered(s.count))
+	place := filepath.Join(s.dir, strconv.Itoa(s.count))
 	s.count++
 	if err := makePlace(place, folder); err != nil {
 		return "", err

@@ -410,7 +410,6 @@ func TestCheckpointForbidden(t *testing.T) {
 		"/proc/keys is not covered":  func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"/missing", "/proc/keys"} },
 		"/proc/sys is not read-only": func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"/proc/sys"} },
 		"sysfs at /sys is not among": func(s *specs.Spec) { s.Mounts = s.Mounts[:len(s.Mounts)-1] },
-		"may write to the root":      func(s *specs.Spec) { s.Root.Readonly = true },
 	} {
 		s := h.start("bound", false, "sh")
 		s.Restore = &shim.Restore{}
