@@ -59,6 +59,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	all := e.index.All()
 	slices.SortFunc(all, func(a, b *ctr) int { return a.row().Created.Compare(b.row().Created) })
 	booted := map[string]chan struct{}{}
+	var before <-chan struct{} // closed when the last of those that are started has been
 	for _, c := range all {
 		booted[c.id] = make(chan struct{})
 	}
@@ -77,15 +78,25 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		} else if x, ok := exits[c.id]; ok && (x.Pid == c.row().Pid || c.row().Pid == 0) {
 			in.Known, in.Code, in.OOM, in.At = !x.Unknown, x.Code, x.OOM, x.At.UTC()
 		}
+		var turn <-chan struct{}
+		if launches(c.row(), in) {
+			turn, before = before, booted[c.id]
+		}
 		// Starting what a policy wants must not hold up the daemon: it goes on in the container's worker.
 		c.work.Post(func() {
 			defer close(booted[c.id])
 			if !in.Alive {
 				e.awaitDonors(c.row(), booted)
+				e.awaitTurn(turn)
 			}
 			err := e.apply(c, in, c.id)
 			for errkind.Is(err, errkind.Timeout) && in.Still && e.strays.Pause(time.Second) { // it is still being dumped, see Checkpoints
 				err = e.apply(c, in, c.id)
+			}
+			if err == nil && c.restart != nil && atOnce(c.row().Life, in) {
+				c.restart.Stop()
+				c.restart = nil
+				err = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
 			}
 			if err != nil {
 				e.o.Log.Warn("container not brought back", "container", c.id, "error", err)
@@ -98,6 +109,33 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// launches reports whether a policy starts a container when the daemon does.
+func launches(r *row, in lifecycle.Input) bool {
+	next, effects, err := lifecycle.Step(r.Life, r.Rules(), in, r.ID, "/"+r.Name)
+	return err == nil && (atOnce(next, in) || slices.Contains(effects, lifecycle.Launch))
+}
+
+// atOnce reports whether a container that the boot has found ended, as next says, is started again without a pause: that
+// is for those that fail, and who ended unseen went down with the machine. Pauses would also blur the order.
+func atOnce(next lifecycle.Container, in lifecycle.Input) bool {
+	return next.State == lifecycle.Restarting && !in.Alive && !in.Known
+}
+
+// turnPatience is how long a container waits for the start of the one made before it: a start that hangs holds up nobody
+// for longer.
+const turnPatience = 5 * time.Second
+
+func (e *Engine) awaitTurn(before <-chan struct{}) {
+	if before == nil {
+		return
+	}
+	select {
+	case <-before:
+	case <-time.After(turnPatience):
+	case <-e.ctx.Done():
+	}
 }
 
 // donorPatience is how long a container that a policy starts waits for one whose namespaces it joins.

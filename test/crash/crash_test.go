@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -241,4 +243,59 @@ func TestKillDuringCreate(t *testing.T) {
 		}
 		d.Pier("rm", "-f", "-v", id)
 	}
+}
+
+// TestOrder ends everything, as a machine does that is restarted, and looks at the order in which containers come back.
+func TestOrder(t *testing.T) {
+	d := start(t)
+	var names []string
+	for i := range 8 {
+		policy := []string{"always", "unless-stopped", "on-failure"}[i%3]
+		names = append(names, fmt.Sprintf("c%d", i))
+		d.Pier("run", "-d", "--restart", policy, "--name", names[i], "busybox", "sleep", "1000")
+	}
+	each := func(format string) []string {
+		return strings.Split(d.Pier(append([]string{"inspect", "-f", format}, names...)...), "\n")
+	}
+	pids := each("{{.State.Pid}}")
+	supervisor := d.Supervisor()
+	d.Signal(os.Kill)
+	for _, pid := range append([]string{strconv.Itoa(supervisor)}, pids...) {
+		n, err := strconv.Atoi(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := os.FindProcess(n); err == nil {
+			_ = p.Kill()
+		}
+	}
+	d.Eventually("all to be gone", func() error {
+		for _, pid := range pids {
+			if _, err := os.Lstat("/proc/" + pid); err == nil {
+				return fmt.Errorf("process %s is there", pid)
+			}
+		}
+		return nil
+	})
+	d.Run()
+	d.Eventually("all to run again", func() error {
+		for i, pid := range each("{{.State.Pid}}") {
+			if pid == "0" || pid == pids[i] {
+				return fmt.Errorf("the first process of c%d was %s and is %s", i, pids[i], pid)
+			}
+		}
+		return nil
+	})
+	var begun []time.Time
+	for _, text := range each("{{.State.StartedAt}}") {
+		at, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun = append(begun, at)
+	}
+	if !slices.IsSortedFunc(begun, time.Time.Compare) {
+		t.Errorf("they were made in this order and came back at %s", begun)
+	}
+	d.Pier(append([]string{"rm", "-f"}, names...)...)
 }
