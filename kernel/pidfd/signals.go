@@ -50,6 +50,20 @@ func awaitsSignals(pid int) bool {
 	return err == nil && (n == unix.SYS_RT_SIGTIMEDWAIT || n == compat || n == compat64)
 }
 
+// Inside returns the number of the process pid in its own pid namespace. NotFound where it has ended.
+func Inside(pid int) (int, error) {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, gone(pid)
+	}
+	for line := range bytes.Lines(status) {
+		if numbers := bytes.Fields(line); len(numbers) > 1 && string(numbers[0]) == "NSpid:" {
+			return strconv.Atoi(string(numbers[len(numbers)-1]))
+		}
+	}
+	return pid, nil // a kernel without pid namespaces
+}
+
 func deaf(status []byte, sig int) (bool, error) {
 	if sig < 1 || sig > 64 {
 		return false, errkind.New(errkind.Invalid, "invalid signal: %d", sig)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -290,6 +291,31 @@ func TestHooks(t *testing.T) {
 	two, _ := os.ReadFile(log + ".2")
 	if string(one) != "prestart\ncreateRuntime\ncreateContainer\nstartContainer\nprocess\n" || string(two) != "poststart\npoststop\n" {
 		t.Errorf("order %q, %q", one, two)
+	}
+	// Each is told the state, with the process's number where the hook lives.
+	tell := func(to string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/busybox", Args: []string{"busybox", "sh", "-c", "/bin/busybox cat > " + to}}}
+	}
+	b.spec.Hooks = &specs.Hooks{CreateRuntime: tell(log + ".createRuntime"), CreateContainer: tell(log + ".createContainer"),
+		StartContainer: tell("/log.startContainer"), Poststart: tell(log + ".poststart"), Poststop: tell(log + ".poststop")}
+	b.write()
+	b.ok("create", "c")
+	var state specs.State
+	b.must(json.Unmarshal([]byte(b.ok("state", "c")), &state))
+	b.ok("start", "c")
+	b.ok("delete", "--force", "c")
+	for kind, want := range map[string]specs.State{
+		"createRuntime": {Status: specs.StateCreating, Pid: state.Pid}, "createContainer": {Status: specs.StateCreating, Pid: 1},
+		"startContainer": {Status: specs.StateCreated, Pid: 1}, "poststart": {Status: specs.StateRunning, Pid: state.Pid}, "poststop": {Status: specs.StateStopped},
+	} {
+		text, err := os.ReadFile(log + "." + kind)
+		b.must(err)
+		var got specs.State
+		b.must(json.Unmarshal(text, &got))
+		want.Version, want.ID, want.Bundle = specs.Version, "c", b.bundle
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is told %+v, want %+v", kind, got, want)
+		}
 	}
 	b.spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/busybox", Args: []string{"busybox", "sh", "-c", "echo why >&2; exit 3"}}}}
 	b.write()

@@ -93,7 +93,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// RunHooksIn is RunHooks in the namespaces of the container of target: with what is its root there.
+// RunHooksIn is RunHooks in the namespaces of the container of target: with what is its root there, and with the process's
+// number there in the state (runtime.md "State").
 func RunHooksIn(ctx context.Context, kind string, hooks []specs.Hook, state *specs.State, target *os.File) error {
 	for i := range hooks {
 		ctx, cancel := hookTime(ctx, &hooks[i])
@@ -107,7 +108,12 @@ func RunHooksIn(ctx context.Context, kind string, hooks []specs.Hook, state *spe
 }
 
 func runHookIn(ctx context.Context, h *specs.Hook, state *specs.State, target *os.File) error {
-	input, err := json.Marshal(state)
+	told := *state
+	var err error
+	if told.Pid, err = pidfd.Inside(state.Pid); err != nil {
+		return err
+	}
+	input, err := json.Marshal(told)
 	if err != nil {
 		return err
 	}
