@@ -324,6 +324,93 @@ unbroken() {
 }
 
 # pierd is the parent of a supervisor that it has started: what that leaves behind is pierd's to reap.
+# counting is what a container runs to show that it goes on where it was: numbers in its log, and the last one in a file.
+counting='i=0; while :; do i=$((i + 1)); echo $i; echo $i >/number; sleep 0.1; done'
+
+# counted says that a container has come to a number.
+counted() { [ "$(pier logs "$1" | tail -n 1)" -ge "$2" ]; }
+
+# without_gap wants the numbers from one on, each once.
+without_gap() {
+	pier logs "$1" >/run/numbers
+	seq "$2" "$(tail -n 1 /run/numbers)" | cmp - /run/numbers
+}
+
+address() { pier inspect -f '{{with .NetworkSettings.Networks.bridge}}{{.IPAddress}} {{.MacAddress}}{{end}}' "$1"; }
+
+check_checkpoint() {
+	pier run -d --name cold --restart always --memory 64m -p 8090:80 -v cold:/vol --health-cmd true --health-interval 1s busybox sh -c "$counting"
+	eventually counted cold 5
+	before=$(address cold)
+	pier checkpoint create --leave-running cold warm
+	[ "$(pier checkpoint ls --format '{{.Name}}' cold)" = warm ]
+	pier exec cold true
+	pier checkpoint create --checkpoint-dir /data/checkpoints cold one
+	[ "$(pier inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' cold)" = "exited 137 0" ]
+	last=$(pier logs cold | tail -n 1)
+	[ "$(code pier checkpoint create cold two)" = 1 ]
+	[ "$(code pier start --checkpoint two cold)" = 1 ]
+	pier start --checkpoint one --checkpoint-dir /data/checkpoints cold
+	eventually counted cold $((last + 5))
+	without_gap cold 1
+	[ "$(address cold)" = "$before" ]
+	[ "$(pier exec cold cat /number)" -ge "$last" ]
+	[ "$(cat $(group cold)/memory.max)" = 67108864 ]
+	healthy() { [ "$(pier inspect -f '{{.State.Health.Status}}' cold)" = healthy ]; }
+	eventually healthy
+	pier stats --no-stream cold | grep cold
+
+	# a second container, from the same checkpoint, while the first one runs: its log begins where it does
+	pier create --name twin --memory 64m -v cold:/vol busybox sh -c "$counting"
+	pier start --checkpoint one --checkpoint-dir /data/checkpoints twin
+	eventually counted twin $((last + 5))
+	without_gap twin $((last + 1))
+	[ "$(address twin)" != "$before" ]
+
+	# the restart policy and stop know them
+	kill -9 "$(pier inspect -f '{{.State.Pid}}' cold)"
+	again() { [ "$(pier inspect -f '{{.State.Status}} {{.RestartCount}}' cold)" = "running 1" ]; }
+	eventually again
+	pier stop -t 0 cold twin
+	[ "$(pier inspect -f '{{.State.Status}}' cold twin | sort -u)" = exited ]
+
+	# another host: the checkpoint, and an image of what the container has written
+	pier commit twin moved
+	pier save -o /run/moved.tar moved
+	setsid pierd --data-root /data/other --exec-root /run/other --bridge pier1 --cgroup-parent /other >>/run/other.log 2>&1 </dev/null &
+	other() { pier -H unix:///run/other/pier.sock "$@"; }
+	eventually other version
+	other load -i /run/moved.tar
+	cp -r /data/checkpoints /data/other/carried
+	other volume create cold
+	other create --name elsewhere -v cold:/vol moved sh -c "$counting"
+	other start --checkpoint one --checkpoint-dir /data/other/carried elsewhere
+	further() { [ "$(other logs elsewhere | tail -n 1)" -ge $((last + 5)) ]; }
+	eventually further
+	[ "$(other logs elsewhere | head -n 1)" = $((last + 1)) ]
+	other rm -f elsewhere
+	pierd cleanup --data --data-root /data/other --exec-root /run/other --bridge pier1 --cgroup-parent /other
+
+	# what is killed meanwhile lets the container go on
+	pier start cold
+	first=$(supervisor)
+	for who in $first $(pidof pierd); do
+		pier checkpoint create --leave-running cold third &
+		sleep 0.3
+		kill -9 "$who"
+		wait $! || true
+		[ "$who" = "$first" ] || { alone; start_pierd; }
+		runs() { is cold "running 0" && pier exec cold true; }
+		eventually runs
+		pier checkpoint rm cold third || true
+		[ "$(ls -A /data/pier/containers/"$(pier inspect -f '{{.Id}}' cold)"/checkpoints)" = warm ]
+	done
+	pier rm -f cold twin
+	pier volume rm cold
+	pier rmi moved
+	rm -r /data/checkpoints /run/moved.tar
+}
+
 check_kill_supervisor() {
 	ticking crash2
 	old=$(supervisor)
@@ -430,9 +517,14 @@ before_power_cut() {
 	pier run -d --rm --name gone busybox sleep 1000
 	pier create --name created busybox true
 	pier volume create -o size=2m bounded
+	pier run -d --name asleep busybox sh -c "$counting"
+	eventually counted asleep 5
 	pier ps -a
 	cp /proc/sys/kernel/random/boot_id /data/boot_id
 	sync # the words in logs and volumes, which are nobody's promise; records are on the disk already
+	pier checkpoint create asleep winter # and so are checkpoints
+	pier logs asleep | tail -n 1 >/data/asleep
+	sync /data/asleep
 }
 
 status() { pier inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$1"; }
@@ -468,10 +560,14 @@ after_power_cut() {
 	# made in this order, begun in this order
 	pier inspect -f '{{.State.StartedAt}}' web beside >/run/begun
 	sort -c /run/begun
-	[ "$(ls /data/pier/containers | wc -l)" = 9 ]
-	tasks() { [ "$(ls /run/pier/tasks | wc -l)" = 5 ]; }
+	is asleep "exited 137"
+	pier start --checkpoint winter asleep
+	eventually counted asleep $(($(cat /data/asleep) + 5))
+	[ "$(pier logs asleep | grep -c '^1$')" = 1 ] # it has not begun anew
+	[ "$(ls /data/pier/containers | wc -l)" = 10 ]
+	tasks() { [ "$(ls /run/pier/tasks | wc -l)" = 6 ]; }
 	eventually tasks # one that has ended is forgotten behind its end
-	pier rm -f web beside unless failing stopped ended lost paused created
+	pier rm -f web beside unless failing stopped ended lost paused created asleep
 }
 
 after_nothing_left() {
