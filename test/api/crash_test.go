@@ -9,17 +9,6 @@ import (
 	"testing"
 )
 
-func (p *pierd) kill(pid int) {
-	p.t.Helper()
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if err := process.Kill(); err != nil {
-		p.t.Fatalf("kill %d: %v", pid, err)
-	}
-}
-
 // killPierd ends pierd without warning and starts it again.
 func (p *pierd) killPierd() {
 	p.t.Helper()
@@ -27,11 +16,23 @@ func (p *pierd) killPierd() {
 	p.Run()
 }
 
+// endSupervisor ends the supervisor without warning and returns its number.
+func (p *pierd) endSupervisor() int {
+	p.t.Helper()
+	s := p.SupervisorProcess()
+	if s == nil {
+		p.t.Fatal("no supervisor is running")
+	}
+	if err := s.Kill(); err != nil {
+		p.t.Fatalf("kill %d: %v", s.Pid, err)
+	}
+	return s.Pid
+}
+
 // killSupervisor ends the supervisor without warning and waits for its successor.
 func (p *pierd) killSupervisor() {
 	p.t.Helper()
-	old := p.Supervisor()
-	p.kill(old)
+	old := p.endSupervisor()
 	p.Eventually("another supervisor", func() error {
 		if pid := p.Supervisor(); pid == 0 || pid == old {
 			return fmt.Errorf("it is process %d\n%s", pid, p.Log())
@@ -70,7 +71,7 @@ func TestCrash(t *testing.T) {
 		{"supervisor-then-pierd", func() { p.killSupervisor(); p.killPierd() }, false},
 		{"pierd-then-supervisor", func() { p.killPierd(); p.killSupervisor() }, false},
 		{"both", func() {
-			p.kill(p.Supervisor())
+			p.endSupervisor()
 			p.killPierd()
 		}, false},
 	} {

@@ -39,14 +39,11 @@ func start(t *testing.T) *lab.Daemon {
 // killSupervisor kills it and waits until another one serves.
 func killSupervisor(t *testing.T, d *lab.Daemon) {
 	t.Helper()
-	old := d.Supervisor()
-	if old == 0 {
+	p := d.SupervisorProcess()
+	if p == nil {
 		t.Fatal("no supervisor is running")
 	}
-	p, err := os.FindProcess(old)
-	if err != nil {
-		t.Fatal(err)
-	}
+	old := p.Pid
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +71,7 @@ func kills() map[string]func(*testing.T, *lab.Daemon) {
 		"supervisor, three times": func(t *testing.T, d *lab.Daemon) { killSupervisor(t, d); killSupervisor(t, d); killSupervisor(t, d) },
 		"pierd ends by SIGTERM":   func(_ *testing.T, d *lab.Daemon) { d.Terminate(); d.Run() },
 		"both at once": func(t *testing.T, d *lab.Daemon) {
-			if p, err := os.FindProcess(d.Supervisor()); err == nil {
+			if p := d.SupervisorProcess(); p != nil {
 				_ = p.Kill()
 			}
 			d.Signal(os.Kill)

@@ -62,9 +62,11 @@ type cell struct {
 	name string // of its container
 	id   string
 	pid  int
-	both bool // the end of a process can go unseen
-	lost bool // that of an exec can, on this kernel
-	sick bool // a health check fails as soon as one probe does
+	// first is process pid, held: the number may become another's.
+	first *os.Process
+	both  bool // the end of a process can go unseen
+	lost  bool // that of an exec can, on this kernel
+	sick  bool // a health check fails as soon as one probe does
 
 	probed time.Time // the last probe before the operation
 	image  string    // "" for busybox
@@ -248,7 +250,10 @@ func (m *matrix) family(x death) {
 		return
 	}
 	if pid := supervisor(m.t, m.d); slices.Contains(x.who, inSupervisor) && parent(pid) != m.d.Pid() {
-		_ = unix.Kill(pid, unix.SIGKILL)
+		if p := m.d.SupervisorProcess(); p != nil {
+			_ = p.Kill()
+			_ = p.Release()
+		}
 		m.d.Eventually("a supervisor of its own", func() error {
 			if now := peer(m.d); now == 0 || parent(now) != m.d.Pid() {
 				return fmt.Errorf("process %d", now)
@@ -350,6 +355,12 @@ func (c *cell) ready() {
 	in, err := c.api.Containers().Inspect(context.Background(), c.id)
 	c.must(err)
 	c.pid = in.State.Pid
+	c.first, err = os.FindProcess(c.pid)
+	c.must(err)
+	in, err = c.api.Containers().Inspect(context.Background(), c.id) // after it was held
+	if c.must(err); in.State.Pid != c.pid {
+		c.t.Fatalf("%s: it has ended before its time: %+v", c.name, in.State)
+	}
 }
 
 func (c *cell) up() error {
@@ -435,7 +446,7 @@ func namesReaped(t testing.TB) bool {
 // end has the container end by itself, and waits for that and for what comes then.
 func (c *cell) end(then func() error) error {
 	result, err := c.api.Streams().Wait(context.Background(), c.id, container.WaitConditionNextExit)
-	c.must(unix.Kill(c.pid, unix.SIGTERM))
+	c.must(c.first.Signal(unix.SIGTERM))
 	if err != nil {
 		return err
 	}
@@ -504,11 +515,12 @@ func (c *cell) memoryLimit() (int64, error) {
 
 func supervisor(t testing.TB, d *lab.Daemon) int {
 	t.Helper()
+	pid := 0
 	lab.Eventually(t, "the supervisor", func() error {
-		if peer(d) == 0 {
+		if pid = peer(d); pid == 0 {
 			return errors.New("none answers")
 		}
 		return nil
 	})
-	return peer(d)
+	return pid
 }

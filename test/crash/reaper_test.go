@@ -36,14 +36,26 @@ func reapOrphans() error {
 				text, _ := os.ReadFile(list)
 				for _, word := range strings.Fields(string(text)) {
 					// A test's own commands are in its session, and waited for by the test. Supervisors and containers are not.
-					if pid, _ := strconv.Atoi(word); orphan(pid, own) {
-						_, _ = unix.Wait4(pid, nil, unix.WNOHANG|waitAll, nil)
+					if pid, err := strconv.Atoi(word); err == nil {
+						reapOrphan(pid, own)
 					}
 				}
 			}
 		}
 	}()
 	return nil
+}
+
+// reapOrphan reaps a child, if it is one: held before it is looked at, so that it is not another one with its number.
+func reapOrphan(pid, own int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if orphan(pid, own) {
+		_ = unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|waitAll, nil)
+	}
 }
 
 // orphan reports whether a child has ended and was never in our session.

@@ -169,11 +169,15 @@ func tracerMain() {
 	}()
 	out := json.NewEncoder(os.Stdout)
 	for o := range orders {
-		s := &session{order: o, kind: map[int]string{}, seen: map[point]int{}}
+		s := &session{order: o, held: map[int]int{}, kind: map[int]string{}, seen: map[point]int{}}
 		s.over.Add(1)
-		now.Store(s)
 		r := report{Ready: true}
-		if err := s.seize(); err != nil {
+		err := s.hold() // before the test can end it, which looks at what is held
+		now.Store(s)
+		if err == nil {
+			err = s.seize()
+		}
+		if err != nil {
 			r = report{Error: err.Error()}
 			s.leave()
 		}
@@ -182,6 +186,9 @@ func tracerMain() {
 		s.run()
 		s.over.Wait() // the end is always ordered, also after a kill
 		now.Store(nil)
+		for _, fd := range s.held {
+			_ = unix.Close(fd)
+		}
 		_ = out.Encode(report{Hit: s.hit, Points: s.points})
 	}
 }
@@ -189,6 +196,7 @@ func tracerMain() {
 // session is one order while it is carried out.
 type session struct {
 	order
+	held     map[int]int    // descriptors of pierd and the supervisor, by their numbers: those may become others'
 	kind     map[int]string // what each traced thread belongs to
 	seen     map[point]int  // without Nth
 	points   []point
@@ -223,10 +231,29 @@ func ptrace(request, tid int, addr, data uintptr) error {
 func (s *session) finish() {
 	if s.ending.CompareAndSwap(false, true) {
 		for _, pid := range []int{s.Pierd, s.Supervisor} {
-			_ = unix.Kill(pid, unix.SIGURG)
+			s.signal(pid, unix.SIGURG)
 		}
 		s.over.Done()
 	}
+}
+
+// signal reaches pierd or the supervisor, and nobody who has got its number.
+func (s *session) signal(pid int, sig unix.Signal) {
+	if fd, ok := s.held[pid]; ok {
+		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
+	}
+}
+
+// hold opens pierd and the supervisor.
+func (s *session) hold() error {
+	for _, pid := range []int{s.Pierd, s.Supervisor} {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return fmt.Errorf("hold %d: %w", pid, err)
+		}
+		s.held[pid] = fd
+	}
+	return nil
 }
 
 // seize takes hold of all threads, those that begin meanwhile included. What they do until it returns is the end of what
@@ -392,7 +419,7 @@ func (s *session) atCall(tid int) bool {
 		return false
 	}
 	for _, pid := range s.Kill {
-		_ = unix.Kill(pid, unix.SIGKILL)
+		s.signal(pid, unix.SIGKILL)
 	}
 	s.hit = true
 	return true

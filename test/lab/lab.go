@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -178,15 +179,48 @@ func (d *Daemon) Terminate() {
 
 // Supervisor is the process of the daemon's supervisor, 0 while there is none.
 func (d *Daemon) Supervisor() int {
+	p := d.SupervisorProcess()
+	if p == nil {
+		return 0
+	}
+	defer p.Release()
+	return p.Pid
+}
+
+// SupervisorProcess is the supervisor held by descriptor: what is sent to it reaches nobody else, should it end and its number
+// become another process's. nil while there is none; the caller releases it.
+func (d *Daemon) SupervisorProcess() *os.Process {
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range commands {
-		data, _ := os.ReadFile(path)
-		line := strings.ReplaceAll(string(data), "\x00", " ")
-		if strings.Contains(line, "pier-runtime supervise") && strings.Contains(line, d.Dir) {
-			var pid int
-			_, _ = fmt.Sscanf(filepath.Base(filepath.Dir(path)), "%d", &pid)
-			return pid
+		if !d.supervises(path) {
+			continue
 		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		p, err := os.FindProcess(pid)
+		// Looked at once more, now that it is held. A child that it is just making shares its memory, and so its command line.
+		if err == nil && d.supervises(path) && !d.supervises(fmt.Sprintf("/proc/%d/cmdline", parentOf(pid))) {
+			return p
+		}
+		if err == nil {
+			_ = p.Release()
+		}
+	}
+	return nil
+}
+
+// supervises reports whether the command line at path is that of the daemon's supervisor.
+func (d *Daemon) supervises(path string) bool {
+	words, _ := os.ReadFile(path) // nothing, once it has ended
+	return strings.Contains(string(words), "pier-runtime\x00supervise\x00--root\x00"+filepath.Join(d.Dir, "run")+"\x00")
+}
+
+// parentOf is the parent of a process, 0 for one that is gone.
+func parentOf(pid int) int {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(text), ") ") // the program's name is ours
+	if fields := strings.Fields(rest); len(fields) > 1 {
+		parent, _ := strconv.Atoi(fields[1])
+		return parent
 	}
 	return 0
 }

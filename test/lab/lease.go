@@ -30,6 +30,7 @@ type lease struct {
 	Pid     int    `json:"pid"`
 	Started string `json:"started"` // field 22 of /proc/PID/stat
 	Boot    string `json:"boot"`
+	Numbers string `json:"numbers"` // the namespace in which Pid means something
 
 	path string
 }
@@ -46,7 +47,10 @@ func takeLease(dir string) (*lease, netip.Prefix, error) {
 	if err != nil {
 		return nil, netip.Prefix{}, err
 	}
-	l := &lease{Dir: dir, Pid: os.Getpid(), Started: started(os.Getpid()), Boot: boot()}
+	l := &lease{Dir: dir, Pid: os.Getpid(), Boot: boot(), Numbers: numbers()}
+	if l.Started, err = started(l.Pid); err != nil {
+		return nil, netip.Prefix{}, err
+	}
 	for range 1000 {
 		var b [3]byte
 		_, _ = rand.Read(b[:])
@@ -83,18 +87,34 @@ func (l *lease) note(flags []string) error {
 
 // dead reports whether the test that held the lease is gone for certain: nobody has its number, or another process does.
 func (l *lease) dead() bool {
-	return l.Boot != boot() || started(l.Pid) != l.Started
+	if now := boot(); now == "" || now != l.Boot {
+		return now != ""
+	}
+	if l.Numbers != numbers() {
+		return false // it can be seen in its own namespace alone
+	}
+	began, err := started(l.Pid)
+	return err == nil && began != l.Started
 }
 
 // started is when a process began, "" for one that is gone.
-func started(pid int) string {
-	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+func started(pid int) (string, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, os.ErrNotExist) || err != nil && strings.Contains(err.Error(), "no such process") {
+		return "", nil
+	}
 	_, rest, _ := strings.Cut(string(text), ") ")
 	const field = 22 - 3
 	if words := strings.Fields(rest); len(words) > field && words[0] != "Z" {
-		return words[field]
+		return words[field], nil
 	}
-	return ""
+	return "", err
+}
+
+// numbers names the namespace of the numbers of processes that we see.
+func numbers() string {
+	name, _ := os.Readlink("/proc/self/ns/pid")
+	return name
 }
 
 func boot() string {

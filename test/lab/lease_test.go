@@ -95,3 +95,29 @@ func TestSweepByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A lease is dead where its test is gone for certain, and only there.
+func TestDead(t *testing.T) {
+	began, err := started(os.Getpid())
+	if err != nil || began == "" {
+		t.Fatalf("this test began at %q, %v", began, err)
+	}
+	own := lease{Pid: os.Getpid(), Started: began, Boot: boot(), Numbers: numbers()}
+	const free = 1<<22 + 1 // no process has such a number
+	for _, x := range []struct {
+		what   string
+		change func(l *lease)
+		want   bool
+	}{
+		{"its own", func(*lease) {}, false},
+		{"one of before the last boot", func(l *lease) { l.Boot = "another" }, true},
+		{"one whose number nobody has", func(l *lease) { l.Pid = free }, true},
+		{"one whose number another process has", func(l *lease) { l.Started = "1" }, true},
+		{"one of a namespace with other numbers", func(l *lease) { l.Pid, l.Numbers = free, "pid:[1]" }, false},
+	} {
+		l := own
+		if x.change(&l); l.dead() != x.want {
+			t.Errorf("%s: dead is %v", x.what, !x.want)
+		}
+	}
+}

@@ -82,9 +82,9 @@ func TestStoppedSupervisor(t *testing.T) {
 		p.run(name, "trap 'exit 7' TERM; i=0; while true; do i=$((i+1)); echo line $i; sleep 0.1; done", nil)
 	}
 	p.make("resting", "true", nil)
-	supervisor, err := os.FindProcess(p.Supervisor())
-	if err != nil {
-		t.Fatal(err)
+	supervisor := p.SupervisorProcess()
+	if supervisor == nil {
+		t.Fatal("no supervisor is running")
 	}
 	send := func(name string) {
 		t.Helper()

@@ -132,6 +132,10 @@ func (b *bench) end() {
 		}
 	}
 	pid := b.SupervisorPid()
+	began, err := pidfd.StartTime(pid)
+	if err != nil {
+		t.Error(err)
+	}
 	if err := b.Shutdown(ctx); err != nil {
 		t.Error("shutdown: ", err)
 	}
@@ -142,7 +146,7 @@ func (b *bench) end() {
 		t.Errorf("tasks left: %v", left)
 	}
 	for { // it was ours from an earlier Open, perhaps, and is reaped there
-		if _, err := pidfd.StartTime(pid); err != nil {
+		if now, err := pidfd.StartTime(pid); err != nil || now != began { // another process may have got its number
 			break
 		}
 		if ctx.Err() != nil {
