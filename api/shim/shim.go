@@ -7,6 +7,8 @@
 //
 //	pierd -> supervisor                       supervisor -> pierd
 //	Request{Kind: "start", Start: {...}}      Response{Started: {...}}  + fds [pidfd, stdin, stdout, stderr | pty master]
+//	Request{Kind: "exec", Exec: {...}}        the same; where a stream's end came along, output frames go there (see Joined)
+//	  + fds [stream, deposit]
 //	Request{Kind: "attach", Attach: {...}}    Response{} then output frames (see Attach)
 //	Request{Kind: "watch"}                    Response{} then Response{Exit: {...}} for every exit, past ones first
 //

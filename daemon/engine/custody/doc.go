@@ -5,6 +5,7 @@
 //	  requests, pooled connections  ---------------->  starts, signals, deletes tasks
 //	  one Watch connection          <----------------  every exit, every closed standard input
 //	  duplicates of pidfd, stdio    <----------------  with each answer to Start, Exec, Custody
+//	  a stream's frames             <----------------  output, on a connection that asked or on a socket that an Exec took along
 //	  standard input of attachers   ---- FIFO/tty -->  the container itself (the supervisor is not on that way)
 //
 // # When one of the two dies
