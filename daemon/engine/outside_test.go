@@ -112,7 +112,8 @@ func TestOutsideHealth(t *testing.T) {
 // TestOutsideFile restarts a container whose file is missing.
 func TestOutsideFile(t *testing.T) {
 	r := newRig(t)
-	r.outside("ready", []string{"FILE", "/tmp/ready"}, func(_ *container.Config, h *container.HostConfig) {
+	r.outside("ready", []string{"FILE", "/tmp/ready"}, func(c *container.Config, h *container.HostConfig) {
+		c.Healthcheck.StartPeriod, c.Healthcheck.StartInterval = 5*time.Minute, c.Healthcheck.Interval // the shell may take its time
 		h.RestartPolicy.Name = "on-unhealthy"
 	}, "sh", "-c", "trap exit TERM; ln -s nothing /tmp/ready; touch /tmp/nothing; while :; do usleep 10000; done")
 	r.isHealth("ready", container.Healthy)
