@@ -73,8 +73,8 @@ type Answer struct {
 
 // Prober runs jobs. The zero value is ready. It is safe for concurrent use.
 type Prober struct {
-	mu      sync.Mutex          // guards looking
-	looking map[string]struct{} // containers, by ID, in whose files a look has not returned
+	mu      sync.Mutex               // guards looking
+	looking map[string]chan struct{} // by the ID of a container: a look into its files that has not returned; closed when it has
 }
 
 // linger is how long the answers of a round are left to come before the first is looked for. A thread woken for each, as they
@@ -136,7 +136,7 @@ func (c *Check) first() netip.AddrPort {
 // hear waits for what comes of a call, and tells.
 func (j *Job) hear(call *link.Call, deadline time.Time) {
 	healthy, said, err := j.talk(call, deadline)
-	late := err != nil && !time.Now().Before(deadline)
+	late := err != nil && !link.Refused(err) && !time.Now().Before(deadline)
 	if late { // what breaks off at the deadline says so in many ways
 		err = os.ErrDeadlineExceeded
 	}
@@ -210,7 +210,8 @@ func (j *Job) outcome(healthy bool, said string, err error) Answer {
 		said = reason(err)
 	}
 	out := j.Check.asked + ": " + said
-	a := Answer{Code: 1, Output: strings.ToValidUTF8(out[:min(len(out), maxOutput)], "\uFFFD")}
+	out = strings.ToValidUTF8(out, "\uFFFD") // three bytes for one
+	a := Answer{Code: 1, Output: strings.ToValidUTF8(out[:min(len(out), maxOutput)], "")}
 	if healthy && err == nil {
 		a.Code = 0
 	}
@@ -243,34 +244,53 @@ func reason(err error) string {
 // find looks for a file. A look into a file system that does not answer (FUSE, NFS) holds its thread until that does or its
 // process ends, so that a container has one such look at most, whatever the number of its probes.
 func (p *Prober) find(j *Job, process *os.File) {
-	p.mu.Lock()
-	_, stuck := p.looking[j.ID]
-	if p.looking == nil {
-		p.looking = map[string]struct{}{}
-	}
-	p.looking[j.ID] = struct{}{}
-	p.mu.Unlock()
-	if stuck {
-		j.Tell(Answer{Code: 1, Output: j.Check.asked + ": the file system has not answered an earlier look yet"})
-		return
-	}
-	found := make(chan Answer, 1)
-	go func() {
-		found <- j.look(process)
-		p.mu.Lock()
-		delete(p.looking, j.ID)
-		p.mu.Unlock()
-	}()
 	timer := time.NewTimer(j.Timeout)
 	defer timer.Stop()
-	select {
-	case a := <-found:
-		j.Tell(a)
-	case <-timer.C:
-		j.Tell(Answer{Code: 1, Output: j.Check.asked + ": the file system does not answer", Late: true})
-	case <-j.Within.Done():
-		j.Tell(Answer{Err: ended(j, j.Within.Err())})
+	for {
+		done, mine := p.begin(j.ID)
+		found := make(chan Answer, 1)
+		if mine {
+			go func() {
+				a := j.look(process)
+				p.end(j.ID)
+				found <- a
+			}()
+			done = nil
+		}
+		select {
+		case a := <-found:
+			j.Tell(a)
+			return
+		case <-done: // what another one was about, of the run before this one
+		case <-timer.C:
+			j.Tell(Answer{Code: 1, Output: j.Check.asked + ": the file system does not answer", Late: true})
+			return
+		case <-j.Within.Done():
+			j.Tell(Answer{Err: ended(j, j.Within.Err())})
+			return
+		}
 	}
+}
+
+// begin begins a look into a container. Where one is under way it is not the caller's, and done is closed when that has ended.
+func (p *Prober) begin(id string) (done chan struct{}, mine bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if done = p.looking[id]; done != nil {
+		return done, false
+	}
+	if p.looking == nil {
+		p.looking = map[string]chan struct{}{}
+	}
+	p.looking[id] = make(chan struct{})
+	return nil, true
+}
+
+func (p *Prober) end(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.looking[id])
+	delete(p.looking, id)
 }
 
 // look looks for the file once.
