@@ -98,7 +98,8 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 			if err != nil {
 				return nil, err
 			}
-			return c.row().Mounts, nil
+			from := c.row()
+			return settings.Inherited(from.Host, from.Mounts), nil
 		},
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"pier/daemon/engine/internal/lifecycle"
+	"pier/daemon/engine/internal/settings"
 )
 
 // State is how the container fares.
@@ -45,17 +46,12 @@ func outOfMemory(limit int64) string {
 func (c *Container) Points() []container.MountPoint {
 	out := make([]container.MountPoint, 0, len(c.Mounts))
 	for _, m := range c.Mounts {
-		if m.Type == "tmpfs" && c.Host.Tmpfs[m.Destination] != "" || c.isTmpfs(m.Destination) {
+		if settings.IsTmpfs(c.Host, m.Destination) {
 			continue // Docker shows those of --tmpfs in HostConfig alone
 		}
 		out = append(out, m.Point())
 	}
 	return out
-}
-
-func (c *Container) isTmpfs(dest string) bool {
-	_, ok := c.Host.Tmpfs[dest]
-	return ok
 }
 
 // Network is what it has of networks: addresses and ports while it runs, what was asked for otherwise.

@@ -49,7 +49,7 @@ type Mount struct {
 type MountSources struct {
 	// Exists reports whether a host path exists.
 	Exists func(path string) bool
-	// From returns the mounts of another container, for volumes-from.
+	// From returns the mounts of another container, for volumes-from: see Inherited.
 	From func(ref string) ([]Mount, error)
 }
 
@@ -64,7 +64,7 @@ func Mounts(h *container.HostConfig, volumes map[string]struct{}, src MountSourc
 	}
 	asked := map[string]bool{}
 	add := func(m Mount) error {
-		if _, tmpfs := h.Tmpfs[m.Destination]; asked[m.Destination] || tmpfs {
+		if asked[m.Destination] || IsTmpfs(h, m.Destination) {
 			return refuse("Duplicate mount point: %s", m.Destination)
 		}
 		asked[m.Destination] = true
@@ -120,6 +120,25 @@ func Mounts(h *container.HostConfig, volumes map[string]struct{}, src MountSourc
 		return strings.Compare(a.Destination, b.Destination)
 	})
 	return out, nil
+}
+
+// IsTmpfs tells whether a place is one of HostConfig.Tmpfs. Those are no mount points in Docker's sense: inspect does not list them, and
+// nobody inherits them.
+func IsTmpfs(h *container.HostConfig, dest string) bool {
+	if _, ok := h.Tmpfs[dest]; ok {
+		return true
+	}
+	for place := range h.Tmpfs {
+		if path.Clean(place) == dest {
+			return true
+		}
+	}
+	return false
+}
+
+// Inherited are those of a container's mounts that volumes-from takes over.
+func Inherited(h *container.HostConfig, mounts []Mount) []Mount {
+	return slices.DeleteFunc(slices.Clone(mounts), func(m Mount) bool { return IsTmpfs(h, m.Destination) })
 }
 
 func volumesFrom(at map[string]Mount, spec string, src MountSources) error {
