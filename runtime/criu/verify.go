@@ -252,10 +252,8 @@ func (r *Restore) expected(m *mountinfo.Info, s *stage, shown []*mountinfo.Info)
 		return true
 	}
 	if place := s.places[m.Mountpoint]; place != "" {
-		return slices.ContainsFunc(shown, func(h *mountinfo.Info) bool {
-			same := h.Major == m.Major && h.Minor == m.Minor
-			return same && (h.Mountpoint == place && h.Root == m.Root || strings.HasPrefix(place, h.Mountpoint))
-		}) && r.asWritable(m)
+		h := under(place, shown)
+		return h != nil && h.Major == m.Major && h.Minor == m.Minor && path.Join(h.Root, strings.TrimPrefix(place, h.Mountpoint)) == m.Root && r.asWritable(m)
 	}
 	for i := range r.Spec.Mounts {
 		if c := &r.Spec.Mounts[i]; path.Clean(c.Destination) == m.Mountpoint && (c.Type == m.FSType || c.Type == "cgroup") {
@@ -263,6 +261,16 @@ func (r *Restore) expected(m *mountinfo.Info, s *stage, shown []*mountinfo.Info)
 		}
 	}
 	return false
+}
+
+// under is the mount that the file place of the host lies on.
+func under(place string, shown []*mountinfo.Info) (on *mountinfo.Info) {
+	for _, h := range shown {
+		if (h.Mountpoint == place || below(place, h.Mountpoint)) && (on == nil || len(h.Mountpoint) >= len(on.Mountpoint)) {
+			on = h
+		}
+	}
+	return on
 }
 
 // asWritable reports whether a mount that is read-only in the configuration is it.
