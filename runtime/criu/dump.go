@@ -127,7 +127,15 @@ func (d *Dump) Do(ctx context.Context) error {
 		w.files = []*os.File{d.Status}
 	}
 	// However ctx ends: who kills criu in the middle leaves processes behind that may not be whole.
-	if _, err := w.do(context.WithoutCancel(ctx)); err != nil {
+	until, stop := context.WithoutCancel(ctx), func() {}
+	if d.Leave || d.Before { // else criu kills them itself
+		until, stop = whileAlive(until, p)
+	}
+	defer stop()
+	if _, err := w.do(until); err != nil {
+		if until.Err() != nil {
+			return errkind.New(errkind.Conflict, "%s: its first process has ended meanwhile", what)
+		}
 		return explain(ctx, program, what, filepath.Join(d.Work.Name(), dumpLog), err)
 	}
 	return nil
