@@ -5,6 +5,7 @@ package spawn
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -289,6 +290,9 @@ var systemPages = sync.OnceValues(func() (layout, error) {
 			return out, fmt.Errorf("split a list of calls: /proc/self/maps: %w", err)
 		}
 		name := string(line[bytes.LastIndexByte(line, ' ')+1:])
+		if strings.Contains(name, "/libc.so") { // the kernel kills a process that has lost the memory where libc wants to read its processor (rseq)
+			return out, errors.New("split a list of calls: this program is linked with libc: build it with CGO_ENABLED=0")
+		}
 		if strings.HasPrefix(name, "[vsyscall]") {
 			continue // above what a process can map and unmap
 		}
