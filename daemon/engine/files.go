@@ -230,6 +230,9 @@ func (f *Files) Commit(ctx context.Context, ref string, o CommitOptions) (digest
 	if err != nil {
 		return "", err
 	}
+	if err := settings.CheckImage(&o.Config); err != nil {
+		return "", err
+	}
 	r := c.row()
 	changes, err := f.copyUpper(ctx, c, o.Pause)
 	if err != nil {

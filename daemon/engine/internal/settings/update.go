@@ -30,6 +30,9 @@ func Update(h *container.HostConfig, u container.UpdateConfig, host Host) (warni
 	setChanged(&to.MemorySwap, u.MemorySwap)
 	setChanged(&to.MemoryReservation, u.MemoryReservation)
 	setChanged(&to.PidsLimit, u.PidsLimit)
+	if u.RestartPolicy.Name == "" && u.RestartPolicy.MaximumRetryCount != 0 {
+		return nil, refuse("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+	}
 	if u.RestartPolicy.Name != "" {
 		if h.AutoRemove && !u.RestartPolicy.IsNone() {
 			return nil, errkind.New(errkind.Conflict, "Restart policy cannot be updated because AutoRemove is enabled for the container")
