@@ -30,14 +30,15 @@ func (g *given) withdraw() error {
 	if g.deposit == nil {
 		return nil
 	}
+	held := g.pidfd != nil
 	all, err := fdsock.Look(g.deposit)
 	for i := range all {
 		m := &all[i]
 		switch {
 		case m.Kind == oci.DepositTerminal && len(m.Files) == 1:
 			g.master, m.Files[0] = m.Files[0], g.master // an exec that was tried twice has put two there: the last is the process's
-		case m.Kind == oci.DepositProcess && g.pidfd == nil:
-			g.pidfd, m.Sender = m.Sender, nil
+		case m.Kind == oci.DepositProcess && !held: // so has one that was begun again because a supervisor had died over it
+			g.pidfd, m.Sender = m.Sender, g.pidfd
 		}
 		m.Close()
 	}

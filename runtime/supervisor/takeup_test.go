@@ -2,6 +2,8 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -319,5 +321,55 @@ func TestWithdrawOfTheLastTerminal(t *testing.T) {
 	}
 	if n := opened(); n != [2]int{1, 2} {
 		t.Errorf("open are %v of the first and the last, want 1 and 2", n)
+	}
+}
+
+// A supervisor has died over an exec and the next one has made it again: both processes have put themselves in the deposit, and
+// the last is the one that lives.
+func TestWithdrawOfTheLastProcess(t *testing.T) {
+	const child = "PIER_TEST_DEPOSITOR"
+	if os.Getenv(child) != "" {
+		if err := fdsock.Put(os.NewFile(3, "deposit"), oci.DepositProcess); err != nil {
+			t.Fatal(err)
+		}
+		os.Stdout.WriteString("put")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	keep, put, err := fdsock.NewDeposit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keep.Close()
+	defer put.Close()
+	last := 0
+	for range 2 {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestWithdrawOfTheLastProcess$")
+		cmd.Env, cmd.ExtraFiles = append(os.Environ(), child+"=1"), []*os.File{put}
+		in, inErr := cmd.StdinPipe()
+		out, outErr := cmd.StdoutPipe()
+		if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+		if _, err := io.ReadFull(out, make([]byte, len("put"))); err != nil {
+			t.Fatal(err)
+		}
+		last = cmd.Process.Pid
+	}
+	g := given{deposit: keep}
+	if err := g.withdraw(); err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	if kernel, err := probe.Kernel(); err != nil || !kernel.AtLeast(probe.Version{Major: 6, Minor: 5}) {
+		t.Skipf("Linux %v does not say who has sent a message", kernel)
+	}
+	if g.pidfd == nil {
+		t.Fatal("withdrew no process")
+	}
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(g.pidfd.Fd())))
+	if err != nil || !strings.Contains(string(info), fmt.Sprintf("Pid:\t%d\n", last)) {
+		t.Errorf("withdrew %s, %v; want process %d", info, err, last)
 	}
 }

@@ -307,7 +307,9 @@ func (s *Supervisor) delete(ref shim.TaskRef) error {
 		g.settled(func() { _ = g.journal.Close() })
 		g.pidfd.Close()
 	}
+	s.starting.RLock() // or the end of the other runtime's command could be taken for an orphan's
 	t.forgetForeign()
+	s.starting.RUnlock()
 	if ref.Exec == "" && t.cgroup != nil {
 		if err := t.cgroup.Delete(); err != nil {
 			s.log.Error("remove cgroup of task", "task", ref, "err", err)
