@@ -17,8 +17,9 @@
 // are not criu's affair at all: it is started in the new container's, with the cgroup namespace and the session keyring that
 // this is to have, and what it makes has them from it.
 //
-// A folder with a checkpoint is data, as an image is; but what comes of it has the rights that the data says: no filter of
-// system calls, no bounding set of ours is laid on it again. Limits of control groups, mounts and network are.
+// A folder with a checkpoint is data, as an image is, and what comes of it has the rights that the data says: nobody can lay a
+// filter of system calls, or a bounding set, on processes that exist. So they are held against the container's configuration while
+// they stand still, and those that have more do not go on (verify.go).
 //
 // Start reading at Dump.
 package criu
