@@ -69,7 +69,7 @@ func counting(t *testing.T) *bench {
 // told waits until more than n was told in the root of a bundle, and returns it.
 func (b *bench) told(bundle string, n int) int {
 	b.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		text, _ := os.ReadFile(filepath.Join(bundle, "rootfs/told"))
 		lines := strings.Fields(string(text))
 		if len(lines) > 0 {
@@ -144,7 +144,7 @@ func TestCheckpoint(t *testing.T) {
 	cmd := b.command("restore", "--image-path", images, "--work-path", work, "c")
 	b.must(cmd.Start())
 	b.told(b.bundle, seen)
-	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // it runs a moment before it is known
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(5 * time.Millisecond) { // it runs a moment before it is known
 		if code, _ := b.run("state", "c"); code == 0 {
 			break
 		} else if time.Now().After(end) {

@@ -105,7 +105,7 @@ func (h *host) must(err error) {
 
 func (h *host) until(done func() bool, otherwise string) {
 	h.Helper()
-	for end := time.Now().Add(time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			h.Fatal(otherwise)
 		}

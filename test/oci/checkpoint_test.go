@@ -25,7 +25,7 @@ func TestPodmanCheckpoint(t *testing.T) {
 	// counted waits until a container has counted on from n, and returns how far. A log lacks no number on the way.
 	counted := func(name string, n int) int {
 		e.Helper()
-		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			lines := strings.Fields(e.do("logs", name))
 			if len(lines) == 0 {
 				continue
