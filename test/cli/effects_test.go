@@ -160,7 +160,7 @@ var effects = []struct{ flag, commands, want string }{
 		`(?s)^NoNewPrivs:\t1\nSeccomp:\t0\ncode 1\n.*Operation not permitted\n0\ncode 125\n.*none=1`},
 	{"shm-size", `run --shm-size 8m busybox df -m /dev/shm`, ` 8 `},
 	{"sig-proxy", `$CLI run --rm --name signalled --network none busybox sh -c 'trap "echo got; exit 4" TERM; echo ready; while :; do sleep 0.05; done' >heard & pid=$!
-		until grep -q ready heard; do sleep 0.05; done; kill $pid; wait $pid || echo "code $?"; cat heard`, `(?s)code 4\nready\ngot`},
+		until grep -q ready heard; do sleep 0.05; done; kill %%; wait $pid || echo "code $?"; cat heard`, `(?s)code 4\nready\ngot`},
 	{"stop-signal", `$CLI run -d --name stopped --network none --stop-signal USR1 --stop-timeout 20 busybox sh -c 'trap "exit 7" USR1; echo ready; while :; do sleep 0.05; done' >/dev/null
 		until $CLI logs stopped | grep -q ready; do sleep 0.05; done; $CLI stop stopped >/dev/null; $CLI inspect -f '{{.State.ExitCode}} {{.Config.StopTimeout}}' stopped; $CLI rm stopped >/dev/null; refused run --stop-signal NONE busybox true`,
 		`(?s)^7 20\ncode 125\n.*(?i)invalid signal: NONE`},
