@@ -122,6 +122,11 @@ func runHookIn(ctx context.Context, h *specs.Hook, state *specs.State, target *o
 		return err
 	}
 	defer in.Close()
+	// os.Pipe's ends do not wait: a hook that reads before we have written would find nothing.
+	if err := unix.SetNonblock(calls.FD(in), false); err != nil {
+		out.Close()
+		return err
+	}
 	go func() { // a hook need not read its input
 		defer out.Close()
 		_, _ = io.Copy(out, bytes.NewReader(input))
