@@ -232,6 +232,30 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestWorkingFolder: one that is missing is made, also in a mount and below a root that is to be read-only, by a link that
+// stays inside.
+func TestWorkingFolder(t *testing.T) {
+	b := newBench(t)
+	outside := filepath.Join(t.TempDir(), "outside")
+	b.must(os.Symlink(outside, filepath.Join(b.bundle, "rootfs/link")))
+	b.must(os.MkdirAll(filepath.Join(b.bundle, "rootfs", outside), 0o700))
+	b.spec.Root.Readonly = true
+	for cwd, args := range map[string]string{
+		"/new/folder": `[ "$(pwd)" = /new/folder ] && [ "$(stat -c '%u %a' .)" = "0 755" ]`, "/dev/shm/a/b": `[ "$(pwd)" = /dev/shm/a/b ]`,
+		"/link/in": "pwd -P | grep /outside/in", "/": "true",
+	} {
+		b.spec.Process.Cwd, b.spec.Process.Args = cwd, []string{"/bin/busybox", "sh", "-c", args}
+		b.write()
+		b.ok("run", "c")
+	}
+	if _, err := os.Lstat(outside); err == nil {
+		t.Error("a folder was made on the host")
+	}
+	b.spec.Process.Cwd = "/bin/busybox"
+	b.write()
+	b.refused("not a directory", "run", "c")
+}
+
 // The terminal of create and of exec travels through the console socket.
 func TestConsoleSocket(t *testing.T) {
 	b := newBench(t, "sh", "-c", "tty; exec sleep 1000")
@@ -292,6 +316,13 @@ func TestHooks(t *testing.T) {
 	if string(one) != "prestart\ncreateRuntime\ncreateContainer\nstartContainer\nprocess\n" || string(two) != "poststart\npoststop\n" {
 		t.Errorf("order %q, %q", one, two)
 	}
+	// One that reads its input before we have written waits for it.
+	b.spec.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/busybox", Args: []string{"busybox", "sh", "-c",
+		"flags=$(/bin/busybox sed -n 's/^flags:[[:space:]]*/0/p' /proc/self/fdinfo/0); [ $((flags & 04000)) = 0 ]"}}}}
+	b.write()
+	b.ok("create", "c")
+	b.ok("start", "c")
+	b.ok("delete", "--force", "c")
 	// Each is told the state, with the process's number where the hook lives.
 	tell := func(to string) []specs.Hook {
 		return []specs.Hook{{Path: "/bin/busybox", Args: []string{"busybox", "sh", "-c", "/bin/busybox cat > " + to}}}

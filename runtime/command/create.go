@@ -110,7 +110,8 @@ func (o *options) create(ctx context.Context, id string, m *makeOptions, foregro
 			_ = group.Delete()
 		}
 	}()
-	c := &oci.Container{ID: id, Spec: spec, Bundle: r.Bundle, Cgroup: group, Gate: r.gate(), NoPivot: m.noPivot, NoKeyring: m.noKeyring}
+	c := &oci.Container{ID: id, Spec: spec, Bundle: r.Bundle, Cgroup: group, Gate: r.gate(), NoPivot: m.noPivot, NoKeyring: m.noKeyring,
+		MakeCwd: true} // as runc does: containerd leaves it to the runtime
 	c.PreserveFDs, spec = passed(m.preserve, spec)
 	if spec, err = withEnvironment(spec, r.Bundle); err != nil {
 		return nil, err

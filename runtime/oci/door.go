@@ -49,6 +49,9 @@ type Container struct {
 	// NoPivot changes the root by chroot: on a host that runs from its initial memory disk the kernel refuses pivot_root.
 	// The host's mounts then stay below the container's root; who has CAP_SYS_CHROOT finds them.
 	NoPivot bool
+	// MakeCwd makes the working folder where it is missing, with root's ownership and mode 0755. In a mount namespace that
+	// is joined nothing is made.
+	MakeCwd bool
 	// NoKeyring leaves the process in its parent's session keyring.
 	NoKeyring bool
 	// Width and Height are the terminal's first size in cells; 0: Spec.Process.ConsoleSize, else the kernel's default.

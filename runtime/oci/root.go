@@ -61,6 +61,9 @@ func (s *start) fillRoot() error {
 	}
 	err := s.root.Fill(s.join.Tasks)
 	s.terminal = s.root.Terminal
+	if s.c.MakeCwd && err == nil {
+		s.root.MakeFolder("working folder", s.process.Cwd)
+	}
 	return s.rootError(err)
 }
 

@@ -163,6 +163,14 @@ func (r *Root) hostRoot() (uid, gid int) {
 	return int(idmap.Host(0, r.UIDs)), int(idmap.Host(0, r.GIDs))
 }
 
+// MakeFolder adds the making of a folder where there is none yet. It comes after Fill and before Change, after which the
+// root may be read-only.
+func (r *Root) MakeFolder(what, name string) {
+	if name = path.Clean(name); name != "/" {
+		r.CloseFD(r.Destination(what, name, calls.Folder, calls.InRoot))
+	}
+}
+
 // Change makes the new root the root, and read-only what must be; the host's mounts go.
 func (r *Root) Change() {
 	if r.devReadOnly {
