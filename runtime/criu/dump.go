@@ -50,6 +50,8 @@ type Dump struct {
 	Network bool
 	// EmptyNetwork dumps a network namespace without what is in it.
 	EmptyNetwork bool
+	// Held, where not nil, stays open as long as criu lives, also when it outlives us: a lock on it tells others so.
+	Held *os.File
 	// Leave lets the processes go on; else they are killed once the checkpoint is whole.
 	Leave bool
 	Allow
@@ -125,6 +127,9 @@ func (d *Dump) Do(ctx context.Context) error {
 	if d.Status != nil {
 		o.statusFD = socketFD + 1
 		w.files = []*os.File{d.Status}
+	}
+	if d.Held != nil {
+		w.files = append(w.files, d.Held)
 	}
 	// However ctx ends: who kills criu in the middle leaves processes behind that may not be whole.
 	until, stop := context.WithoutCancel(ctx), func() {}

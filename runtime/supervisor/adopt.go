@@ -13,6 +13,7 @@ import (
 	"pier/lib/errkind"
 	"pier/runtime/logging"
 	"pier/runtime/supervisor/internal/journal"
+	"pier/runtime/supervisor/internal/origin"
 )
 
 // given is what a predecessor's task comes with, as far as anybody kept it.
@@ -185,6 +186,14 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	}
 	if t.ref.Exec == "" { // a predecessor may have died between the deed and the note
 		t.info.Frozen = t.cgroup.Frozen()
+		if origin.Dumping(t.dir) { // criu goes on without the predecessor, and stands for what that had noted
+			t.info.Frozen = t.info.Frozen || t.journal.Flag(journal.Frozen)
+			t.standing.Lock()
+			go func() {
+				defer t.standing.Unlock()
+				origin.AwaitDump(t.dir)
+			}()
+		}
 		t.journal.SetFlag(journal.Frozen, t.info.Frozen)
 	}
 	s.enter(t, pid, startTime, at)

@@ -17,6 +17,7 @@ import (
 
 	"pier/api/shim"
 	"pier/kernel/cgroup"
+	"pier/kernel/filelock"
 	"pier/lib/errkind"
 	"pier/runtime/criu"
 	"pier/runtime/oci"
@@ -34,6 +35,7 @@ const (
 const (
 	stageDir   = "criu"
 	dumpLog    = "dump.log"
+	dumpLock   = "dump.lock" // held by whoever makes a checkpoint, and by criu
 	restoreLog = "restore.log"
 )
 
@@ -115,13 +117,39 @@ func Dump(ctx context.Context, c *Running, r *shim.Dump, images *os.File) error 
 		return err
 	}
 	defer work.Close()
-	d := criu.Dump{ID: r.ID, Pid: c.Pid, Cgroup: c.Cgroup, Images: images, Work: work, Terminal: c.Terminal, Network: true, Leave: true,
+	held, err := filelock.Take(filepath.Join(c.Dir, dumpLock))
+	if err != nil {
+		return errkind.New(errkind.Of(err), "checkpoint of container %s: %w", r.ID, err)
+	}
+	defer held.Close()
+	defer os.Remove(held.Name())
+	d := criu.Dump{ID: r.ID, Pid: c.Pid, Cgroup: c.Cgroup, Held: held, Images: images, Work: work, Terminal: c.Terminal, Network: true, Leave: true,
 		Allow: allow(r.CheckpointOptions)}
 	if err := d.Do(ctx); err != nil {
 		return err
 	}
 	_ = os.Remove(filepath.Join(c.Dir, dumpLog))
 	return nil
+}
+
+// Dumping reports whether a predecessor had begun a checkpoint of the container whose task's folder is dir.
+func Dumping(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, dumpLock))
+	return err == nil
+}
+
+// dumpPatience is how long criu may take to notice that nobody hears it any more.
+const dumpPatience = time.Minute
+
+// AwaitDump waits until no criu of a predecessor's is at work on the container. When that ends it has the container stand still,
+// or not, as it found it, whatever was done meanwhile.
+func AwaitDump(dir string) {
+	for end := time.Now().Add(dumpPatience); Dumping(dir) && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if held, err := filelock.Take(filepath.Join(dir, dumpLock)); err == nil {
+			_ = os.Remove(held.Name())
+			_ = held.Close()
+		}
+	}
 }
 
 // Detach takes away what shows parts of the container below the folder dir of its task; nothing where it is gone.
