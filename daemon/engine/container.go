@@ -46,6 +46,7 @@ type ctr struct {
 func newCtr(r *row) *ctr {
 	c := &ctr{id: r.ID}
 	c.now.Store(r)
+	c.health.Recall(r.Health)
 	return c
 }
 

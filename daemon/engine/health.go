@@ -41,8 +41,9 @@ func (p patient) Say(action events.Action, more map[string]string) { p.e.say(p.c
 func (p patient) Post(f func()) { p.c.work.Post(f) }
 
 // Turned implements health.Subject.
-func (p patient) Turned(now container.HealthStatus) {
-	switch now {
+func (p patient) Turned(now *container.Health) {
+	p.c.change(func(r *row) { r.Health = now })
+	switch now.Status {
 	case container.Healthy:
 		_ = p.e.apply(p.c, lifecycle.Input{Kind: lifecycle.Healthy}, p.c.id)
 	case container.Unhealthy:

@@ -77,10 +77,12 @@ func TestOutsideHealth(t *testing.T) {
 	r.shell("web", "echo again > /tmp/well")
 	r.isHealth("web", container.Healthy)
 
-	// A daemon that starts goes on.
+	// A daemon that starts knows it, and goes on.
 	r.close()
 	r.open()
-	r.isHealth("web", container.Healthy)
+	if h := r.inspect("web").State.Health; h == nil || h.Status != container.Healthy || len(h.Log) == 0 {
+		t.Errorf("health after the daemon's restart: %+v", h)
+	}
 	r.shell("web", "rm /tmp/well")
 	r.isHealth("web", container.Unhealthy)
 

@@ -40,8 +40,8 @@ type Subject interface {
 	Say(action events.Action, more map[string]string)
 	// Post runs f in the container's worker, after whatever is to be done there.
 	Post(f func())
-	// Turned does what follows from another status. It is called in the worker.
-	Turned(now container.HealthStatus)
+	// Turned records another status, with the results that led to it, and does what follows. It is called in the worker.
+	Turned(now *container.Health)
 }
 
 // Monitor is the health of one container. The zero value is that of one without a health check.
@@ -52,6 +52,9 @@ type Monitor struct {
 
 // Health is what is known: nil without a check. It is not changed, neither here nor by the caller. Anybody may ask.
 func (m *Monitor) Health() *container.Health { return m.now.Load() }
+
+// Recall has it be as a former daemon recorded it; nil is nothing. It comes before everything else.
+func (m *Monitor) Recall(h *container.Health) { m.now.Store(h) }
 
 // Stop ends the check. A command that is under way ends as it likes, with the container or for taking too long; its result
 // does not count. Only the worker calls it; it may be called without a check.
@@ -239,6 +242,6 @@ func (run *attempt) judge() {
 	run.m.now.Store(next)
 	if next.Status != old.Status {
 		run.of.Say(events.Action("health_status: "+string(next.Status)), nil)
-		run.of.Turned(next.Status)
+		run.of.Turned(next)
 	}
 }

@@ -196,10 +196,10 @@ func fact(c Container, r Rules, in Input) (Container, []Effect) {
 		return c, []Effect{SayRestart, Launch}
 	case Healthy:
 		c.Well = true
-		return c, nil
+		return c, []Effect{Save}
 	case Unhealthy:
 		if r.Policy.Name != OnUnhealthy || c.State != Running || c.Stopped || c.Sick || r.Policy.Max > 0 && c.Restarts >= r.Policy.Max {
-			return c, nil
+			return c, []Effect{Save} // the change itself
 		}
 		c.Sick = true
 		return c, []Effect{Save, End}

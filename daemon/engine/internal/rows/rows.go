@@ -39,6 +39,8 @@ type Row struct {
 	// Pid and StartTime name the process of a running container, or of one that runs no more.
 	Pid       int    `json:",omitempty"`
 	StartTime uint64 `json:",omitempty"`
+	// Health is how it was when that last changed, for a daemon that takes the container up; nil without a health check.
+	Health *container.Health `json:",omitempty"`
 	// Settings and Ports are what the network room gave at the last start.
 	Settings map[string]*network.EndpointSettings `json:",omitempty"`
 	Ports    network.PortMap                      `json:",omitempty"`
