@@ -72,6 +72,7 @@ type cell struct {
 	image  string    // "" for busybox
 
 	folder string // of its checkpoints
+	able   bool   // CRIU works here
 
 	program string // in the place of the script, "" for that
 }

@@ -161,11 +161,34 @@ func operations() []operation {
 			}
 			return c.ended(told, 137)
 		}},
+		{"start from a checkpoint", func(c *cell) {
+			running(c)
+			c.folder = c.t.TempDir()
+			err := c.api.Checkpoints().Create(ctx, c.id, checkpoint.CreateRequest{CheckpointID: "one", CheckpointDir: c.folder, Exit: true})
+			if c.able = err == nil; !c.able { // no CRIU, or one that does not work here: it is refused
+				c.handMade()
+				c.must(c.api.Containers().Kill(ctx, c.id, "KILL"))
+			}
+		}, func(c *cell) error {
+			err := c.api.Checkpoints().Start(ctx, c.id, c.folder, "one")
+			if err != nil && !c.able && strings.Contains(err.Error(), "start from the checkpoint: ") {
+				return nil
+			}
+			return err
+		}, func(c *cell, told error) error {
+			s, err := c.state()
+			if err == nil && s.Running && !s.Paused {
+				return c.works()
+			}
+			if err != nil || told == nil && c.able || s.Status != container.StateExited {
+				return fmt.Errorf("it is %+v, %v", s, err)
+			}
+			return nil
+		}},
 		{"removal of a checkpoint", func(c *cell) {
 			running(c)
 			c.folder = c.t.TempDir()
-			c.must(os.Mkdir(c.folder+"/one", 0o700))
-			c.must(os.WriteFile(c.folder+"/one/pier-container.json", []byte(`{"Version":1}`), 0o600))
+			c.handMade()
 		}, func(c *cell) error { return c.api.Checkpoints().Remove(ctx, c.id, c.folder, "one") }, func(c *cell, told error) error {
 			if whole, err := c.checkpoints(ctx); err != nil || whole && told == nil {
 				return fmt.Errorf("it is there: %v, %v", whole, err)
@@ -322,6 +345,13 @@ func ranOnce(c *cell, told error) error {
 		return fmt.Errorf("it ran %d times, %v", n, err)
 	}
 	return c.works()
+}
+
+// handMade makes a folder that is a checkpoint until the runtime looks into it.
+func (c *cell) handMade() {
+	c.t.Helper()
+	c.must(os.Mkdir(c.folder+"/one", 0o700))
+	c.must(os.WriteFile(c.folder+"/one/pier-container.json", []byte(`{"Version":1}`), 0o600))
 }
 
 // checkpoints reports whether the cell's checkpoint is there, and wants nothing half made or half removed.
