@@ -351,6 +351,13 @@ func TestHooks(t *testing.T) {
 	b.spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/busybox", Args: []string{"busybox", "sh", "-c", "echo why >&2; exit 3"}}}}
 	b.write()
 	b.refused("why", "create", "c")
+	second := 1
+	slow := []specs.Hook{{Path: "/bin/busybox", Args: []string{"busybox", "sleep", "1000"}, Timeout: &second}}
+	for _, hooks := range []specs.Hooks{{CreateRuntime: slow}, {CreateContainer: slow}} {
+		b.spec.Hooks = &hooks
+		b.write()
+		b.refused("ran past its timeout of 1 s", "create", "c")
+	}
 }
 
 func TestDocuments(t *testing.T) {

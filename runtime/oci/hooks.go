@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -67,7 +68,7 @@ func RunHooks(ctx context.Context, kind string, hooks []specs.Hook, state *specs
 		var out tail
 		cmd.Stdout, cmd.Stderr = &out, &out
 		cmd.WaitDelay = time.Second // for a grandchild that keeps the output open
-		err = cmd.Run()
+		err = overdue(ctx, h, cmd.Run())
 		cancel()
 		if err != nil {
 			return errkind.New(errkind.Internal, "%s hook %s: %w: %s", kind, h.Path, err, out.b)
@@ -81,6 +82,14 @@ func hookTime(ctx context.Context, h *specs.Hook) (context.Context, context.Canc
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
+}
+
+// overdue returns err, of a hook whose time is that of ctx, as what it is where that time was over.
+func overdue(ctx context.Context, h *specs.Hook, err error) error {
+	if err == nil || h.Timeout == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	return errkind.New(errkind.Timeout, "ran past its timeout of %d s", *h.Timeout)
 }
 
 // tail keeps the last bytes written to it.
@@ -98,7 +107,7 @@ func (t *tail) Write(p []byte) (int, error) {
 func RunHooksIn(ctx context.Context, kind string, hooks []specs.Hook, state *specs.State, target *os.File) error {
 	for i := range hooks {
 		ctx, cancel := hookTime(ctx, &hooks[i])
-		err := runHookIn(ctx, &hooks[i], state, target)
+		err := overdue(ctx, &hooks[i], runHookIn(ctx, &hooks[i], state, target))
 		cancel()
 		if err != nil {
 			return errkind.New(errkind.Internal, "%s hook %s: %w", kind, hooks[i].Path, err)
