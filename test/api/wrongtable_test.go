@@ -303,7 +303,7 @@ var wrongRequests = []wrongRequest{
 	{`POST`, `/commit?container=stopped&repo=UPPER`, ``, 400, `"UPPER" is not a name for an image: invalid reference format: repository name (library/UPPER) must be lowercas`, 500, blames},
 	{`POST`, `/commit?container=stopped&repo=a&tag=b%20c`, ``, 400, `"a:b c" is not a name for an image: invalid reference format`, 500, blames},
 	{`POST`, `/commit?container=stopped&changes=STOPSIGNAL+foo`, ``, 400, `change "STOPSIGNAL foo": invalid signal: foo`, 400, ""},
-	{`POST`, `/commit?container=stopped&changes=EXPOSE+80/foo`, ``, 400, `change "EXPOSE 80/foo": invalid proto: foo: want tcp, udp or sctp`, 500, blames},
+	{`POST`, `/commit?container=stopped&changes=EXPOSE+80/foo`, ``, 400, `change "EXPOSE 80/foo": invalid proto: foo: want tcp, udp or sctp`, 400, ""},
 	{`POST`, `/commit?container=stopped&changes=USER+2147483648`, ``, 400, `user or group 2147483648: uids and gids must be in range 0-2147483647`, 201, late},
 	{`POST`, `/commit?container=stopped`, `{"Healthcheck":{"Interval":-1}}`, 400, `Interval in Healthcheck cannot be less than 1ms`, 201, late},
 	{`POST`, `/commit?container=stopped`, `{"Healthcheck":{"Test":["x"]}}`, 400, `Unknown type "x" in HEALTHCHECK (try CMD)`, 201, late},
