@@ -117,6 +117,7 @@ func (e *Engine) plan(req CreateRequest) (*row, []string, error) {
 		if err := settings.CheckEndpoints(host.NetworkMode, r.Asked); err != nil {
 			return nil, nil, err
 		}
+		settings.NameDefault(r.Asked)
 	}
 	if err := e.resolveLinks(r); err != nil {
 		return nil, nil, err

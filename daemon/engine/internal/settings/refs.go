@@ -2,6 +2,7 @@ package settings
 
 import (
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"pier/lib/errkind"
 )
@@ -29,4 +30,13 @@ func ResolveRefs(h *container.HostConfig, identify func(ref string) (string, err
 		mode.set("container:" + id)
 	}
 	return nil
+}
+
+// NameDefault puts the name of the default network in the place of the word "default", under which clients send its settings:
+// lists, filters and descriptions know it by its name, before the first start too.
+func NameDefault(endpoints map[string]*network.EndpointSettings) {
+	if e, ok := endpoints[network.NetworkDefault]; ok {
+		delete(endpoints, network.NetworkDefault)
+		endpoints[network.NetworkBridge] = e
+	}
 }
