@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"pier/kernel/mount"
 	"pier/kernel/tty"
 	"pier/runtime/criu"
 )
@@ -145,7 +146,7 @@ func TestCheckpoint(t *testing.T) {
 	b.must(cmd.Start())
 	b.told(b.bundle, seen)
 	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(5 * time.Millisecond) { // it runs a moment before it is known
-		if code, _ := b.run("state", "c"); code == 0 {
+		if code, out := b.run("state", "c"); code == 0 && strings.Contains(out, `"running"`) {
 			break
 		} else if time.Now().After(end) {
 			t.Fatal("the container is not known")
@@ -161,6 +162,35 @@ func TestCheckpoint(t *testing.T) {
 	b.write()
 	if code, said := b.quiet("restore", "-d", "--image-path", images, "--work-path", work, "c"); code != 1 || !strings.Contains(said, "mount") {
 		t.Errorf("restore with other mounts: %d, %s", code, said)
+	}
+}
+
+// What a restore that was killed has left on the host goes with delete, and nothing of the root goes with it.
+func TestDeleteOfHalfARestore(t *testing.T) {
+	b := newBench(t, "sleep", "1000")
+	b.done("create", "c")
+	place := filepath.Join(b.root, "c", stageDir, "root")
+	b.must(os.MkdirAll(place, 0o700))
+	rootfs := filepath.Join(b.bundle, "rootfs")
+	tree, err := mount.OpenTree(rootfs, false)
+	b.must(err)
+	defer tree.Close()
+	for range 2 {
+		b.must(mount.Attach(tree, place))
+		tree, err = mount.OpenTree(rootfs, false)
+		b.must(err)
+		defer tree.Close()
+	}
+	b.ok("delete", "--force", "c")
+	if _, err := os.Stat(filepath.Join(rootfs, "bin/busybox")); err != nil {
+		t.Error(err)
+	}
+	// One that was killed before it was known.
+	b.must(os.MkdirAll(place, 0o700))
+	b.must(mount.Attach(tree, place))
+	b.ok("delete", "--force", "c")
+	if _, err := os.Stat(filepath.Join(rootfs, "bin/busybox")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/moby/sys/signal"
@@ -13,6 +14,7 @@ import (
 	"pier/kernel/cgroup"
 	"pier/kernel/pidfd"
 	"pier/lib/errkind"
+	"pier/runtime/criu"
 	"pier/runtime/oci"
 )
 
@@ -100,6 +102,14 @@ func (o *options) removeRemains(id string) error {
 	if err != nil {
 		return err
 	}
+	return clearFolder(dir)
+}
+
+// clearFolder removes a container's state folder: never while a restore that was killed still shows criu the root in it.
+func clearFolder(dir string) error {
+	if err := criu.Clear(filepath.Join(dir, stageDir)); err != nil {
+		return err
+	}
 	return os.RemoveAll(dir)
 }
 
@@ -124,7 +134,7 @@ func (o *options) remove(ctx context.Context, r *record, force bool) error {
 	} else if !errkind.Is(err, errkind.NotFound) {
 		return err
 	}
-	if err := os.RemoveAll(r.dir); err != nil {
+	if err := clearFolder(r.dir); err != nil {
 		return err
 	}
 	if h := r.Spec.Hooks; h != nil {

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -78,7 +77,7 @@ func (o *options) restored(ctx context.Context, id string, m *restoreOptions) (_
 	}
 	defer func() {
 		if err != nil {
-			_ = os.RemoveAll(r.dir)
+			o.warn(clearFolder(r.dir))
 		}
 	}()
 	images, work, err := m.open(false)
@@ -101,6 +100,9 @@ func (o *options) restored(ctx context.Context, id string, m *restoreOptions) (_
 			_ = group.Delete()
 		}
 	}()
+	if err = r.save(); err != nil { // who kills us leaves something that delete finds
+		return nil, err
+	}
 	c := criu.Restore{Container: oci.Container{ID: id, Spec: r.Spec, Bundle: r.Bundle, Cgroup: group}, Program: o.criu,
 		Images: images, Work: work, Dir: filepath.Join(r.dir, stageDir), Allow: m.Allow, Config: criuConfig(r.Spec),
 		LSMProfile: m.lsmProfile, LSMMount: m.lsmMount, EmptyNetwork: empty, AutoDedup: m.dedup, LazyPages: m.lazy, Parents: true}

@@ -55,7 +55,7 @@ func TestAnswer(t *testing.T) {
 
 // The arguments of a request are those of criu's images/rpc.proto.
 func TestOptions(t *testing.T) {
-	o := &options{images: 5, work: 6, pid: 7, log: "l", statusFD: -1, inherit: []inherited{{"pipe:[1]", 4}}, external: []string{"mnt[/a]:/a"}, tcpClose: true}
+	o := &options{images: 5, work: 6, pid: 7, log: "l", inherit: []inherited{{"pipe:[1]", 4}}, external: []string{"mnt[/a]:/a"}, tcpClose: true}
 	all, err := fields(o.encode())
 	if err != nil {
 		t.Fatal(err)

@@ -64,8 +64,8 @@ type Dump struct {
 	Before bool
 	// AutoDedup takes from the former dump what is in this one.
 	AutoDedup bool
-	// LazyPages keeps the memory's content here until a restore elsewhere asks for it, by the server. Status, where not nil, is
-	// where criu writes a zero once it is ready for that.
+	// LazyPages keeps the memory's content here until a restore elsewhere asks for it, by the server. Status, where not nil,
+	// gets a zero byte once criu is ready for that, and is closed.
 	LazyPages bool
 	Server    *PageServer
 	Status    *os.File
@@ -124,10 +124,7 @@ func (d *Dump) Do(ctx context.Context) error {
 	} else if err := openFolder(d.Images).write(m); err != nil {
 		return errkind.New(errkind.Of(err), "%s: %w", what, err)
 	}
-	if d.Status != nil {
-		o.statusFD = socketFD + 1
-		w.files = []*os.File{d.Status}
-	}
+	w.notice = d.notice
 	if d.Held != nil {
 		w.files = append(w.files, d.Held)
 	}
@@ -144,6 +141,15 @@ func (d *Dump) Do(ctx context.Context) error {
 		return explain(ctx, program, what, filepath.Join(d.Work.Name(), dumpLog), err)
 	}
 	return nil
+}
+
+// notice tells who waits for it that memory can be asked for.
+func (d *Dump) notice(a *answer, _ []*os.File) error {
+	if a.script != "status-ready" || d.Status == nil {
+		return nil
+	}
+	_, err := d.Status.Write([]byte{0})
+	return errors.Join(err, d.Status.Close())
 }
 
 // programs refuses what runs from memory alone: criu would save it, and not find it again when it restores.
@@ -197,7 +203,7 @@ func (d *Dump) options(p process, m *manifest) (*options, error) {
 	o := &options{
 		images: images, work: work, pid: d.Pid, log: dumpLog, leaveRunning: d.Leave, extUnix: d.ExtUnix, tcpEstablished: d.TCPEstablished,
 		tcpSkip: d.TCPSkip, shellJob: d.ShellJob, fileLocks: d.FileLocks, linkRemap: d.LinkRemap, autoDedup: d.AutoDedup, lazyPages: d.LazyPages,
-		orphanMaster: true, parent: d.Parent, trackMem: d.Before || d.Parent != "", config: d.Config, statusFD: -1, server: d.Server, networkLock: byNft,
+		orphanMaster: true, parent: d.Parent, trackMem: d.Before || d.Parent != "", config: d.Config, server: d.Server, networkLock: byNft,
 	}
 	if o.config == "" {
 		o.config = runcConfig

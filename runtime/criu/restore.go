@@ -188,7 +188,7 @@ func (r *Restore) options(s *stage, m *manifest, external []string, w *work) (*o
 	o := &options{
 		images: images, work: dir, log: restoreLog, root: s.root(), sibling: true, evasive: true, extUnix: r.ExtUnix, tcpEstablished: r.TCPEstablished,
 		tcpClose: r.TCPClose, shellJob: r.ShellJob, fileLocks: r.FileLocks, autoDedup: r.AutoDedup, lazyPages: r.LazyPages, orphanMaster: true,
-		config: r.Config, lsmProfile: r.LSMProfile, lsmMount: r.LSMMount, external: external, statusFD: -1, networkLock: byNft,
+		config: r.Config, lsmProfile: r.LSMProfile, lsmMount: r.LSMMount, external: external, networkLock: byNft,
 	}
 	if o.config == "" {
 		o.config = runcConfig

@@ -201,7 +201,6 @@ type options struct {
 	lsmMount       string
 	emptyNs        int
 	networkLock    int
-	statusFD       int // the number in criu's own table, -1 for none
 	server         *PageServer
 	external       []string
 	inherit        []inherited
@@ -264,9 +263,6 @@ func (o *options) encode() []byte {
 	m.text(44, o.freeze)
 	m.flag(46, o.tcpSkip)
 	m.flag(48, o.lazyPages)
-	if o.statusFD >= 0 {
-		m.number(49, int64(o.statusFD))
-	}
 	m.flag(50, o.orphanMaster)
 	m.text(51, o.config)
 	m.flag(52, o.tcpClose)
