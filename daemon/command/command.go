@@ -17,6 +17,7 @@ import (
 	signals "github.com/moby/sys/signal"
 
 	"pier/daemon"
+	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 	"pier/lib/version"
 )
@@ -308,6 +309,6 @@ func isPierd(pid int) bool {
 	if err != nil || !os.SameFile(ours, theirs) {
 		return false
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(stat), ") Z ")
+	condition := pidfd.Condition(pid)
+	return condition != 'Z' && condition != 'X'
 }

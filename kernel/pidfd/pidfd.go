@@ -7,9 +7,7 @@
 package pidfd
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -63,25 +61,6 @@ func Copy(f *os.File) (c *os.File, err error) {
 
 func gone(pid int) error {
 	return errkind.New(errkind.NotFound, "process %d: it has ended", pid)
-}
-
-// StartTime returns when the process pid began, in clock ticks since boot: field 22 of /proc/<pid>/stat. Together with
-// the number it names a process for as long as the machine runs.
-func StartTime(pid int) (uint64, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return 0, gone(pid)
-	}
-	if err != nil {
-		return 0, err
-	}
-	// The command in field 2 is chosen by the process and may hold anything, ")" included; the last ")" ends it.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const startTime = 22 - 3 // fields begins with the third
-	if len(fields) <= startTime {
-		return 0, fmt.Errorf("start time of process %d: /proc/%d/stat has %d fields", pid, pid, len(fields)+2)
-	}
-	return strconv.ParseUint(string(fields[startTime]), 10, 64)
 }
 
 // Now returns the present moment in the unit of StartTime: no process that exists by now began later.

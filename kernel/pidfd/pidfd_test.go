@@ -244,3 +244,30 @@ func TestNow(t *testing.T) {
 		t.Errorf("a process began at %d, between %d and %d, %v", began, before, after, err)
 	}
 }
+
+func TestCondition(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", "kill -STOP $$")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	pid := cmd.Process.Pid
+	until := func(want byte, exiting bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); Condition(pid) != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("it is in condition %c, want %c", Condition(pid), want)
+			}
+		}
+		if got := Exiting(pid); got != exiting {
+			t.Errorf("in condition %c, exiting is %v", want, got)
+		}
+	}
+	until('T', false)
+	_ = cmd.Process.Signal(unix.SIGCONT)
+	until('Z', true)
+	const free = 1<<22 + 1 // no process has such a number
+	if c := Condition(free); c != 'X' || !Exiting(free) {
+		t.Errorf("nobody is in condition %c, exiting is %v", c, Exiting(free))
+	}
+}

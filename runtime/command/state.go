@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -104,7 +103,7 @@ func (r *record) status() specs.ContainerState {
 		return specs.StateStopped
 	}
 	defer f.Close()
-	if zombie(r.Pid) {
+	if c := pidfd.Condition(r.Pid); c == 'Z' || c == 'X' {
 		return specs.StateStopped // its parent has not looked yet
 	}
 	if _, err := os.Lstat(filepath.Join(r.gate(), "go")); err == nil {
@@ -114,15 +113,6 @@ func (r *record) status() specs.ContainerState {
 		return statusPaused
 	}
 	return specs.StateRunning
-}
-
-func zombie(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return true
-	}
-	after := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
-	return strings.HasPrefix(after, " Z") || strings.HasPrefix(after, " X")
 }
 
 // state is the document of the specification's query state operation.

@@ -93,7 +93,7 @@ func (s *Supervisor) decide(t *task, pid int) (startTime uint64) {
 // line, and has its name, which is all that is left after its end.
 func (s *Supervisor) ours(pid int) bool {
 	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	if err == nil && len(line) == 0 && exiting(pid) { // so it is for a moment, too, while a program is executed
+	if err == nil && len(line) == 0 && pidfd.Exiting(pid) { // so it is for a moment, too, while a program is executed
 		name, nameErr := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
 		own, ownErr := os.ReadFile("/proc/self/comm")
 		return nameErr == nil && ownErr == nil && bytes.Equal(name, own)
@@ -102,35 +102,6 @@ func (s *Supervisor) ours(pid int) bool {
 }
 
 // stopped reports whether a process stands still by a signal, or has ended.
-func stopped(pid int) bool { return strings.Contains("TZX", condition(pid)) }
+func stopped(pid int) bool { return pidfd.Condition(pid) == 'T' || ended(pid) }
 
-func ended(pid int) bool { return strings.Contains("ZX", condition(pid)) }
-
-// exiting reports whether a process is on its way out, or is gone.
-func exiting(pid int) bool {
-	const flags, pfExiting = 9 - 3, 4
-	stat := fields(pid)
-	if len(stat) <= flags {
-		return true
-	}
-	n, err := strconv.ParseUint(stat[flags], 10, 64)
-	return err == nil && n&pfExiting != 0
-}
-
-// condition is the letter in /proc/PID/stat, "X" for a process that is gone.
-func condition(pid int) string {
-	if stat := fields(pid); len(stat) > 0 {
-		return stat[0]
-	}
-	return "X"
-}
-
-// fields are those of /proc/PID/stat from the third on, none for a process that is gone.
-func fields(pid int) []string {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	i := bytes.LastIndexByte(text, ')') // what is before may hold anything
-	if err != nil || i < 0 {
-		return nil
-	}
-	return strings.Fields(string(text[i+1:]))
-}
+func ended(pid int) bool { return strings.IndexByte("ZX", pidfd.Condition(pid)) >= 0 }

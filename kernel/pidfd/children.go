@@ -1,7 +1,6 @@
 package pidfd
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -10,38 +9,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"pier/lib/errkind"
 )
-
-// ZombieStatus returns how process pid, begun at startTime, ended, while it is a zombie: whoever's child it is, on any
-// kernel. A process that runs is errkind.Conflict; one that is gone, or another one, errkind.NotFound.
-func ZombieStatus(pid int, startTime uint64) (Status, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return Status{}, gone(pid)
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]) // as in StartTime
-	const state, started, exitCode = 3 - 3, 22 - 3, 52 - 3
-	if len(fields) <= exitCode {
-		return Status{}, fmt.Errorf("exit status of process %d: /proc/%d/stat has %d fields", pid, pid, len(fields)+2)
-	}
-	if got, err := strconv.ParseUint(string(fields[started]), 10, 64); err != nil || got != startTime {
-		return Status{}, gone(pid)
-	}
-	if s := fields[state][0]; s != 'Z' && s != 'X' {
-		return Status{}, errkind.New(errkind.Conflict, "exit status of process %d: it still runs", pid)
-	}
-	code, err := strconv.ParseUint(string(fields[exitCode]), 10, 32)
-	if err != nil {
-		return Status{}, fmt.Errorf("exit status of process %d: %w", pid, err)
-	}
-	ws := unix.WaitStatus(code)
-	if ws.Signaled() {
-		return Status{Code: 128 + int(ws.Signal()), Signaled: true}, nil
-	}
-	return Status{Code: ws.ExitStatus()}, nil
-}
 
 // Children lists the direct children of the calling process, adopted orphans among them, by number. Those that have ended
 // and were not reaped are still listed.
