@@ -79,11 +79,14 @@ func (d *Draft) Finish(m Manifest) error {
 		return err
 	}
 	dir, err := d.root.OpenFile("/", os.O_RDONLY, 0)
-	if err != nil {
-		return err
+	if err == nil {
+		err = dir.Sync()
+		_ = dir.Close()
 	}
-	defer dir.Close()
-	return dir.Sync()
+	if err != nil { // nobody will be told of it
+		_ = d.root.RemoveAll(d.name)
+	}
+	return err
 }
 
 // maxDepth is how deep a checkpoint's folders may be.
