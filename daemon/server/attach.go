@@ -91,10 +91,7 @@ func (s *Server) execStart(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	o := engine.ExecStartOptions{Detach: body.Detach, Tty: body.Tty}
-	if body.ConsoleSize != nil {
-		if body.Detach || !body.Tty {
-			return errkind.New(errkind.Invalid, "console size is only supported with a terminal that is attached")
-		}
+	if body.ConsoleSize != nil && body.Tty { // docker exec -dt sends a size, and no word of a terminal: the exec has its size from its creation
 		height, width := body.ConsoleSize[0], body.ConsoleSize[1]
 		if height > 65535 || width > 65535 {
 			return errkind.New(errkind.Invalid, "invalid console size %dx%d: at most 65535 cells each way", width, height)

@@ -92,6 +92,7 @@ func TestRequest(t *testing.T) {
 		{"--add-host db:10.0.0.1", "HostConfig.ExtraHosts", `["db:10.0.0.1"]`},
 
 		{"-v /a:/b:ro", "HostConfig.Binds", `["/a:/b:ro"]`},
+		{"-v /a:/b -v /c:/d -v /a:/b", "HostConfig.Binds", `["/a:/b","/c:/d"]`},
 		{"-v ~/a:/b", "HostConfig.Binds", `["/home/me/a:/b"]`},
 		{"-v /anonymous", "Volumes", `{"/anonymous":{}}`},
 		{"--tmpfs /t:size=1m", "HostConfig.Tmpfs", `{"/t":"size=1m"}`},

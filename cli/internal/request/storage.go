@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -39,7 +40,9 @@ func (f *Container) storage(config *container.Config, host *container.HostConfig
 			}
 			parts[0] = absolute
 		}
-		host.Binds = append(host.Binds, strings.Join(parts, ":"))
+		if bind := strings.Join(parts, ":"); !slices.Contains(host.Binds, bind) { // said twice is said once, as with docker
+			host.Binds = append(host.Binds, bind)
+		}
 	}
 	for _, t := range f.tmpfs {
 		if host.Tmpfs == nil {
