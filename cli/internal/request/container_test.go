@@ -93,6 +93,7 @@ func TestRequest(t *testing.T) {
 
 		{"-v /a:/b:ro", "HostConfig.Binds", `["/a:/b:ro"]`},
 		{"-v /a:/b -v /c:/d -v /a:/b", "HostConfig.Binds", `["/a:/b","/c:/d"]`},
+		{"--ulimit core=1 --ulimit cpu=2 --ulimit core=3:4", "HostConfig.Ulimits", `[{"Name":"cpu","Hard":2,"Soft":2},{"Name":"core","Hard":4,"Soft":3}]`},
 		{"-v ~/a:/b", "HostConfig.Binds", `["/home/me/a:/b"]`},
 		{"-v /anonymous", "Volumes", `{"/anonymous":{}}`},
 		{"--tmpfs /t:size=1m", "HostConfig.Tmpfs", `{"/t":"size=1m"}`},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,7 +65,7 @@ func (f *Container) resources(host *container.HostConfig) error {
 		if err != nil {
 			return invalid("invalid argument %q for --ulimit: %w", u, err)
 		}
-		r.Ulimits = append(r.Ulimits, limit)
+		r.Ulimits = append(slices.DeleteFunc(r.Ulimits, func(u *units.Ulimit) bool { return u.Name == limit.Name }), limit) // the last one counts
 	}
 	if err := f.blockIO.fill(r); err != nil {
 		return err
