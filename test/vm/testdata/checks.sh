@@ -493,7 +493,7 @@ room() {
 	rooms/supervisor) which='^TestCheckpoint' ;;
 	rooms/command) which='^TestCheckpoint(InTwoSteps|OfTerminal)$' ;;
 	programs/engine) which='^Test(Run|Exec|Stop|Init|SharedNamespaces|FailedStarts|Limits|KillNine|Step)$' ;;
-	programs/crash) which='^TestUpgrade$' ;; # what dies in other ways is among the checks above
+	programs/crash) which='^(TestUpgrade|TestKillMatrix)$/^start$' ;; # what dies in other ways is among the checks above
 	programs/oci) which='^TestFields$/^linux.resources' ;; # the rest is the same everywhere
 	esac
 	cd /tests
