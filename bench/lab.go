@@ -70,7 +70,10 @@ func (l *lab) spawn(log, name string, args ...string) (*exec.Cmd, error) {
 	defer f.Close()
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = f, f
-	return cmd, cmd.Start()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cmd, nil
 }
 
 func patiently(f func() error) error {
