@@ -38,9 +38,10 @@ func newLab() (l *lab, err error) {
 	if l.bin == "" {
 		l.bin = "bin"
 	}
+	begun := l
 	defer func() {
 		if err != nil {
-			l.close()
+			begun.close()
 		}
 	}()
 	if l.pierd, err = l.spawn("pierd.log", filepath.Join(l.bin, "pierd"), append(l.pierdFlags(), "-H", l.pierHost)...); err != nil {
