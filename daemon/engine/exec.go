@@ -58,7 +58,7 @@ func (xs *Execs) Create(ctx context.Context, ref string, r container.ExecCreateR
 	if err != nil {
 		return none, err
 	}
-	if len(r.Cmd) == 0 || r.Cmd[0] == "" {
+	if len(r.Cmd) == 0 {
 		return none, errkind.New(errkind.Invalid, "No exec command specified")
 	}
 	if err := runs(c, ref); err != nil {
@@ -78,11 +78,6 @@ func (xs *Execs) Create(ctx context.Context, ref string, r container.ExecCreateR
 func (e *Engine) newExec(c *ctr, r container.ExecCreateRequest, keys []byte) (*execution, error) {
 	if err := settings.CheckExec(&r); err != nil {
 		return nil, err
-	}
-	if r.User != "" {
-		if err := process.CheckUser(c.row().Pid, r.User); err != nil {
-			return nil, err
-		}
 	}
 	x := execs.New(id.New(), c.id, c, r, keys)
 	e.execs.Add(x)

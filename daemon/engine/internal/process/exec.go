@@ -127,12 +127,6 @@ func (p *Probe) Explain(pid int, err error) error {
 	return err
 }
 
-// CheckUser refuses a user that the container of pid does not have.
-func CheckUser(pid int, user string) error {
-	_, err := lookupIn(pid, user, nil)
-	return err
-}
-
 func lookupIn(pid int, user string, groups []string) (ids.User, error) {
 	root, err := fsroot.Open(fmt.Sprintf("/proc/%d/root", pid))
 	if err != nil {
