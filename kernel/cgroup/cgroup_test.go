@@ -213,6 +213,17 @@ func TestSignal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	member := c
+	if unified() { // a group with others below it has no processes there
+		if member, err = Create(c.Path()+"/member", nil); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := member.Delete(); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
 	dir := t.TempDir()
 	listener := func(c *Cgroup, name string) *os.Process {
 		file := filepath.Join(dir, name)
@@ -220,7 +231,7 @@ func TestSignal(t *testing.T) {
 		waitFor(t, name+" to listen", func() bool { _, err := os.Stat(file); return err == nil })
 		return p
 	}
-	in, stranger := []*os.Process{listener(c, "in"), listener(below, "below")}, listener(beside, "beside")
+	in, stranger := []*os.Process{listener(member, "in"), listener(below, "below")}, listener(beside, "beside")
 	if err := Signal(c, int(unix.SIGUSR1)); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 
@@ -161,9 +162,14 @@ func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool 
 	if err != nil {
 		return wire.Send(conn, shim.Response{Error: wire.Error(err)}) == nil
 	}
-	which, files, done := t.files()
-	defer done()
-	return wire.Send(conn, shim.Response{Started: &shim.Started{Task: t.view(), Files: which}}, files...) == nil
+	for again := true; ; again = false {
+		which, files, done := t.files()
+		err := wire.Send(conn, shim.Response{Started: &shim.Started{Task: t.view(), Files: which}}, files...)
+		done()
+		if !again || !errors.Is(err, os.ErrClosed) { // else it has ended meanwhile, which the next look tells
+			return err == nil
+		}
+	}
 }
 
 func (s *Supervisor) hello() *shim.Hello {

@@ -324,6 +324,65 @@ unbroken() {
 }
 
 # pierd is the parent of a supervisor that it has started: what that leaves behind is pierd's to reap.
+check_kill_supervisor() {
+	ticking crash2
+	old=$(supervisor)
+	kill -9 "$old"
+	eventually pier exec crash2 true
+	[ "$(supervisor)" != "$old" ]
+	finish crash2
+	[ "$(pier wait crash2)" = 5 ]
+	unbroken crash2
+	pier rm crash2
+}
+
+check_restart() {
+	ticking restart
+	kill -TERM "$(pidof pierd)"
+	alone
+	start_pierd
+	[ "$(pier inspect -f '{{.State.Status}}' restart)" = running ]
+	finish restart
+	[ "$(pier wait restart)" = 5 ]
+	unbroken restart
+	pier rm restart
+}
+
+check_kill_pierd() {
+	ticking crash1
+	kill -9 "$(pidof pierd)"
+	alone
+	start_pierd
+	[ "$(pier inspect -f '{{.State.Status}}' crash1)" = running ]
+	finish crash1
+	[ "$(pier wait crash1)" = 5 ]
+	unbroken crash1
+	pier rm crash1
+}
+
+# After both have died the container is nobody's child. Linux >= 6.15 still tells its exit code to who holds its pidfd;
+# before that it is recorded as unknown, 255, and never invented.
+check_kill_both() {
+	ticking crash3
+	kill -9 "$(pidof pierd)" "$(supervisor)"
+	alone both
+	start_pierd
+	[ "$(pier inspect -f '{{.State.Status}}' crash3)" = running ]
+	eventually finish crash3
+	got=$(pier wait crash3)
+	version=$(uname -r)
+	minor=${version#*.}
+	if [ "${version%%.*}" -gt 6 ] || [ "${version%%.*}" = 6 ] && [ "${minor%%.*}" -ge 15 ]; then
+		[ "$got" = 5 ]
+	else
+		[ "$got" = 5 ] || [ "$got" = 255 ]
+	fi
+	unbroken crash3
+	pier rm crash3
+	# and Pier goes on as if nothing had been
+	[ "$(code pier run --rm busybox sh -c 'exit 6')" = 6 ]
+}
+
 # counting is what a container runs to show that it goes on where it was: numbers in its log, and the last one in a file.
 counting='i=0; while :; do i=$((i + 1)); echo $i; echo $i >/number; sleep 0.1; done'
 
@@ -338,6 +397,7 @@ without_gap() {
 
 address() { pier inspect -f '{{with .NetworkSettings.Networks.bridge}}{{.IPAddress}} {{.MacAddress}}{{end}}' "$1"; }
 
+# It comes behind those that want a supervisor which is pierd's own child: it leaves another one.
 check_checkpoint() {
 	pier run -d --name cold --restart always --memory 64m -p 8090:80 -v cold:/vol --health-cmd true --health-interval 1s busybox sh -c "$counting"
 	eventually counted cold 5
@@ -409,65 +469,6 @@ check_checkpoint() {
 	pier volume rm cold
 	pier rmi moved
 	rm -r /data/checkpoints /run/moved.tar
-}
-
-check_kill_supervisor() {
-	ticking crash2
-	old=$(supervisor)
-	kill -9 "$old"
-	eventually pier exec crash2 true
-	[ "$(supervisor)" != "$old" ]
-	finish crash2
-	[ "$(pier wait crash2)" = 5 ]
-	unbroken crash2
-	pier rm crash2
-}
-
-check_restart() {
-	ticking restart
-	kill -TERM "$(pidof pierd)"
-	alone
-	start_pierd
-	[ "$(pier inspect -f '{{.State.Status}}' restart)" = running ]
-	finish restart
-	[ "$(pier wait restart)" = 5 ]
-	unbroken restart
-	pier rm restart
-}
-
-check_kill_pierd() {
-	ticking crash1
-	kill -9 "$(pidof pierd)"
-	alone
-	start_pierd
-	[ "$(pier inspect -f '{{.State.Status}}' crash1)" = running ]
-	finish crash1
-	[ "$(pier wait crash1)" = 5 ]
-	unbroken crash1
-	pier rm crash1
-}
-
-# After both have died the container is nobody's child. Linux >= 6.15 still tells its exit code to who holds its pidfd;
-# before that it is recorded as unknown, 255, and never invented.
-check_kill_both() {
-	ticking crash3
-	kill -9 "$(pidof pierd)" "$(supervisor)"
-	alone both
-	start_pierd
-	[ "$(pier inspect -f '{{.State.Status}}' crash3)" = running ]
-	eventually finish crash3
-	got=$(pier wait crash3)
-	version=$(uname -r)
-	minor=${version#*.}
-	if [ "${version%%.*}" -gt 6 ] || [ "${version%%.*}" = 6 ] && [ "${minor%%.*}" -ge 15 ]; then
-		[ "$got" = 5 ]
-	else
-		[ "$got" = 5 ] || [ "$got" = 255 ]
-	fi
-	unbroken crash3
-	pier rm crash3
-	# and Pier goes on as if nothing had been
-	[ "$(code pier run --rm busybox sh -c 'exit 6')" = 6 ]
 }
 
 check_oci() {
