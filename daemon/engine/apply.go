@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/moby/moby/api/types/events"
+
 	"pier/api/shim"
 	"pier/daemon/engine/custody"
 	"pier/daemon/engine/internal/lifecycle"
@@ -105,6 +107,8 @@ func (e *Engine) effect(c *ctr, r *row, f lifecycle.Effect, ref string) error {
 	case lifecycle.SayPause:
 		c.health.Stop()
 		e.say(c, "pause", nil)
+	case lifecycle.SayHealth:
+		e.say(c, events.Action("health_status: "+string(r.Health.Status)), nil)
 	case lifecycle.SayUnpause:
 		e.say(c, "unpause", nil)
 		e.startProbe(c)

@@ -74,7 +74,7 @@ func (r *rig) exec(cid string, cmd ...string) string {
 	r.t.Helper()
 	row := r.index.Get(cid).row()
 	probe := process.Probe{Command: cmd}
-	ask, err := probe.Ask(&r.filters, process.ExecInput{Pid: row.Pid, Config: row.Config, Host: row.Host, Want: container.ExecCreateRequest{Cmd: cmd}})
+	ask, err := probe.Ask(&r.filters, process.ExecInput{Pid: row.Pid, StartTime: row.StartTime, Config: row.Config, Host: row.Host, Want: container.ExecCreateRequest{Cmd: cmd}})
 	r.must(err)
 	ask.ID, ask.Timeout, ask.Limit = cid, time.Minute, 1<<16
 	var out string

@@ -40,7 +40,8 @@ type Subject interface {
 	Say(action events.Action, more map[string]string)
 	// Post runs f in the container's worker, after whatever is to be done there.
 	Post(f func())
-	// Turned records another status, with the results that led to it, and does what follows. It is called in the worker.
+	// Turned records another status, with the results that led to it, tells everybody, and does what follows. It is called in
+	// the worker.
 	Turned(now *container.Health)
 }
 
@@ -235,13 +236,12 @@ func (p *Prober) ended(run *attempt, code int, output string, late bool, err err
 	})
 }
 
-// judge takes one result into account. Only a change of status is told.
+// judge takes one result into account. Only a change of status has consequences.
 func (run *attempt) judge() {
 	old := run.m.Health()
 	next := run.of.Check().Judge(old, run.result)
 	run.m.now.Store(next)
 	if next.Status != old.Status {
-		run.of.Say(events.Action("health_status: "+string(next.Status)), nil)
 		run.of.Turned(next)
 	}
 }

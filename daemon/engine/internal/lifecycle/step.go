@@ -62,12 +62,13 @@ const (
 	SayOOM
 	SayPause
 	SayUnpause
+	SayHealth
 	End        // ask the process to end and see to it, in the background; Ended follows
 	SayRestart // one more restart by the policy begins: no event of Docker's, the health check starts afresh
 )
 
 var effectNames = [...]string{"save", "launch", "thaw", "freeze", "release", "schedule", "unschedule", "delete",
-	"say-start", "say-die", "say-oom", "say-pause", "say-unpause", "end", "say-restart"}
+	"say-start", "say-die", "say-oom", "say-pause", "say-unpause", "say-health", "end", "say-restart"}
 
 // String names the effect, for transcripts.
 func (e Effect) String() string { return effectNames[e] }
@@ -196,13 +197,13 @@ func fact(c Container, r Rules, in Input) (Container, []Effect) {
 		return c, []Effect{SayRestart, Launch}
 	case Healthy:
 		c.Well = true
-		return c, []Effect{Save}
+		return c, []Effect{Save, SayHealth}
 	case Unhealthy:
 		if r.Policy.Name != OnUnhealthy || c.State != Running || c.Stopped || c.Sick || r.Policy.Max > 0 && c.Restarts >= r.Policy.Max {
-			return c, []Effect{Save} // the change itself
+			return c, []Effect{Save, SayHealth}
 		}
 		c.Sick = true
-		return c, []Effect{Save, End}
+		return c, []Effect{Save, SayHealth, End}
 	case RemoveFailed:
 		c.State, c.Error = Dead, in.Error
 		return c, []Effect{Save}

@@ -13,6 +13,7 @@ import (
 	"pier/kernel/capability"
 	"pier/kernel/fsroot"
 	"pier/kernel/ids"
+	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -38,7 +39,7 @@ func Exec(in ExecInput) (*specs.Process, error) {
 	if name == "" {
 		name = in.Config.User
 	}
-	user, err := lookupIn(in.Pid, name, in.Host.GroupAdd)
+	user, err := lookupIn(in, name)
 	if err != nil {
 		return nil, err
 	}
@@ -127,11 +128,16 @@ func (p *Probe) Explain(pid int, err error) error {
 	return err
 }
 
-func lookupIn(pid int, user string, groups []string) (ids.User, error) {
-	root, err := fsroot.Open(fmt.Sprintf("/proc/%d/root", pid))
+// lookupIn finds out who a user is in the container's root.
+func lookupIn(in ExecInput, user string) (ids.User, error) {
+	root, err := fsroot.Open(fmt.Sprintf("/proc/%d/root", in.Pid))
 	if err != nil {
 		return ids.User{}, err
 	}
 	defer root.Close()
-	return resolve(root, user, groups)
+	// What was opened is the container's only if its process has the number now, too.
+	if began, err := pidfd.StartTime(in.Pid); err != nil || began != in.StartTime {
+		return ids.User{}, errkind.New(errkind.Conflict, "find user %q: the container has just ended, or been started anew; try again", user)
+	}
+	return resolve(root, user, in.Host.GroupAdd)
 }
