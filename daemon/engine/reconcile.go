@@ -59,7 +59,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	all := e.index.All()
 	slices.SortFunc(all, func(a, b *ctr) int { return a.row().Created.Compare(b.row().Created) })
 	booted := map[string]chan struct{}{}
-	var before <-chan struct{} // closed when the last of those that are started has been
+	var last *turn // of those that are started
 	for _, c := range all {
 		booted[c.id] = make(chan struct{})
 	}
@@ -78,16 +78,20 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		} else if x, ok := exits[c.id]; ok && (x.Pid == c.row().Pid || c.row().Pid == 0) {
 			in.Known, in.Code, in.OOM, in.At = !x.Unknown, x.Code, x.OOM, x.At.UTC()
 		}
-		var turn <-chan struct{}
-		if launches(c.row(), in) {
-			turn, before = before, booted[c.id]
+		var its *turn
+		if !in.Alive && launches(c.row(), in) {
+			its = &turn{before: last, begun: make(chan struct{}), over: booted[c.id]}
+			last = its
 		}
 		// Starting what a policy wants must not hold up the daemon: it goes on in the container's worker.
 		c.work.Post(func() {
 			defer close(booted[c.id])
 			if !in.Alive {
+				its.await(e.ctx)
 				e.awaitDonors(c.row(), booted)
-				e.awaitTurn(turn)
+				if e.ctx.Err() != nil {
+					return // the next daemon finds it as this one did
+				}
 			}
 			err := e.apply(c, in, c.id)
 			for errkind.Is(err, errkind.Timeout) && in.Still && e.strays.Pause(time.Second) { // it is still being dumped, see Checkpoints
@@ -121,21 +125,6 @@ func launches(r *row, in lifecycle.Input) bool {
 // is for those that fail, and who ended unseen went down with the machine. Pauses would also blur the order.
 func atOnce(next lifecycle.Container, in lifecycle.Input) bool {
 	return next.State == lifecycle.Restarting && !in.Alive && !in.Known
-}
-
-// turnPatience is how long a container waits for the start of the one made before it: a start that hangs holds up nobody
-// for longer.
-const turnPatience = 5 * time.Second
-
-func (e *Engine) awaitTurn(before <-chan struct{}) {
-	if before == nil {
-		return
-	}
-	select {
-	case <-before:
-	case <-time.After(turnPatience):
-	case <-e.ctx.Done():
-	}
 }
 
 // donorPatience is how long a container that a policy starts waits for one whose namespaces it joins.

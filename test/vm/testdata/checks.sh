@@ -558,9 +558,11 @@ after_power_cut() {
 	[ "$(pier exec unless cat /sys/fs/cgroup/memory.max)" = 67108864 ]
 	pier start lost
 	pier exec lost true
-	# made in this order, begun in this order
-	pier inspect -f '{{.State.StartedAt}}' web beside >/run/begun
-	sort -c /run/begun
+	# made in this order, begun in this order; beside waits for web besides
+	for row in "web beside" "web unless failing"; do
+		pier inspect -f '{{.State.StartedAt}}' $row >/run/begun
+		sort -c /run/begun
+	done
 	is asleep "exited 137"
 	pier start --checkpoint winter asleep
 	eventually counted asleep $(($(cat /data/asleep) + 5))
