@@ -211,6 +211,10 @@ type Exec struct {
 	Joined *Joined `json:"joined,omitempty"`
 }
 
+// ExecLimit is how long an Exec may take from clone to execve: a file system that hangs must not hold it for ever. One whose
+// connection has ended before it was begun is not carried out.
+const ExecLimit = 60 * time.Second
+
 // Joined says which output a stream is for.
 type Joined struct {
 	Stdout bool `json:"stdout,omitempty"`

@@ -20,6 +20,9 @@ func TestPair(t *testing.T) {
 	}
 	defer other.Close()
 	all := bytes.Repeat([]byte("0123456789"), 1<<20) // more than a socket's buffer
+	if ours.HungUp() || other.HungUp() {
+		t.Error("one side has hung up")
+	}
 	n := WriteNow(ours.NetConn(), all)
 	if n == 0 || n == len(all) {
 		t.Fatalf("%d bytes were taken at once", n)
@@ -29,6 +32,9 @@ func TestPair(t *testing.T) {
 		t.Fatalf("read %d bytes: %v", n, err)
 	}
 	other.Close()
+	if !ours.HungUp() || !other.HungUp() {
+		t.Error("one side has not hung up")
+	}
 	if n := WriteNow(ours.NetConn(), all); n != 0 {
 		t.Errorf("%d bytes were taken by nobody", n)
 	}

@@ -78,6 +78,9 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 			if err := wantFiles(files, r.Exec.Joined != nil, r.Exec.HasDeposit); err != nil {
 				return nil, errkind.New(errkind.Invalid, "exec in %s: %w", r.Exec.ID, err)
 			}
+			if conn.HungUp() { // this process was stopped meanwhile, say, and the caller has given up
+				return nil, errkind.New(errkind.Unavailable, "exec in %s: who asked for it has gone", r.Exec.ID)
+			}
 			return s.exec(context.Background(), r.Exec, files)
 		})
 	case r.Kind == shim.KindProbes && len(r.Probes) > 0:

@@ -15,9 +15,6 @@ import (
 	"pier/runtime/supervisor/internal/origin"
 )
 
-// execLimit bounds the way from clone to execve; a file system that hangs must not hold an exec for ever.
-const execLimit = 60 * time.Second
-
 // start runs a container's first process. files are those that came with r.
 func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File) (*task, error) {
 	ref := shim.TaskRef{ID: r.ID}
@@ -161,7 +158,7 @@ func (s *Supervisor) execUnjoined(ctx context.Context, r *shim.Exec, files []*os
 	if r.HasDeposit {
 		deposit = files[0]
 	}
-	err = s.launch(ctx, t, execLimit, deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
+	err = s.launch(ctx, t, shim.ExecLimit, deposit, func(ctx context.Context, stdio oci.Stdio) (*oci.Process, error) {
 		return s.execIn(ctx, init, &oci.ExecConfig{Process: process, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Stdio: stdio, Width: r.Width, Height: r.Height,
 			PidTo: t.journal.PidWord(), RunTo: t.journal.RunWord(), Deposit: deposit})
 	})

@@ -242,6 +242,7 @@ func (c *Custodian) expected(ref shim.TaskRef) (n int) {
 
 // Exec runs one more process in a running container and returns once its execve has succeeded. It is deleted by itself
 // after its exit was published. Where join is not nil the process comes with a stream, as if Attach had been called before.
+// A supervisor that has not begun it when ctx ends, or after execAnswerLimit (errkind.Timeout), never does.
 func (c *Custodian) Exec(ctx context.Context, e *shim.Exec, join *shim.Attach) (*shim.Task, Stream, error) {
 	r := *e
 	r.Expected = c.expected(e.TaskRef)
@@ -252,7 +253,10 @@ func (c *Custodian) Exec(ctx context.Context, e *shim.Exec, join *shim.Attach) (
 		c.streams[b.stream] = struct{}{}
 		c.mu.Unlock()
 	}
-	task, err := c.begin(ctx, b, &shim.Request{Kind: shim.KindExec, Exec: &r})
+	within, cancel := context.WithTimeout(ctx, execAnswerLimit)
+	defer cancel()
+	task, err := c.begin(within, b, &shim.Request{Kind: shim.KindExec, Exec: &r})
+	err = c.explain(ctx, within, execAnswerLimit, err)
 	if b.stream == nil {
 		return task, nil, err
 	}
@@ -419,21 +423,24 @@ func (c *Custodian) plain(ctx context.Context, r *shim.Request) error {
 // the kernel, answers when somebody has helped it.
 const answerLimit = 10 * time.Second
 
+// execAnswerLimit is how long it may take for an exec, which the supervisor itself ends after shim.ExecLimit.
+const execAnswerLimit = shim.ExecLimit + answerLimit
+
 // soon is plain for answerLimit at most.
 func (c *Custodian) soon(ctx context.Context, r *shim.Request) error {
 	within, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	return c.explain(ctx, within, c.plain(within, r))
+	return c.explain(ctx, within, answerLimit, c.plain(within, r))
 }
 
-// explain tells a supervisor that does not answer within its time from a caller who went away.
-func (c *Custodian) explain(ctx, within context.Context, err error) error {
+// explain tells a supervisor that does not answer within limit, for which within is, from a caller who went away.
+func (c *Custodian) explain(ctx, within context.Context, limit time.Duration, err error) error {
 	if err == nil || within.Err() == nil || ctx.Err() != nil {
 		return err
 	}
 	pid := c.SupervisorPid()
 	return errkind.New(errkind.Timeout, "the supervisor (process %d) has not answered for %v: see State in /proc/%d/status, and where it is stopped "+
-		"let it go on with kill -CONT %d; what was asked for may happen then", pid, answerLimit, pid, pid)
+		"let it go on with kill -CONT %d; what was asked for may happen then", pid, limit, pid, pid)
 }
 
 // again sends a request that may be sent more than once: to the next supervisor, if one dies over it.

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"pier/api/shim"
 	"pier/kernel/cgroup"
+	"pier/kernel/pidfd"
 	"pier/lib/errkind"
 )
 
@@ -156,6 +158,70 @@ func TestExecJoined(t *testing.T) {
 	if open != 1 {
 		t.Errorf("%d streams are open, not 1", open)
 	}
+}
+
+// An exec does not run once its caller has given up, however long the supervisor was stopped.
+func TestExecAbandoned(t *testing.T) {
+	b := newBench(t)
+	b.run("c", shim.Stdio{}, "sleep", "1000")
+	supervisor, err := pidfd.Open(b.SupervisorPid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer supervisor.Close()
+	const stop, resume = 19, 18
+	if err := pidfd.Signal(supervisor, stop); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pidfd.Signal(supervisor, resume) }()
+	within := ctx(t)
+	for !stopped(t, b.SupervisorPid()) {
+		if within.Err() != nil {
+			t.Fatal("the supervisor does not stop")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for _, name := range []string{"detached", "joined"} {
+		request := b.execRequest("c", name, shim.Stdio{}, "sh", "-c", "echo >/tmp/"+name)
+		var join *shim.Attach
+		if name == "joined" {
+			join = &shim.Attach{TaskRef: request.TaskRef, Stdout: true}
+		}
+		short, cancel := context.WithTimeout(ctx(t), 200*time.Millisecond)
+		_, _, err := b.Exec(short, request, join)
+		cancel()
+		if !errkind.Is(err, errkind.Timeout) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := pidfd.Signal(supervisor, resume); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 { // what was asked for before has had its turn by then
+		ref := shim.TaskRef{ID: "c", Exec: fmt.Sprint("e", i)}
+		b.exec(ref.ID, ref.Exec, shim.Stdio{}, "true")
+		b.exit(ref)
+	}
+	for _, name := range []string{"detached", "joined"} {
+		if _, err := os.Stat(filepath.Join(b.rootfs, "tmp", name)); err == nil {
+			t.Errorf("the %s one has run", name)
+		}
+	}
+}
+
+// stopped reports whether all threads of a process are stopped.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(all) == 0 {
+		t.Fatalf("threads of process %d: %v, %v", pid, all, err)
+	}
+	for _, name := range all {
+		if text, err := os.ReadFile(name); err == nil && !strings.Contains(string(text), ") T ") {
+			return false
+		}
+	}
+	return true
 }
 
 func TestOutOfMemory(t *testing.T) {

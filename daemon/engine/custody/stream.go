@@ -34,7 +34,7 @@ func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
 	}
 	if err != nil {
 		s.stop()
-		return nil, c.explain(ctx, within, err)
+		return nil, c.explain(ctx, within, answerLimit, err)
 	}
 	c.mu.Lock()
 	c.streams[s] = struct{}{}
