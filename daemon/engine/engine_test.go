@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -312,6 +313,20 @@ func TestLogs(t *testing.T) {
 	}
 	// What goes to two streams at about the same time has no order: the first is in the log before the second begins.
 	r.eventually("the log", func() bool { return read(LogsOptions{Stdout: true, Tail: 1}) == "200\n" })
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	cut := func(o LogsOptions) error {
+		l, err := r.Streams().Logs(ctx, cid, o)
+		r.must(err)
+		defer l.Close()
+		return l.Copy(over, io.Discard)
+	}
+	if err := cut(LogsOptions{Stdout: true, Tail: -1}); err != nil {
+		t.Errorf("all of a log: %v", err)
+	}
+	if err := cut(LogsOptions{Stdout: true, Follow: true, Tail: -1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a log whose follower was cut off: %v", err)
+	}
 	go func() {
 		time.Sleep(100 * time.Millisecond) // it is followed by then, as a rule
 		r.exec(cid, "touch", "/go")

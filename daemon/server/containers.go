@@ -257,12 +257,19 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *request) error {
 	w.WriteHeader(http.StatusOK)
 	out := newFlushWriter(w)
 	_, _ = out.Write(nil)
-	ctx, stop := s.following(r)
-	defer stop()
-	if err := logs.Copy(ctx, out); err != nil && ctx.Err() == nil {
+	ctx := r.Context()
+	if o.Follow { // the others have an end of their own, and soon
+		following, stop := s.following(r)
+		defer stop()
+		ctx = following
+	}
+	err = logs.Copy(ctx, out)
+	if err != nil && ctx.Err() == nil {
 		s.o.Log.Warn("logs ended early", "container", r.PathValue("id"), "error", err)
 		panic(http.ErrAbortHandler)
 	}
-	s.cutOff(ctx)
+	if err != nil {
+		s.cutOff(ctx)
+	}
 	return nil
 }

@@ -85,7 +85,9 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 		m, ok := reader.TryNext()
 		if !ok {
 			if m, err = reader.Next(ctx); err != nil {
-				s.cutOff(ctx)
+				if until.IsZero() || time.Now().Before(until) { // else it is whole
+					s.cutOff(ctx)
+				}
 				return nil
 			}
 		}

@@ -238,4 +238,14 @@ func TestEvents(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &old); err != nil || old.Status != "start" || old.ID != "abcdef" || old.From != "busybox:1" {
 		t.Errorf("event before 1.52 = %s", w.Body)
 	}
+	s.close() // Shutdown cuts off what has no end yet, and that alone
+	if w := get(t, s, "GET", "/v1.51/events?since=1&until="+until, ""); w.Code != 200 || strings.Count(w.Body.String(), "\n") != 3 {
+		t.Errorf("all events while the daemon ends: %d %s", w.Code, w.Body)
+	}
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("events without an end while the daemon ends: %v", v)
+		}
+	}()
+	get(t, s, "GET", "/v1.51/events?since=1", "")
 }

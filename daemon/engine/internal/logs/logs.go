@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -144,8 +143,8 @@ func (s *Stream) Close() error {
 // errPast ends following at a point in time; nobody outside sees it.
 var errPast = errors.New("past the wanted time")
 
-// Copy writes the log to w until its end; for Follow until the container ends or is removed, Until has passed, or ctx
-// ends, which is no error.
+// Copy writes the log to w until its end; for Follow until the container ends or is removed, or Until has passed. Where ctx
+// has ended before all of that was written, the error is that of ctx.
 func (s *Stream) Copy(ctx context.Context, w io.Writer) error {
 	done := make(chan struct{})
 	if s.o.Follow {
@@ -167,8 +166,11 @@ func (s *Stream) Copy(ctx context.Context, w io.Writer) error {
 	if flushErr := buffered.Flush(); err == nil {
 		err = flushErr
 	}
-	if errors.Is(err, errPast) || ctx.Err() != nil {
+	if errors.Is(err, errPast) {
 		return nil
+	}
+	if cut := ctx.Err(); cut != nil && err != nil {
+		return cut
 	}
 	return err
 }
@@ -185,10 +187,8 @@ func (s *Stream) Reader(ctx context.Context) *io.PipeReader {
 	return r
 }
 
-// follow closes done when no more can come.
+// follow closes done when no more can come, unless ctx or the caller has ended it before.
 func (s *Stream) follow(ctx context.Context, done chan struct{}) (stop func()) {
-	var once sync.Once
-	finish := func() { once.Do(func() { close(done) }) }
 	ended, forget := s.life.Ended()
 	ctx, cancel := context.WithCancel(ctx)
 	var late <-chan time.Time
@@ -198,14 +198,15 @@ func (s *Stream) follow(ctx context.Context, done chan struct{}) (stop func()) {
 		late = timer.C
 	}
 	s.life.Background(func() {
-		defer finish()
 		defer forget()
 		select {
 		case <-ended:
 		case <-late:
-		case <-ctx.Done():
 		case <-s.life.Engine.Done():
+		case <-ctx.Done():
+			return // no more may come, or it may
 		}
+		close(done)
 	})
 	return func() {
 		cancel()
