@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"pier/api/shim"
@@ -99,8 +100,9 @@ func (c Config) PidPath() string {
 // startPath is where the process identifier goes once more, with what tells it from that of a later process.
 func (c Config) startPath() string { return filepath.Join(c.ExecRoot, "pierd.start") }
 
-// Served reports whether the living process pid is the pierd that has last served these roots: its number is not one that
-// another process has got since. Where nothing is noted it is believed.
+// Served reports whether the living process pid, which the pid file names, is the pierd that has last served these roots: its
+// number is not one that another process has got since. Where nothing is noted of this number it is believed: a release that
+// makes no notes leaves those of the pierd before it.
 func (c Config) Served(pid int) bool {
 	text, err := os.ReadFile(c.startPath())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,6 +110,9 @@ func (c Config) Served(pid int) bool {
 	}
 	if err != nil {
 		return false
+	}
+	if noted, _, _ := strings.Cut(string(text), " "); noted != strconv.Itoa(pid) {
+		return true
 	}
 	start, err := pidfd.StartTime(pid)
 	return err == nil && string(text) == signature(pid, start)
