@@ -226,6 +226,9 @@ type Joined struct {
 type Started struct {
 	Task  Task  `json:"task"`
 	Files Files `json:"files"`
+	// Hello says which program has answered, where a stream came with the request (Exec.Joined): it is the one that carries it.
+	// Supervisors of former releases do not say so.
+	Hello *Hello `json:"hello,omitempty"`
 }
 
 // Files says which descriptors of a task ride on a frame, in the order of its fields. A terminal has a master and one

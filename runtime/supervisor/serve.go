@@ -63,7 +63,7 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 	case r.Kind == shim.KindUpgrade:
 		return wire.Send(conn, shim.Response{Error: wire.Error(s.upgrade(conn))}) == nil // answered by the next program if it works
 	case r.Kind == shim.KindStart && r.Start != nil:
-		return s.started(conn, func() (*task, error) {
+		return s.started(conn, nil, func() (*task, error) {
 			if err := wantFiles(files, r.Start.HasRootfs, r.Start.HasNetns, r.Start.Restore != nil, r.Start.HasDeposit); err != nil {
 				return nil, errkind.New(errkind.Invalid, "start %s: %w", r.Start.ID, err)
 			}
@@ -74,7 +74,11 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 			return t, err
 		})
 	case r.Kind == shim.KindExec && r.Exec != nil:
-		return s.started(conn, func() (*task, error) {
+		var hello *shim.Hello
+		if r.Exec.Joined != nil {
+			hello = s.hello()
+		}
+		return s.started(conn, hello, func() (*task, error) {
 			if err := wantFiles(files, r.Exec.Joined != nil, r.Exec.HasDeposit); err != nil {
 				return nil, errkind.New(errkind.Invalid, "exec in %s: %w", r.Exec.ID, err)
 			}
@@ -90,7 +94,7 @@ func (s *Supervisor) answer(conn *fdsock.Conn, r *shim.Request, files []*os.File
 		defer s.tidy.probes()
 		return s.probes.Run(conn, r.Probes)
 	case r.Kind == shim.KindCustody && r.Custody != nil:
-		return s.started(conn, func() (*task, error) { return s.find(*r.Custody) })
+		return s.started(conn, nil, func() (*task, error) { return s.find(*r.Custody) })
 	case r.Kind == shim.KindDump && r.Dump != nil:
 		defer s.tidy.request()
 		err := wantFiles(files, true)
@@ -159,7 +163,8 @@ func (s *Supervisor) plain(r *shim.Request) (response shim.Response, err error) 
 	return response, err
 }
 
-func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool {
+// started answers with the task that get returns, and with hello where that is not nil.
+func (s *Supervisor) started(conn *fdsock.Conn, hello *shim.Hello, get func() (*task, error)) bool {
 	defer s.tidy.request()
 	t, err := get()
 	if err != nil {
@@ -167,7 +172,7 @@ func (s *Supervisor) started(conn *fdsock.Conn, get func() (*task, error)) bool 
 	}
 	for again := true; ; again = false {
 		which, files, done := t.files()
-		err := wire.Send(conn, shim.Response{Started: &shim.Started{Task: t.view(), Files: which}}, files...)
+		err := wire.Send(conn, shim.Response{Started: &shim.Started{Task: t.view(), Files: which, Hello: hello}}, files...)
 		done()
 		if !again || !errors.Is(err, os.ErrClosed) { // else it has ended meanwhile, which the next look tells
 			return err == nil

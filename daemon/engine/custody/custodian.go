@@ -303,6 +303,9 @@ func (c *Custodian) begin(ctx context.Context, b *beginning, r *shim.Request, fi
 	if err != nil {
 		return nil, err
 	}
+	if b.stream != nil && answer.Started != nil {
+		b.stream.carriedBy(answer.Started.Hello)
+	}
 	task := c.hold(answer)
 	return &task, nil
 }

@@ -158,6 +158,17 @@ func TestExecJoined(t *testing.T) {
 	if open != 1 {
 		t.Errorf("%d streams are open, not 1", open)
 	}
+	b.mu.Lock()
+	b.current.hello.Generation += 7 // it was upgraded since it said hello, and nobody has noticed
+	generation := b.current.generation
+	b.mu.Unlock()
+	s = b.execJoined("c", "e3", shim.Stdio{}, "true")
+	if at := s.(*stream).at.Load(); at.Generation != generation {
+		t.Errorf("the stream is taken for one of program %d, not %d", at.Generation, generation)
+	}
+	if out, errs := demux(t, s); len(out)+len(errs) > 0 {
+		t.Errorf("output %q, %q", out, errs)
+	}
 }
 
 // An exec does not run once its caller has given up, however long the supervisor was stopped.

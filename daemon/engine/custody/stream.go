@@ -150,6 +150,18 @@ func (s *stream) use(conn *fdsock.Conn, hello *shim.Hello, pos shim.Position) er
 	return nil
 }
 
+// carriedBy corrects which program is at the other end of a joined stream that nobody reads yet: the supervisor may have been
+// upgraded since it was last asked who it is. nil: it did not say.
+func (s *stream) carriedBy(hello *shim.Hello) {
+	if hello == nil {
+		return
+	}
+	s.mu.Lock()
+	s.from = *hello
+	s.mu.Unlock()
+	s.at.Store(hello)
+}
+
 // Read: see Stream.
 func (s *stream) Read(p []byte) (int, error) {
 	if len(s.pending) > 0 {
