@@ -140,7 +140,7 @@ func (o *options) checkpoint(ctx context.Context, id string, d *dumpOptions) err
 	}
 	defer images.Close()
 	defer work.Close()
-	dump := &criu.Dump{Program: o.criu, ID: id, Pid: r.Pid, Cgroup: group, Images: images, Work: work, Terminal: r.Spec.Process.Terminal,
+	dump := &criu.Dump{Program: o.criu, ID: id, Pid: r.Pid, StartTime: r.StartTime, Cgroup: group, Images: images, Work: work, Terminal: r.Spec.Process.Terminal,
 		Network: joinsNetwork(r.Spec), EmptyNetwork: empty, Leave: d.leave, Allow: d.Allow, Config: criuConfig(r.Spec),
 		Parent: d.parent, Before: d.before, AutoDedup: d.dedup, LazyPages: d.lazy, Server: server}
 	if d.status >= 0 {

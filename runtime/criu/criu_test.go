@@ -6,14 +6,18 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/lib/errkind"
+	"pier/runtime/oci"
 )
 
 // What criu says is read as it was written, and nothing that it could say does any harm.
@@ -198,5 +202,46 @@ func TestUsable(t *testing.T) {
 	}
 	if s := versionText(31701) + " " + versionText(40200); s != "3.17.1 4.2" {
 		t.Error(s)
+	}
+}
+
+// What is in a user namespace that no container that is restored can have is refused: all it may in there is out of sight.
+func TestUserNamespace(t *testing.T) {
+	r := &Restore{Container: oci.Container{Spec: &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}}}
+	for _, c := range []struct {
+		flags uintptr
+		want  bool
+	}{{0, false}, {syscall.CLONE_NEWUSER, true}} {
+		cmd := exec.Command("sleep", "1000")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: c.flags}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		err := r.verifyProcess(process(cmd.Process.Pid), ^uint64(0))
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if refused := errkind.Is(err, errkind.Forbidden); refused != c.want || !refused && err != nil {
+			t.Errorf("namespaces %#x: %v", c.flags, err)
+		}
+	}
+}
+
+// A look at the machine by a criu that never ends, or says more than anybody wants to know, hides no cause.
+func TestCheckIsNoCause(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "criu")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho 'Error (x.c:1): old kernel'; head -c 1000000 /dev/zero; exit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := explain(context.Background(), program, "checkpoint of c", "/nowhere", &failure{said: "the disk is full"})
+	if !errkind.Is(err, errkind.Unsupported) || !strings.Contains(err.Error(), "the disk is full") || !strings.Contains(err.Error(), "old kernel") || len(err.Error()) > 1000 {
+		t.Errorf("explained as %.1000v", err)
+	}
+}
+
+// A number alone is no process.
+func TestDumpOfAnother(t *testing.T) {
+	d := &Dump{ID: "c", Pid: os.Getpid(), StartTime: 1}
+	if err := d.Do(context.Background()); !errkind.Is(err, errkind.Conflict) {
+		t.Errorf("dump of whoever has the number: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"pier/kernel/cgroup"
+	"pier/kernel/pidfd"
 	"pier/kernel/self"
 	"pier/lib/errkind"
 )
@@ -39,6 +40,8 @@ type Dump struct {
 	ID string
 	// Pid is the container's first process. Its namespaces of pids and mounts are its own.
 	Pid int
+	// StartTime is when that began, see pidfd.StartTime: another process with its number is none of the container's.
+	StartTime uint64
 	// Cgroup is the container's: what is in it stands still meanwhile. It is as it was afterwards.
 	Cgroup *cgroup.Cgroup
 	// Images is the folder that gets the checkpoint, Work the one for the log, whose name is its path. They may be the same.
@@ -83,12 +86,15 @@ const (
 	byNft = 2
 )
 
-// Do makes the checkpoint. After an error the processes are as they were, running or frozen. Errors: Unsupported for a
-// container that cannot be dumped, and for a criu that is missing, too old, or does not work here; Internal with criu's last
+// Do makes the checkpoint. After an error the processes are as they were, running or frozen. Errors: Conflict
+// where the first process ends meanwhile; Unsupported for a container that cannot be dumped, and for a criu that is missing, too old, or does not work here; Internal with criu's last
 // words and the place of its log.
 func (d *Dump) Do(ctx context.Context) error {
 	what := "checkpoint of container " + d.ID
 	p := process(d.Pid)
+	if !d.runs() {
+		return d.gone(what)
+	}
 	if err := apart(p); err != nil {
 		return errkind.New(errkind.Of(err), "%s: %w", what, err)
 	}
@@ -136,11 +142,24 @@ func (d *Dump) Do(ctx context.Context) error {
 	defer stop()
 	if _, err := w.do(until); err != nil {
 		if until.Err() != nil {
-			return errkind.New(errkind.Conflict, "%s: its first process has ended meanwhile", what)
+			return d.gone(what)
 		}
 		return explain(ctx, program, what, filepath.Join(d.Work.Name(), dumpLog), err)
 	}
+	if (d.Leave || d.Before) && !d.runs() {
+		return d.gone(what) // what criu has saved may be another's, which has got its number
+	}
 	return nil
+}
+
+// runs reports whether the process of that number is still the one that is meant.
+func (d *Dump) runs() bool {
+	began, err := pidfd.StartTime(d.Pid)
+	return err == nil && began == d.StartTime
+}
+
+func (d *Dump) gone(what string) error {
+	return errkind.New(errkind.Conflict, "%s: its first process has ended meanwhile", what)
 }
 
 // notice tells who waits for it that memory can be asked for.

@@ -27,9 +27,6 @@ func explain(ctx context.Context, program, what, log string, err error) error {
 	if ours := f.err; ours != nil && errkind.Of(ours) != errkind.Internal { // it was not criu who refused
 		return errkind.New(errkind.Of(ours), "%s: %w", what, ours)
 	}
-	if unfit := unfit(context.WithoutCancel(ctx), program, err); errkind.Is(unfit, errkind.Unsupported) {
-		return errkind.New(errkind.Unsupported, "%s: %w", what, unfit)
-	}
 	words := f.Error()
 	if lines := lastErrors(log); len(lines) > 0 {
 		words = strings.Join(lines, "; ")
@@ -37,6 +34,9 @@ func explain(ctx context.Context, program, what, log string, err error) error {
 	place := ""
 	if _, err := os.Stat(log); err == nil {
 		place = " (its log is " + log + ")"
+	}
+	if found := check(context.WithoutCancel(ctx), program); found != "" {
+		return errkind.New(errkind.Unsupported, "%s: criu failed: %s%s; %s", what, words, place, found)
 	}
 	return errkind.New(errkind.Internal, "%s: criu failed: %s%s", what, words, place)
 }

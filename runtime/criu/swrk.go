@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"pier/kernel/cgroup"
 	"pier/kernel/fdsock"
@@ -230,26 +231,52 @@ func usable(ctx context.Context, program string) (path string, version int, err 
 	return path, a.version, nil
 }
 
-// unfit turns the failure of a criu that does not work on this machine at all, as its own check shows, into an error that
-// says so. Any other error is returned as it is.
+// unfit turns the failure of a criu that does not work on this machine, as its own check shows, into an error that says so as
+// well. Any other error is returned as it is.
 func unfit(ctx context.Context, path string, err error) error {
 	var f *failure
 	if !errors.As(err, &f) {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, path, "check")
-	cmd.Env = []string{searchPath}
-	out, checkErr := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(checkErr, &exit) {
+	found := check(ctx, path)
+	if found == "" {
 		return err
 	}
-	why := lastLine(string(out))
-	for line := range strings.Lines(string(out)) {
+	return errkind.New(errkind.Unsupported, "%w (%s)", err, found)
+}
+
+const (
+	// checkLimit is how long criu may look at the machine, and checkPatience how long who has its output may live on then.
+	checkLimit    = 30 * time.Second
+	checkPatience = time.Second
+)
+
+// check has criu look at the machine. It returns what is wrong with that, "" if that is nothing or cannot be told.
+func check(ctx context.Context, path string) string {
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	var said beginning
+	cmd := exec.CommandContext(ctx, path, "check")
+	cmd.Env, cmd.WaitDelay = []string{searchPath}, checkPatience
+	cmd.Stdout, cmd.Stderr = &said, &said
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) || ctx.Err() != nil {
+		return ""
+	}
+	why := lastLine(string(said))
+	for line := range strings.Lines(string(said)) {
 		if strings.HasPrefix(line, "Error") {
 			why = strings.TrimSpace(line) // the first is the cause
 			break
 		}
 	}
-	return errkind.New(errkind.Unsupported, "%s does not work on this machine (criu check: %s): it needs another kernel, or a newer criu", path, why)
+	return fmt.Sprintf("%s does not work on this machine, says criu check: %s: it needs another kernel, or a newer criu", path, why)
+}
+
+// beginning keeps the first sayLimit bytes of what is written to it.
+type beginning []byte
+
+func (b *beginning) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), sayLimit-len(*b))]...)
+	return len(p), nil
 }

@@ -21,8 +21,9 @@ import (
 )
 
 // A checkpoint says what rights its processes have, and which mounts they see. Before they go on, all of that is held against
-// the configuration of the container that they are to be: who may start a container, and brings a checkpoint from
-// elsewhere, gets no more by it. What is in an open file or socket, and in a filter of system calls, is not looked at.
+// the configuration of the container that they are to be: a checkpoint of a container that was allowed more is found out. It
+// is no wall against who forges one, which criu has read as root by then. What is in an open file or socket, and in a filter of
+// system calls, is not looked at, nor are groups, limits of resources, or mounts that are covered by others.
 
 // verify refuses what was restored if it has more than the configuration gives. criu is in the same cgroup, with children of its
 // own; all others are what it has made.
@@ -102,6 +103,9 @@ func (r *Restore) verifyProcess(p process, bounding uint64) error {
 	if err != nil {
 		return err
 	}
+	if users != ours { // no container that is restored has one, and in there it has rights that nothing here compares
+		return forbidden("it is in a user namespace of its own")
+	}
 	threads, err := os.ReadDir(p.path("task"))
 	if err != nil {
 		return err
@@ -116,14 +120,14 @@ func (r *Restore) verifyProcess(p process, bounding uint64) error {
 			if err != nil {
 				return err
 			}
-			if more := has &^ bounding; more != 0 && users == ours { // in a user namespace of its own they are for that alone
+			if more := has &^ bounding; more != 0 {
 				return forbidden("%s in %s", strings.Join(capability.Names(more), ", "), set)
 			}
 		}
 		if r.Spec.Process.NoNewPrivileges && status["NoNewPrivs"] != "1" {
 			return forbidden("it may get new ones")
 		}
-		if uid := r.user(); uid != 0 && slices.ContainsFunc(strings.Fields(status["Uid"]), func(id string) bool { return id != strconv.Itoa(uid) }) && users == ours {
+		if uid := r.user(); uid != 0 && slices.ContainsFunc(strings.Fields(status["Uid"]), func(id string) bool { return id != strconv.Itoa(uid) }) {
 			return forbidden("it is user %s, not %d", strings.Join(strings.Fields(status["Uid"]), "/"), uid)
 		}
 		if filtered := len(r.Seccomp) > 0 || r.Spec.Linux.Seccomp != nil; filtered && status["Seccomp"] != "2" {

@@ -298,8 +298,11 @@ func (s *Supervisor) update(r *shim.Update) error {
 }
 
 func (s *Supervisor) shutdown() error {
-	s.starting.Lock()
-	defer s.starting.Unlock()
+	release, err := s.still("end the supervisor")
+	if err != nil {
+		return err
+	}
+	defer release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.tasks {

@@ -62,6 +62,9 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	}
 	defer letGo()
 	uid, gid := owner(spec.Process.User, spec.Linux)
+	if r.Restore != nil {
+		defer s.restoring(r.ID)()
+	}
 	s.starting.RLock()
 	defer s.starting.RUnlock()
 	t, err := s.begin(record{SharedPids: !hasPidNamespace(spec.Linux), Uid: uid, Gid: gid, Task: shim.Task{TaskRef: ref,
@@ -106,7 +109,7 @@ func (s *Supervisor) dump(ctx context.Context, r *shim.Dump, images *os.File) er
 	}
 	t.standing.Lock()
 	defer t.standing.Unlock()
-	return origin.Dump(ctx, &origin.Running{Pid: t.info.Pid, Cgroup: t.cgroup, Terminal: t.info.Terminal, Runtime: t.record.Runtime, Dir: t.dir}, r, images)
+	return origin.Dump(ctx, &origin.Running{Pid: t.info.Pid, StartTime: t.info.StartTime, Cgroup: t.cgroup, Terminal: t.info.Terminal, Runtime: t.record.Runtime, Dir: t.dir}, r, images)
 }
 
 // exec runs one more process in a container that runs. files are those that came with r.

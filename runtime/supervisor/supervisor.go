@@ -55,6 +55,9 @@ type Supervisor struct {
 	// starting is held for reading while a process is made and entered in tasks, for writing where no process may be
 	// in between.
 	starting sync.RWMutex
+	// restores is held for reading, before starting, while a container is made from a checkpoint, which can take minutes. Nobody
+	// waits for it in order to write: who comes later would wait behind.
+	restores sync.RWMutex
 
 	mu       sync.Mutex // guards what follows
 	tasks    map[shim.TaskRef]*task
@@ -62,6 +65,7 @@ type Supervisor struct {
 	waiting  map[shim.TaskRef][]*attacher // streams attached before their task began
 	watchers map[*watcher]struct{}
 	stopping bool
+	restored string // the container whose restore began last
 
 	empty func() (*os.File, error) // the mount namespace that those of containers are copies of, made when it begins to serve
 	init  func() (*os.File, error) // the program for containers that ask for an init, made with the first of them

@@ -38,8 +38,11 @@ type taskState struct {
 // upgrade executes the binary at this program's path. It returns only if that failed, with nothing changed. Attached
 // streams and watches are cut off; pierd resumes them. Output can be cut off at any instruction, as by a crash.
 func (s *Supervisor) upgrade(conn *fdsock.Conn) (err error) {
-	s.starting.Lock() // no process half made
-	defer s.starting.Unlock()
+	release, err := s.still("upgrade the supervisor")
+	if err != nil {
+		return err
+	}
+	defer release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.probes.Cut()

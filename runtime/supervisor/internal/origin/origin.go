@@ -97,9 +97,11 @@ func allow(o shim.CheckpointOptions) criu.Allow {
 
 // Running is a container that runs.
 type Running struct {
-	Pid      int
-	Cgroup   *cgroup.Cgroup
-	Terminal bool
+	// Pid and StartTime name its first process, see pidfd.StartTime.
+	Pid       int
+	StartTime uint64
+	Cgroup    *cgroup.Cgroup
+	Terminal  bool
 	// Runtime is the other runtime that started it, nil for ours.
 	Runtime *shim.Runtime
 	// Dir is the task's folder.
@@ -123,8 +125,8 @@ func Dump(ctx context.Context, c *Running, r *shim.Dump, images *os.File) error 
 	}
 	defer held.Close()
 	defer os.Remove(held.Name())
-	d := criu.Dump{ID: r.ID, Pid: c.Pid, Cgroup: c.Cgroup, Held: held, Images: images, Work: work, Terminal: c.Terminal, Network: true, Leave: true,
-		Allow: allow(r.CheckpointOptions)}
+	d := criu.Dump{ID: r.ID, Pid: c.Pid, StartTime: c.StartTime, Cgroup: c.Cgroup, Held: held, Images: images, Work: work, Terminal: c.Terminal, Network: true,
+		Leave: true, Allow: allow(r.CheckpointOptions)}
 	if err := d.Do(ctx); err != nil {
 		return err
 	}
