@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"pier/api/shim"
 	"pier/daemon/engine/internal/checkpoint"
@@ -70,7 +71,6 @@ func (cs *Checkpoints) Create(ctx context.Context, ref string, o CheckpointOptio
 	if err != nil {
 		return fmt.Errorf("cannot checkpoint container %s: %w", ref, err)
 	}
-	defer draft.Discard()
 	paused := false // by us
 	var r *row
 	err = c.do(ctx, func() error {
@@ -85,27 +85,71 @@ func (cs *Checkpoints) Create(ctx context.Context, ref string, o CheckpointOptio
 		return nil
 	})
 	if err != nil {
+		draft.Discard()
 		return err
 	}
-	err = draft.Dump(e.ctx, e.o.Custody, c.id)
-	if err == nil {
-		err = draft.Finish(checkpoint.Manifest{Container: r.ID, Name: r.Name, Image: r.Config.Image, Created: e.o.Clock.Now().UTC(),
-			Networks: checkpoint.AddressesOf(r.Settings)})
-	}
-	c.released.Done()
-	switch {
+	switch err = e.write(c, r, draft); {
 	case err != nil:
 		err = fmt.Errorf("Cannot checkpoint container %s: %w", ref, err)
 	case o.Exit:
 		e.say(c, "checkpoint", nil)
-		return e.endDumped(ctx, c, ref)
+		return e.endDumped(ctx, c, r, ref)
 	default:
 		e.say(c, "checkpoint", nil)
 	}
 	if paused {
-		if thaw := cs.e.Containers().Unpause(ctx, c.id); err == nil && !errkind.Is(thaw, errkind.Conflict) && !errkind.Is(thaw, errkind.NotFound) {
-			err = thaw // else somebody else has let it go on, or has ended it
+		if thawErr := e.thaw(ctx, c, r, ref); err == nil {
+			err = thawErr
 		}
+	}
+	return err
+}
+
+// write makes draft a checkpoint of the run r of c. What it leaves of one that fails is removed before c is released, whose
+// folder may go then.
+func (e *Engine) write(c *ctr, r *row, draft *checkpoint.Draft) error {
+	defer c.released.Done()
+	defer draft.Discard()
+	if err := draft.Dump(e.ctx, e.o.Custody, c.id); err != nil {
+		return err
+	}
+	return draft.Finish(checkpoint.Manifest{Container: r.ID, Name: r.Name, Image: r.Config.Image, Created: e.o.Clock.Now().UTC(),
+		Networks: checkpoint.AddressesOf(r.Settings)})
+}
+
+// thawTries is how often, a second after the other, a container is let go on that is still being dumped.
+const thawTries = 600
+
+// thaw ends the pause of Create, where the container still stands still for that and is the same run: somebody else may have
+// let it go on, or ended it. Where that is not possible yet, because criu has outlived the supervisor that it worked for, it is
+// tried again after the return, which has the error.
+func (e *Engine) thaw(ctx context.Context, c *ctr, r *row, ref string) error {
+	try := func(ctx context.Context) error {
+		err := c.do(ctx, func() error {
+			if !c.runs(r) || !c.row().Life.Brief {
+				return nil
+			}
+			return e.apply(c, lifecycle.Input{Kind: lifecycle.Unpause}, ref)
+		})
+		if errkind.Is(err, errkind.NotFound) {
+			return nil
+		}
+		return err
+	}
+	err := try(ctx)
+	if errkind.Is(err, errkind.Timeout) {
+		e.bg.Go(func() {
+			again := err
+			for n := 0; errkind.Is(again, errkind.Timeout) && n < thawTries; n++ {
+				if !e.strays.Pause(time.Second) {
+					return
+				}
+				again = try(e.ctx)
+			}
+			if again != nil {
+				e.o.Log.Warn("container stands still after its checkpoint", "container", c.id, "error", again)
+			}
+		})
 	}
 	return err
 }
@@ -117,11 +161,11 @@ func (e *Engine) recoverCheckpoints(id string) {
 	}
 }
 
-// endDumped ends a container of which there is a checkpoint.
-func (e *Engine) endDumped(ctx context.Context, c *ctr, ref string) error {
+// endDumped ends a container of whose run r there is a checkpoint. Another run is left alone.
+func (e *Engine) endDumped(ctx context.Context, c *ctr, r *row, ref string) error {
 	var end *waiter
 	err := c.do(ctx, func() error {
-		if !c.row().Life.State.Alive() {
+		if !c.runs(r) {
 			return nil
 		}
 		end = c.awaitEnd()

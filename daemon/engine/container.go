@@ -79,3 +79,9 @@ func (c *ctr) do(ctx context.Context, f func() error) error {
 	}
 	return err
 }
+
+// runs reports whether what runs of c is what did when r was its row.
+func (c *ctr) runs(r *row) bool {
+	now := c.row()
+	return now.Life.State.Alive() && now.Pid == r.Pid && now.StartTime == r.StartTime
+}

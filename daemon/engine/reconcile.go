@@ -94,25 +94,53 @@ func (e *Engine) reconcile(ctx context.Context) error {
 				}
 			}
 			err := e.apply(c, in, c.id)
-			for errkind.Is(err, errkind.Timeout) && in.Still && e.strays.Pause(time.Second) { // it is still being dumped, see Checkpoints
-				err = e.apply(c, in, c.id)
+			if errkind.Is(err, errkind.Timeout) && in.Still {
+				r := c.row()
+				e.bg.Go(func() { e.bringBackDumped(c, r, in) })
+				return
 			}
-			if err == nil && c.restart != nil && atOnce(c.row().Life, in) {
-				c.restart.Stop()
-				c.restart = nil
-				err = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
-			}
-			if err != nil {
-				e.o.Log.Warn("container not brought back", "container", c.id, "error", err)
-			}
-			if in.Alive {
-				e.startProbe(c)
-				e.limitAgain(ctx, c)
-			}
-			e.recoverCheckpoints(c.id)
+			e.broughtBack(ctx, c, in, err)
 		})
 	}
 	return nil
+}
+
+// bringBackDumped brings back a container of which a checkpoint is still being made, see Checkpoints. Each try has a turn of its
+// own among what else is asked of the container, which may end the run r.
+func (e *Engine) bringBackDumped(c *ctr, r *row, in lifecycle.Input) {
+	for e.strays.Pause(time.Second) {
+		err := c.do(e.ctx, func() error {
+			if !c.runs(r) {
+				e.recoverCheckpoints(c.id)
+				return nil
+			}
+			err := e.apply(c, in, c.id)
+			if !errkind.Is(err, errkind.Timeout) {
+				e.broughtBack(e.ctx, c, in, err)
+			}
+			return err
+		})
+		if !errkind.Is(err, errkind.Timeout) {
+			return
+		}
+	}
+}
+
+// broughtBack does what follows the boot of a container, of which err is what became.
+func (e *Engine) broughtBack(ctx context.Context, c *ctr, in lifecycle.Input, err error) {
+	if err == nil && c.restart != nil && atOnce(c.row().Life, in) {
+		c.restart.Stop()
+		c.restart = nil
+		err = e.apply(c, lifecycle.Input{Kind: lifecycle.Due}, c.id)
+	}
+	if err != nil {
+		e.o.Log.Warn("container not brought back", "container", c.id, "error", err)
+	}
+	if in.Alive {
+		e.startProbe(c)
+		e.limitAgain(ctx, c)
+	}
+	e.recoverCheckpoints(c.id)
 }
 
 // launches reports whether a policy starts a container when the daemon does.
@@ -222,9 +250,11 @@ func (e *Engine) adopt(ctx context.Context, alive map[string]shim.Task) {
 }
 
 // lookAgain ends processes that appear late: a start that the former daemon had sent off when it died, and that the
-// supervisor had not finished when we asked what runs. Its caller was told that it failed.
+// supervisor had not finished when we asked what runs. Its caller was told that it failed. A start from a checkpoint may take
+// ten minutes.
 func (e *Engine) lookAgain() {
-	for _, d := range []time.Duration{300 * time.Millisecond, time.Second, 10 * time.Second, time.Minute} {
+	pauses := append([]time.Duration{300 * time.Millisecond, time.Second, 10 * time.Second}, slices.Repeat([]time.Duration{time.Minute}, 11)...)
+	for _, d := range pauses {
 		if !e.strays.Pause(d) {
 			return
 		}
