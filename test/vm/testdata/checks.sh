@@ -404,7 +404,7 @@ check_checkpoint() {
 	before=$(address cold)
 	pier checkpoint create --leave-running cold warm
 	[ "$(pier checkpoint ls --format '{{.Name}}' cold)" = warm ]
-	pier exec cold true
+	pier exec -d cold sleep 4321
 	pier checkpoint create --checkpoint-dir /data/checkpoints cold one
 	[ "$(pier inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' cold)" = "exited 137 0" ]
 	last=$(pier logs cold | tail -n 1)
@@ -414,6 +414,7 @@ check_checkpoint() {
 	eventually counted cold $((last + 5))
 	without_gap cold 1
 	[ "$(address cold)" = "$before" ]
+	[ "$(pier exec cold ps | grep -c 'sleep 4321')" = 0 ]
 	[ "$(pier exec cold cat /number)" -ge "$last" ]
 	[ "$(cat $(group cold)/memory.max)" = 67108864 ]
 	healthy() { [ "$(pier inspect -f '{{.State.Health.Status}}' cold)" = healthy ]; }
@@ -492,7 +493,7 @@ room() {
 	rooms/custody) which=SupervisorKilledWhileWriting ;;
 	rooms/volume) which='^TestSize' ;;
 	rooms/supervisor) which='^TestCheckpoint' ;;
-	rooms/command) which='^TestCheckpoint(InTwoSteps|OfTerminal)$' ;;
+	rooms/command) which='^TestCheckpoint(InTwoSteps|OfTerminal|Forbidden)$' ;;
 	programs/engine) which='^Test(Run|Exec|Stop|Init|SharedNamespaces|FailedStarts|Limits|KillNine|Step)$' ;;
 	programs/crash) which='^(TestUpgrade|TestKillMatrix)$/^start$' ;; # what dies in other ways is among the checks above
 	programs/oci) which='^TestFields$/^linux.resources' ;; # the rest is the same everywhere
