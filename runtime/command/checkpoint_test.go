@@ -279,10 +279,10 @@ func TestCheckpointForbidden(t *testing.T) {
 	b.done("run", "-d", "c")
 	b.told(b.bundle, 3)
 	images := filepath.Join(t.TempDir(), "images")
-	b.done("checkpoint", "--image-path", images, "c")
+	b.done("checkpoint", "--empty-ns", "network", "--image-path", images, "c")
 	b.spec.Process.Capabilities = &specs.LinuxCapabilities{}
 	b.write()
-	if code, said := b.quiet("restore", "-d", "--image-path", images, "c"); code != 1 || !strings.Contains(said, "has more rights than the container") {
+	if code, said := b.quiet("restore", "-d", "--empty-ns", "network", "--image-path", images, "c"); code != 1 || !strings.Contains(said, "has more rights than the container") {
 		t.Errorf("restore with fewer rights: %d, %s", code, said)
 	}
 }
