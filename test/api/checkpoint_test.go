@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -79,11 +80,10 @@ func TestCheckpointsOnDisk(t *testing.T) {
 		t.Errorf("two checkpoints of 300 KiB take %+v", listed)
 	}
 
-	for _, name := range []string{"one", "two"} { // both fail at the runtime, or at the CRIU that it needs
+	for _, name := range []string{"one", "two"} {
 		for _, dir := range []string{"", "&checkpoint-dir=" + custom} {
 			a := p.do("POST", "/containers/site/start?checkpoint="+name+dir, nil)
-			if a.status != http.StatusBadRequest && a.status != http.StatusNotImplemented && a.status != http.StatusInternalServerError ||
-				!strings.Contains(a.message(), "start from the checkpoint: ") {
+			if a.status != http.StatusBadRequest || !strings.Contains(a.message(), "it has no pier-runtime.json") {
 				t.Errorf("start from a hand-made checkpoint: %d %s", a.status, a.body)
 			}
 		}
@@ -127,6 +127,9 @@ func (p *pierd) status(ref string) string {
 	return in.State.Status
 }
 
+// works reports whether there is a CRIU that works on this machine.
+func works() bool { return exec.Command("criu", "check").Run() == nil }
+
 // TestCheckpointRefused makes a checkpoint on a machine whose CRIU does not work, or is not there, or works: the container runs
 // on, and what was begun is gone, unless it is whole.
 func TestCheckpointRefused(t *testing.T) {
@@ -154,7 +157,7 @@ func TestCheckpointRefused(t *testing.T) {
 				}
 				p.want(409, "POST", "/containers/web/checkpoints", object{"CheckpointID": "one", "CheckpointDir": dir}, nil)
 				p.want(204, "DELETE", "/containers/web/checkpoints/one?dir="+dir, nil, nil)
-			case a.status != http.StatusNotImplemented && a.status != http.StatusInternalServerError || !strings.Contains(a.message(), "Cannot checkpoint container web: "):
+			case works() || a.status != http.StatusNotImplemented || !strings.Contains(a.message(), "Cannot checkpoint container web: "):
 				t.Errorf("checkpoint: %d %s", a.status, a.body)
 			case len(entries) > 0:
 				t.Errorf("left in %s: %v", left, entries)
