@@ -15,7 +15,7 @@ import (
 
 	"pier/kernel/mount"
 	"pier/kernel/tty"
-	"pier/runtime/criu"
+	"pier/runtime/criu/criutest"
 )
 
 // quiet runs one command whose container has no output that lies in a file of the host: the size of such a file is part of
@@ -36,19 +36,10 @@ func (b *bench) done(args ...string) {
 	}
 }
 
-// works is nil where there is a criu that works on this machine.
-func works() error {
-	path, err := criu.Find("")
-	if err == nil {
-		err = exec.Command(path, "check").Run()
-	}
-	return err
-}
-
 // Without a criu that works a checkpoint is refused, and the container goes on. The other tests of checkpoints have nothing to look
 // at then, which the skip of this one shows.
 func TestCheckpointWithoutCRIU(t *testing.T) {
-	lacking := works()
+	lacking := criutest.Lacking()
 	if lacking == nil {
 		return
 	}
@@ -90,7 +81,7 @@ func (b *bench) told(bundle string, n int) int {
 }
 
 func TestCheckpoint(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	b := counting(t)
@@ -201,7 +192,7 @@ func TestDeleteOfHalfARestore(t *testing.T) {
 
 // A first dump of memory alone, and then one of what has changed: where the kernel tells that.
 func TestCheckpointInTwoSteps(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	b := counting(t)
@@ -224,7 +215,7 @@ func TestCheckpointInTwoSteps(t *testing.T) {
 
 // The terminal of what is restored goes to the console socket.
 func TestCheckpointOfTerminal(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	b := newBench(t, "sh", "-c", "while read x; do echo got $x; done")
@@ -272,7 +263,7 @@ func TestCheckpointOfTerminal(t *testing.T) {
 
 // What of a checkpoint is more than the configuration has does not run.
 func TestCheckpointForbidden(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	b := counting(t)

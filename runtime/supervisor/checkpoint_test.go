@@ -24,7 +24,7 @@ import (
 	"pier/kernel/mount"
 	"pier/kernel/spawn"
 	"pier/lib/errkind"
-	"pier/runtime/criu"
+	"pier/runtime/criu/criutest"
 )
 
 // The test program is a supervisor of this root folder, if it is set.
@@ -242,19 +242,10 @@ func (h *host) netns() (ns *os.File, port string) {
 	return m.ns, strconv.Itoa(m.l.Addr().(*net.TCPAddr).Port)
 }
 
-// works is nil where there is a criu that works on this machine.
-func works() error {
-	path, err := criu.Find("")
-	if err == nil {
-		err = exec.Command(path, "check").Run()
-	}
-	return err
-}
-
 // Without a criu that works all is refused, and the container goes on. The other tests of checkpoints have nothing to look at then,
 // which the skip of this one shows.
 func TestCheckpointWithoutCRIU(t *testing.T) {
-	lacking := works()
+	lacking := criutest.Lacking()
 	if lacking == nil {
 		return
 	}
@@ -284,7 +275,7 @@ i=0; while :; do i=$((i+1)); echo $i; echo $i >&5; usleep 20000; done`
 
 // One checkpoint, made of a container that runs on, becomes two others; what each counts goes on from where it stood.
 func TestCheckpoint(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	h := newHost(t)
@@ -372,7 +363,7 @@ func TestCheckpointOfUser(t *testing.T) {
 	mask, err := strconv.ParseUint(strings.Fields(caps)[0], 16, 64)
 	h.must(err)
 	const sysResource = 24
-	if mask&(1<<sysResource) == 0 || works() != nil {
+	if mask&(1<<sysResource) == 0 || criutest.Lacking() != nil {
 		return
 	}
 	make := func(id string) *shim.Start {
@@ -400,7 +391,7 @@ func TestCheckpointOfUser(t *testing.T) {
 
 // A checkpoint gets nobody more than his configuration gives: it is refused before a process of it runs.
 func TestCheckpointForbidden(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	h := newHost(t)
@@ -483,7 +474,7 @@ func (h *host) like(one, two int) {
 
 // A terminal comes back as another one, which the supervisor holds.
 func TestCheckpointOfTerminal(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	h := newHost(t)
@@ -520,7 +511,7 @@ func TestCheckpointOfTerminal(t *testing.T) {
 
 // What cannot be saved is refused, and the container goes on as it was: running, or standing still.
 func TestCheckpointRefused(t *testing.T) {
-	if works() != nil {
+	if criutest.Lacking() != nil {
 		return
 	}
 	h := newHost(t)
