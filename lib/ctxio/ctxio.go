@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// Reader returns a reader of r whose next Read fails with the error of ctx once that has ended. A Read that is under way is
-// not interrupted.
+// Reader returns a reader of r whose next Read fails with context.Cause of ctx once that has ended. A Read that is under way
+// is not interrupted.
 func Reader(ctx context.Context, r io.Reader) io.Reader { return &reader{ctx, r} }
 
 type reader struct {
@@ -18,8 +18,8 @@ type reader struct {
 }
 
 func (c *reader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
 	}
 	return c.r.Read(p)
 }

@@ -9,7 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"time"
+
+	"pier/lib/tarheader"
 )
 
 // Pack streams a tar of the local source, with its entries below the name top. The caller closes it.
@@ -65,14 +66,9 @@ func (p *packer) entry(path, name string, entry fs.DirEntry) error {
 			return err
 		}
 	}
-	h, err := tar.FileInfoHeader(info, link)
+	h, err := tarheader.Of(info, name, link)
 	if err != nil {
 		return err
-	}
-	h.Name, h.Format, h.Uname, h.Gname = name, tar.FormatPAX, "", ""
-	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
-	if info.IsDir() {
-		h.Name += "/"
 	}
 	if key, links := identity(info); info.Mode().IsRegular() && links > 1 {
 		if first := p.links[key]; first != "" {

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // maxDockerfile bounds a Dockerfile read from standard input or from outside the context, in bytes.
@@ -242,12 +243,6 @@ func (p *packer) mayHold(dir string) bool {
 	return false
 }
 
-// nameless keeps archive/tar from looking up the names of user and group.
-type nameless struct{ fs.FileInfo }
-
-func (nameless) Uname() (string, error) { return "", nil }
-func (nameless) Gname() (string, error) { return "", nil }
-
 func (p *packer) entry(path, rel string, entry fs.DirEntry) error {
 	info, err := entry.Info()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -265,19 +260,14 @@ func (p *packer) entry(path, rel string, entry fs.DirEntry) error {
 			return err
 		}
 	}
-	h, err := tar.FileInfoHeader(nameless{info}, link)
+	h, err := tarheader.Of(info, rel, link)
 	if err != nil {
 		return err
 	}
-	h.Name = rel
-	if info.IsDir() {
-		h.Name += "/"
-	}
 	// Who packed the context must not change what is built.
-	h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
+	h.Uid, h.Gid = 0, 0
 	// Whole seconds, as docker sends them: a fraction takes a header of its own.
-	h.ModTime, h.AccessTime, h.ChangeTime = h.ModTime.Truncate(time.Second), time.Time{}, time.Time{}
-	h.Format = tar.FormatPAX
+	h.ModTime = h.ModTime.Truncate(time.Second)
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 
 	"pier/kernel/fsroot"
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // Commit makes the content of upper, the upper folder of an overlay on parent, a layer on top of parent. The folder is
@@ -164,14 +165,10 @@ func (p *packer) header(n *fsroot.Node, info fs.FileInfo, place string) (h *tar.
 			return nil, false, err
 		}
 	}
-	if h, err = tar.FileInfoHeader(nameless{info}, target); err != nil {
+	if h, err = tarheader.Of(info, place, target); err != nil {
 		return nil, false, err
 	}
-	h.Name, h.Format = place, tar.FormatPAX
-	if info.IsDir() {
-		h.Name += "/"
-	}
-	h.ModTime, h.AccessTime, h.ChangeTime = h.ModTime.Truncate(time.Second), time.Time{}, time.Time{}
+	h.ModTime = h.ModTime.Truncate(time.Second)
 	if info.Mode()&fs.ModeSymlink != 0 {
 		return h, false, nil // it has no attributes but overlayfs's own
 	}
@@ -190,12 +187,6 @@ func (p *packer) header(n *fsroot.Node, info fs.FileInfo, place string) (h *tar.
 	}
 	return h, info.IsDir() && string(attrs[xattrOpaque]) == "y" && p.below(place), nil
 }
-
-// nameless keeps tar.FileInfoHeader from looking users up on the host, whose names mean nothing in an image.
-type nameless struct{ fs.FileInfo }
-
-func (nameless) Uname() (string, error) { return "", nil }
-func (nameless) Gname() (string, error) { return "", nil }
 
 func (p *packer) folder(n *fsroot.Node, h *tar.Header, opaque bool, place string) error {
 	if err := p.tw.WriteHeader(h); err != nil {

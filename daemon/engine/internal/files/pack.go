@@ -15,7 +15,9 @@ import (
 
 	"pier/kernel/copyfile"
 	"pier/kernel/fsroot"
+	"pier/lib/ctxio"
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // PackOptions tune Pack.
@@ -170,17 +172,9 @@ func header(n *fsroot.Node, info fs.FileInfo, name string) (*tar.Header, error) 
 			return nil, err
 		}
 	}
-	h, err := tar.FileInfoHeader(nameless{info}, target)
-	if err != nil {
-		return nil, err
-	}
-	h.Name, h.Format = name, tar.FormatPAX
-	if info.IsDir() {
-		h.Name = strings.TrimSuffix(name, "/") + "/"
-	}
-	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return h, nil
+	h, err := tarheader.Of(info, name, target)
+	if err != nil || info.Mode()&fs.ModeSymlink != 0 {
+		return h, err
 	}
 	attrs, err := n.Xattrs()
 	if err != nil {
@@ -203,12 +197,6 @@ func portable(name string) bool {
 	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.") || name == "security.capability" ||
 		strings.HasPrefix(name, "system.posix_acl_")
 }
-
-// nameless keeps tar.FileInfoHeader from looking users up on the host, whose names mean nothing in a container.
-type nameless struct{ fs.FileInfo }
-
-func (nameless) Uname() (string, error) { return "", nil }
-func (nameless) Gname() (string, error) { return "", nil }
 
 func (p *packer) regular(n *fsroot.Node, h *tar.Header, attr fsroot.Attr) error {
 	if attr.Links > 1 {
@@ -238,7 +226,7 @@ func (p *packer) regular(n *fsroot.Node, h *tar.Header, attr fsroot.Attr) error 
 		if err := p.zeros(start - at); err != nil {
 			return err
 		}
-		copied, err := io.CopyBuffer(struct{ io.Writer }{p.tw}, &cancelled{p.ctx, io.NewSectionReader(f, start, end-start)}, p.buf)
+		copied, err := io.CopyBuffer(struct{ io.Writer }{p.tw}, ctxio.Reader(p.ctx, io.NewSectionReader(f, start, end-start)), p.buf)
 		if err == nil {
 			err = p.zeros(end - start - copied)
 		}
@@ -254,7 +242,7 @@ func (p *packer) zeros(n int64) error {
 	if n <= 0 {
 		return nil
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{p.tw}, &cancelled{p.ctx, io.LimitReader(zero{}, n)}, p.buf)
+	_, err := io.CopyBuffer(struct{ io.Writer }{p.tw}, ctxio.Reader(p.ctx, io.LimitReader(zero{}, n)), p.buf)
 	return err
 }
 
@@ -264,17 +252,4 @@ type zero struct{}
 func (zero) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
-}
-
-// cancelled reads until its context ends.
-type cancelled struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *cancelled) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }

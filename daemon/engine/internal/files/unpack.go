@@ -18,6 +18,7 @@ import (
 
 	"pier/daemon/image/layer"
 	"pier/kernel/fsroot"
+	"pier/lib/ctxio"
 	"pier/lib/errkind"
 )
 
@@ -42,7 +43,7 @@ func Unpack(ctx context.Context, r io.Reader, root *fsroot.Root, dir string, o U
 	}
 	defer plain.Close()
 	u := &unpacker{ctx: ctx, root: root, o: o, dir: dir, buf: make([]byte, copyBuffer)}
-	tr := tar.NewReader(&cancelled{ctx, plain})
+	tr := tar.NewReader(ctxio.Reader(ctx, plain))
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
