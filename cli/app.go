@@ -138,7 +138,7 @@ func (a *app) colours() bool {
 
 func invalid(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }
 
-// exactArgs, minArgs and maxArgs word a wrong number of arguments as docker does.
+// exactArgs, minArgs, rangeArgs and noArgs word a wrong number of arguments as docker does.
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == n {

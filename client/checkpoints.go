@@ -21,9 +21,7 @@ func (s Checkpoints) Create(ctx context.Context, ref string, r checkpoint.Create
 
 // List returns the checkpoints of a container (GET /containers/{id}/checkpoints).
 func (s Checkpoints) List(ctx context.Context, ref, dir string) ([]checkpoint.Summary, error) {
-	var out []checkpoint.Summary
-	err := s.c.call(ctx, request{method: "GET", path: at(ref, "checkpoints"), query: values("dir", dir)}, &out)
-	return out, err
+	return ask[[]checkpoint.Summary](ctx, s.c, request{method: "GET", path: at(ref, "checkpoints"), query: values("dir", dir)})
 }
 
 // Remove removes a checkpoint (DELETE /containers/{id}/checkpoints/{checkpoint}).

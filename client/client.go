@@ -179,6 +179,12 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 	return nil
 }
 
+// ask is call for an answer that is a T.
+func ask[T any](ctx context.Context, c *Client, r request) (answer T, err error) {
+	err = c.call(ctx, r, &answer)
+	return answer, err
+}
+
 func readError(resp *http1.Response) error {
 	defer resp.Body.Close()
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))

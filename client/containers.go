@@ -20,13 +20,11 @@ func (c *Client) Containers() Containers { return Containers{c} }
 // Create makes a container (POST /containers/create). name and platform may be empty. Secrets are an addition of Pier: a
 // server that does not know them gets nothing, and the error is of kind unsupported. So are docker.IsProbe's health checks.
 func (s Containers) Create(ctx context.Context, name, platform string, r container.CreateRequest, secrets ...docker.NewSecret) (container.CreateResponse, error) {
-	var out container.CreateResponse
 	body, err := s.withSecrets(ctx, r, secrets)
 	if err != nil {
-		return out, err
+		return container.CreateResponse{}, err
 	}
-	err = s.c.call(ctx, request{method: "POST", path: "/containers/create", query: values("name", name, "platform", platform), body: body}, &out)
-	return out, err
+	return ask[container.CreateResponse](ctx, s.c, request{method: "POST", path: "/containers/create", query: values("name", name, "platform", platform), body: body})
 }
 
 // withSecrets returns the body of a request that makes a container. A server that does not know secrets, or a health check
@@ -63,7 +61,7 @@ func (s Containers) Stop(ctx context.Context, ref, signal string, timeout *int) 
 	return header.Get(docker.UnheardHeader), body.Close()
 }
 
-// Restart stops and starts it; the arguments are those of StopContainer.
+// Restart stops and starts it; the arguments are those of Stop.
 func (s Containers) Restart(ctx context.Context, ref, signal string, timeout *int) error {
 	return s.c.call(ctx, request{method: "POST", path: at(ref, "restart"), query: stopQuery(signal, timeout)}, nil)
 }
@@ -108,19 +106,15 @@ func (s Containers) Remove(ctx context.Context, ref string, force, volumes bool)
 
 // Inspect returns everything known about it (GET /containers/{id}/json).
 func (s Containers) Inspect(ctx context.Context, ref string) (container.InspectResponse, error) {
-	var out container.InspectResponse
-	err := s.c.call(ctx, request{method: "GET", path: at(ref, "json")}, &out)
-	return out, err
+	return ask[container.InspectResponse](ctx, s.c, request{method: "GET", path: at(ref, "json")})
 }
 
-// Raw is InspectContainer undecoded, with sizes where asked for.
+// Raw is Inspect undecoded, with sizes where asked for.
 func (s Containers) Raw(ctx context.Context, ref string, size bool) (json.RawMessage, error) {
-	var out json.RawMessage
-	err := s.c.call(ctx, request{method: "GET", path: at(ref, "json"), query: values("size", flag(size))}, &out)
-	return out, err
+	return ask[json.RawMessage](ctx, s.c, request{method: "GET", path: at(ref, "json"), query: values("size", flag(size))})
 }
 
-// ListOptions selects containers for ListContainers.
+// ListOptions selects containers for List.
 type ListOptions struct {
 	All     bool
 	Size    bool
@@ -134,23 +128,17 @@ func (s Containers) List(ctx context.Context, o ListOptions) ([]container.Summar
 	if o.Limit > 0 {
 		q.Set("limit", strconv.Itoa(o.Limit))
 	}
-	var out []container.Summary
-	err := s.c.call(ctx, request{method: "GET", path: "/containers/json", query: q}, &out)
-	return out, err
+	return ask[[]container.Summary](ctx, s.c, request{method: "GET", path: "/containers/json", query: q})
 }
 
 // Top lists its processes in the columns that psArgs ask for.
 func (s Containers) Top(ctx context.Context, ref, psArgs string) (container.TopResponse, error) {
-	var out container.TopResponse
-	err := s.c.call(ctx, request{method: "GET", path: at(ref, "top"), query: values("ps_args", psArgs)}, &out)
-	return out, err
+	return ask[container.TopResponse](ctx, s.c, request{method: "GET", path: at(ref, "top"), query: values("ps_args", psArgs)})
 }
 
 // Prune removes all stopped containers that the filters let through (POST /containers/prune).
 func (s Containers) Prune(ctx context.Context, filters Filters) (container.PruneReport, error) {
-	var out container.PruneReport
-	err := s.c.call(ctx, request{method: "POST", path: "/containers/prune", query: values("filters", filters.encode())}, &out)
-	return out, err
+	return ask[container.PruneReport](ctx, s.c, request{method: "POST", path: "/containers/prune", query: values("filters", filters.encode())})
 }
 
 // at is the path of a container, or of an operation on it.

@@ -15,8 +15,7 @@ func (c *Client) Execs() Execs { return Execs{c} }
 
 // Create prepares one more process in a running container and returns its ID.
 func (s Execs) Create(ctx context.Context, ref string, r container.ExecCreateRequest) (string, error) {
-	var out container.ExecCreateResponse
-	err := s.c.call(ctx, request{method: "POST", path: at(ref, "exec"), body: r}, &out)
+	out, err := ask[container.ExecCreateResponse](ctx, s.c, request{method: "POST", path: at(ref, "exec"), body: r})
 	return out.ID, err
 }
 
@@ -37,7 +36,5 @@ func (s Execs) Resize(ctx context.Context, exec string, height, width uint) erro
 
 // Inspect tells whether it runs and how it ended.
 func (s Execs) Inspect(ctx context.Context, exec string) (container.ExecInspectResponse, error) {
-	var out container.ExecInspectResponse
-	err := s.c.call(ctx, request{method: "GET", path: "/exec/" + url.PathEscape(exec) + "/json"}, &out)
-	return out, err
+	return ask[container.ExecInspectResponse](ctx, s.c, request{method: "GET", path: "/exec/" + url.PathEscape(exec) + "/json"})
 }

@@ -105,9 +105,7 @@ func (s Files) Export(ctx context.Context, ref string) (io.ReadCloser, error) {
 
 // Changes lists what a container changed of its image (GET /containers/{id}/changes).
 func (s Files) Changes(ctx context.Context, ref string) ([]container.FilesystemChange, error) {
-	var out []container.FilesystemChange
-	err := s.c.call(ctx, request{method: "GET", path: at(ref, "changes")}, &out)
-	return out, err
+	return ask[[]container.FilesystemChange](ctx, s.c, request{method: "GET", path: at(ref, "changes")})
 }
 
 // CommitOptions describe the image that Commit makes.
@@ -125,7 +123,6 @@ func (s Files) Commit(ctx context.Context, ref string, o CommitOptions) (string,
 	if !o.Pause {
 		q.Set("pause", "0")
 	}
-	var out container.CommitResponse
-	err := s.c.call(ctx, request{method: "POST", path: "/commit", query: url.Values(q)}, &out)
+	out, err := ask[container.CommitResponse](ctx, s.c, request{method: "POST", path: "/commit", query: url.Values(q)})
 	return out.ID, err
 }

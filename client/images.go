@@ -23,23 +23,17 @@ func (c *Client) Images() Images { return Images{c} }
 
 // List returns images, newest first (GET /images/json).
 func (s Images) List(ctx context.Context, all bool, filters Filters) ([]image.Summary, error) {
-	var out []image.Summary
-	err := s.c.call(ctx, request{method: "GET", path: "/images/json", query: values("all", flag(all), "filters", filters.encode())}, &out)
-	return out, err
+	return ask[[]image.Summary](ctx, s.c, request{method: "GET", path: "/images/json", query: values("all", flag(all), "filters", filters.encode())})
 }
 
 // Raw returns everything known about an image, undecoded (GET /images/{name}/json).
 func (s Images) Raw(ctx context.Context, ref string) (json.RawMessage, error) {
-	var out json.RawMessage
-	err := s.c.call(ctx, request{method: "GET", path: "/images/" + ref + "/json"}, &out)
-	return out, err
+	return ask[json.RawMessage](ctx, s.c, request{method: "GET", path: "/images/" + ref + "/json"})
 }
 
 // History returns the steps an image was made by, latest first.
 func (s Images) History(ctx context.Context, ref string) ([]image.HistoryResponseItem, error) {
-	var out []image.HistoryResponseItem
-	err := s.c.call(ctx, request{method: "GET", path: "/images/" + ref + "/history"}, &out)
-	return out, err
+	return ask[[]image.HistoryResponseItem](ctx, s.c, request{method: "GET", path: "/images/" + ref + "/history"})
 }
 
 // Tag gives the image ref one more name.
@@ -49,9 +43,7 @@ func (s Images) Tag(ctx context.Context, ref, repo, tag string) error {
 
 // Remove removes a name, and the image with its last name. noPrune keeps untagged parents.
 func (s Images) Remove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
-	var out []image.DeleteResponse
-	err := s.c.call(ctx, request{method: "DELETE", path: "/images/" + ref, query: values("force", flag(force), "noprune", flag(noPrune))}, &out)
-	return out, err
+	return ask[[]image.DeleteResponse](ctx, s.c, request{method: "DELETE", path: "/images/" + ref, query: values("force", flag(force), "noprune", flag(noPrune))})
 }
 
 // Load sends an archive and returns the progress stream, which the caller closes (POST /images/load).
@@ -67,7 +59,7 @@ func (s Images) Save(ctx context.Context, refs []string) (io.ReadCloser, error) 
 	return body, err
 }
 
-// ImportOptions describes the image that ImportImage makes.
+// ImportOptions describes the image that Import makes.
 type ImportOptions struct {
 	Source    string // "-" for the body, or a URL the daemon fetches
 	Reference string // name of the new image; may be empty
@@ -116,9 +108,7 @@ func (s Images) Build(ctx context.Context, buildContext io.Reader, query url.Val
 
 // Prune removes images that have no name, or with the filter dangling=false all that no container uses.
 func (s Images) Prune(ctx context.Context, filters Filters) (image.PruneReport, error) {
-	var out image.PruneReport
-	err := s.c.call(ctx, request{method: "POST", path: "/images/prune", query: values("filters", filters.encode())}, &out)
-	return out, err
+	return ask[image.PruneReport](ctx, s.c, request{method: "POST", path: "/images/prune", query: values("filters", filters.encode())})
 }
 
 // PruneBuilds removes what builds have cached and nothing uses: all of it, or what no newer build shares; keep bytes of it
@@ -129,7 +119,5 @@ func (s Images) PruneBuilds(ctx context.Context, filters Filters, all bool, keep
 		q.Set("keep-storage", strconv.FormatInt(keep, 10))
 		q.Set("reserved-space", strconv.FormatInt(keep, 10))
 	}
-	var out build.CachePruneReport
-	err := s.c.call(ctx, request{method: "POST", path: "/build/prune", query: q}, &out)
-	return out, err
+	return ask[build.CachePruneReport](ctx, s.c, request{method: "POST", path: "/build/prune", query: q})
 }

@@ -16,23 +16,17 @@ func (c *Client) Networks() Networks { return Networks{c} }
 
 // List returns the networks that the filters let through (GET /networks).
 func (s Networks) List(ctx context.Context, filters Filters) ([]network.Summary, error) {
-	var out []network.Summary
-	err := s.c.call(ctx, request{method: "GET", path: "/networks", query: values("filters", filters.encode())}, &out)
-	return out, err
+	return ask[[]network.Summary](ctx, s.c, request{method: "GET", path: "/networks", query: values("filters", filters.encode())})
 }
 
 // Raw returns everything known about a network, undecoded (GET /networks/{id}).
 func (s Networks) Raw(ctx context.Context, ref string) (json.RawMessage, error) {
-	var out json.RawMessage
-	err := s.c.call(ctx, request{method: "GET", path: "/networks/" + url.PathEscape(ref)}, &out)
-	return out, err
+	return ask[json.RawMessage](ctx, s.c, request{method: "GET", path: "/networks/" + url.PathEscape(ref)})
 }
 
 // Create makes a network and returns its ID with the daemon's warning.
 func (s Networks) Create(ctx context.Context, r network.CreateRequest) (network.CreateResponse, error) {
-	var out network.CreateResponse
-	err := s.c.call(ctx, request{method: "POST", path: "/networks/create", body: r}, &out)
-	return out, err
+	return ask[network.CreateResponse](ctx, s.c, request{method: "POST", path: "/networks/create", body: r})
 }
 
 // Remove removes a network that no container uses.
@@ -52,7 +46,5 @@ func (s Networks) Disconnect(ctx context.Context, ref string, r network.Disconne
 
 // Prune removes all networks that no container uses.
 func (s Networks) Prune(ctx context.Context, filters Filters) (network.PruneReport, error) {
-	var out network.PruneReport
-	err := s.c.call(ctx, request{method: "POST", path: "/networks/prune", query: values("filters", filters.encode())}, &out)
-	return out, err
+	return ask[network.PruneReport](ctx, s.c, request{method: "POST", path: "/networks/prune", query: values("filters", filters.encode())})
 }

@@ -18,9 +18,7 @@ func (c *Client) Resources() Resources { return Resources{c} }
 
 // Stats returns one sample of what it uses, measured against another taken just before (GET /containers/{id}/stats).
 func (s Resources) Stats(ctx context.Context, ref string) (container.StatsResponse, error) {
-	var out container.StatsResponse
-	err := s.c.call(ctx, request{method: "GET", path: at(ref, "stats"), query: values("stream", "0")}, &out)
-	return out, err
+	return ask[container.StatsResponse](ctx, s.c, request{method: "GET", path: at(ref, "stats"), query: values("stream", "0")})
 }
 
 // Follow gives a sample every second to f until f fails, the container is gone (nil) or ctx ends.
@@ -54,7 +52,6 @@ func (s Resources) Update(ctx context.Context, ref string, u docker.Update) (war
 			return nil, err
 		}
 	}
-	var out container.UpdateResponse
-	err = s.c.call(ctx, request{method: "POST", path: at(ref, "update"), body: u}, &out)
+	out, err := ask[container.UpdateResponse](ctx, s.c, request{method: "POST", path: at(ref, "update"), body: u})
 	return out.Warnings, err
 }

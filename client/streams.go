@@ -25,7 +25,7 @@ func sizeQuery(height, width uint) url.Values {
 	return values("h", strconv.FormatUint(uint64(height), 10), "w", strconv.FormatUint(uint64(width), 10))
 }
 
-// AttachOptions selects the streams of AttachContainer.
+// AttachOptions selects the streams of Attach.
 type AttachOptions struct {
 	Stdin, Stdout, Stderr bool
 	Logs                  bool   // what was written before comes first
@@ -38,7 +38,7 @@ func (s Streams) Attach(ctx context.Context, ref string, o AttachOptions) (*Conn
 	return s.c.hijack(ctx, request{method: "POST", path: at(ref, "attach"), query: q})
 }
 
-// LogsOptions selects what ContainerLogs sends.
+// LogsOptions selects what Logs sends.
 type LogsOptions struct {
 	Follow, Timestamps, Details bool
 	Since, Until, Tail          string // as the API takes them: a Unix time or RFC 3339 moment; a number or "all"

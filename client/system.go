@@ -21,16 +21,12 @@ func (c *Client) System() System { return System{c} }
 
 // Version returns the daemon's version and that of its parts (GET /version).
 func (s System) Version(ctx context.Context) (system.VersionResponse, error) {
-	var out system.VersionResponse
-	err := s.c.call(ctx, request{method: "GET", path: "/version"}, &out)
-	return out, err
+	return ask[system.VersionResponse](ctx, s.c, request{method: "GET", path: "/version"})
 }
 
 // Info returns the daemon's state and settings (GET /info).
 func (s System) Info(ctx context.Context) (system.Info, error) {
-	var out system.Info
-	err := s.c.call(ctx, request{method: "GET", path: "/info"}, &out)
-	return out, err
+	return ask[system.Info](ctx, s.c, request{method: "GET", path: "/info"})
 }
 
 // Ping reports whether the daemon answers.
@@ -79,7 +75,5 @@ func (s System) Events(ctx context.Context, since, until string, filters Filters
 //
 // verbose asks for the single objects too.
 func (s System) DiskUsage(ctx context.Context, verbose bool) (system.DiskUsage, error) {
-	var out system.DiskUsage
-	err := s.c.call(ctx, request{method: "GET", path: "/system/df", query: values("verbose", flag(verbose))}, &out)
-	return out, err
+	return ask[system.DiskUsage](ctx, s.c, request{method: "GET", path: "/system/df", query: values("verbose", flag(verbose))})
 }

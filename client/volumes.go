@@ -16,23 +16,17 @@ func (c *Client) Volumes() Volumes { return Volumes{c} }
 
 // List returns the volumes that the filters let through, and the daemon's warnings (GET /volumes).
 func (s Volumes) List(ctx context.Context, filters Filters) (volume.ListResponse, error) {
-	var out volume.ListResponse
-	err := s.c.call(ctx, request{method: "GET", path: "/volumes", query: values("filters", filters.encode())}, &out)
-	return out, err
+	return ask[volume.ListResponse](ctx, s.c, request{method: "GET", path: "/volumes", query: values("filters", filters.encode())})
 }
 
 // Raw returns everything known about a volume, undecoded (GET /volumes/{name}).
 func (s Volumes) Raw(ctx context.Context, name string) (json.RawMessage, error) {
-	var out json.RawMessage
-	err := s.c.call(ctx, request{method: "GET", path: "/volumes/" + url.PathEscape(name)}, &out)
-	return out, err
+	return ask[json.RawMessage](ctx, s.c, request{method: "GET", path: "/volumes/" + url.PathEscape(name)})
 }
 
 // Create makes a volume; without a name the daemon makes one up.
 func (s Volumes) Create(ctx context.Context, r volume.CreateRequest) (volume.Volume, error) {
-	var out volume.Volume
-	err := s.c.call(ctx, request{method: "POST", path: "/volumes/create", body: r}, &out)
-	return out, err
+	return ask[volume.Volume](ctx, s.c, request{method: "POST", path: "/volumes/create", body: r})
 }
 
 // Remove removes a volume that no container uses; force makes a missing one no error.
@@ -42,7 +36,5 @@ func (s Volumes) Remove(ctx context.Context, name string, force bool) error {
 
 // Prune removes the anonymous volumes that no container uses, or with the filter all=true named ones too.
 func (s Volumes) Prune(ctx context.Context, filters Filters) (volume.PruneReport, error) {
-	var out volume.PruneReport
-	err := s.c.call(ctx, request{method: "POST", path: "/volumes/prune", query: values("filters", filters.encode())}, &out)
-	return out, err
+	return ask[volume.PruneReport](ctx, s.c, request{method: "POST", path: "/volumes/prune", query: values("filters", filters.encode())})
 }

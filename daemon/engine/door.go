@@ -74,7 +74,7 @@ type TopResult = container.TopResponse
 type ExecStartOptions struct {
 	Detach bool
 	Tty    bool
-	// Width and Height are the first size of the terminal in cells, 0 for what ExecCreate said.
+	// Width and Height are the first size of the terminal in cells, 0 for what Execs.Create said.
 	Width, Height uint16
 }
 

@@ -145,7 +145,7 @@ func (j *Journal) SetRecord(text []byte) bool {
 	return true
 }
 
-// Record returns a copy of what setRecord stored, nil if nothing is there.
+// Record returns a copy of what SetRecord stored, nil if nothing is there.
 func (j *Journal) Record() []byte {
 	n := j.page.Load(wordRecordLen)
 	if room := j.room(); n <= uint64(len(room)) {
@@ -167,7 +167,7 @@ func (j *Journal) Exited(e *shim.Exit) {
 	j.page.Store(wordExit, v)
 }
 
-// Exit returns what exited noted, nil if the task has not ended.
+// Exit returns what Exited noted, nil if the task has not ended.
 func (j *Journal) Exit(ref shim.TaskRef) *shim.Exit {
 	v := j.page.Load(wordExit)
 	if v&exitSet == 0 {
