@@ -55,7 +55,8 @@ type LegacyImage struct {
 	VirtualSize   int64 `json:",omitempty"`
 }
 
-// LegacyEvent is one line of GET /events before API 1.52.
+// LegacyEvent is one line of GET /events before API 1.52. The upper fields are there for containers and images alone, and
+// From, a container's image, for containers.
 type LegacyEvent struct {
 	Status string `json:"status,omitempty"`
 	ID     string `json:"id,omitempty"`

@@ -160,12 +160,16 @@ func legacyImage(v docker.Version, i imageapi.InspectResponse, parent string) an
 	return old
 }
 
-// legacyEvent is one line of GET /events.
+// legacyEvent is one line of GET /events. Only a container comes from an image: an attribute "image" of an image is a label.
 func legacyEvent(v docker.Version, m events.Message) any {
 	if !v.Before(52) || m.Type != events.ContainerEventType && m.Type != events.ImageEventType {
 		return m
 	}
-	return docker.LegacyEvent{Message: m, Status: string(m.Action), ID: m.Actor.ID, From: m.Actor.Attributes["image"]}
+	old := docker.LegacyEvent{Message: m, Status: string(m.Action), ID: m.Actor.ID}
+	if m.Type == events.ContainerEventType {
+		old.From = m.Actor.Attributes["image"]
+	}
+	return old
 }
 
 // legacyInfo is the answer of GET /info.

@@ -219,9 +219,10 @@ func TestEvents(t *testing.T) {
 	}
 	publish(events.ContainerEventType, "start", "abcdef", map[string]string{"name": "web", "image": "busybox:1", "tier": "front"})
 	publish(events.ContainerEventType, "exec_create: sh", "abcdef", map[string]string{"name": "web"})
-	publish(events.ImageEventType, "tag", "sha256:1234", map[string]string{"name": "busybox:1"})
+	publish(events.ImageEventType, "tag", "sha256:1234", map[string]string{"name": "busybox:1", "image": "a label"})
+	publish(events.NetworkEventType, "connect", "net", map[string]string{"container": "abcdef"})
 	tests := map[string]int{
-		`{}`: 3, `{"container":["abc"]}`: 2, `{"container":["web"]}`: 2, `{"container":["we"]}`: 0,
+		`{}`: 4, `{"container":["abc"]}`: 2, `{"container":["web"]}`: 2, `{"container":["we"]}`: 0,
 		`{"event":{"exec_create":true}}`: 1, `{"type":["image"],"event":["tag"]}`: 1, `{"image":["busybox"]}`: 2,
 		`{"image":["1234"]}`: 1, `{"label":["tier=front"]}`: 1, `{"label":["tier=back"]}`: 0, `{"scope":["swarm"]}`: 0,
 	}
@@ -233,13 +234,26 @@ func TestEvents(t *testing.T) {
 			t.Errorf("filters %s: %d events, want %d: %s", f, got, want, w.Body)
 		}
 	}
-	w := get(t, s, "GET", "/v1.51/events?since=1&until="+until+`&filters={"event":["start"]}`, "")
-	var old docker.LegacyEvent
-	if err := json.Unmarshal(w.Body.Bytes(), &old); err != nil || old.Status != "start" || old.ID != "abcdef" || old.From != "busybox:1" {
-		t.Errorf("event before 1.52 = %s", w.Body)
+	for version, want := range map[string]string{
+		"/v1.40": "start/abcdef/busybox:1 exec_create: sh/abcdef/ tag/sha256:1234/ //",
+		"/v1.51": "start/abcdef/busybox:1 exec_create: sh/abcdef/ tag/sha256:1234/ //",
+		"/v1.52": "// // // //",
+		"":       "// // // //",
+	} {
+		var got []string
+		for dec := json.NewDecoder(get(t, s, "GET", version+"/events?since=1&until="+until, "").Body); dec.More(); {
+			var old struct{ Status, ID, From string }
+			if err := dec.Decode(&old); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, old.Status+"/"+old.ID+"/"+old.From)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("old fields of the events in version %q: %q, want %q", version, got, want)
+		}
 	}
 	s.close() // Shutdown cuts off what has no end yet, and that alone
-	if w := get(t, s, "GET", "/v1.51/events?since=1&until="+until, ""); w.Code != 200 || strings.Count(w.Body.String(), "\n") != 3 {
+	if w := get(t, s, "GET", "/v1.51/events?since=1&until="+until, ""); w.Code != 200 || strings.Count(w.Body.String(), "\n") != 4 {
 		t.Errorf("all events while the daemon ends: %d %s", w.Code, w.Body)
 	}
 	defer func() {
