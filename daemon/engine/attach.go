@@ -73,7 +73,8 @@ func (e *Engine) attach(c *ctr, o AttachOptions, keys []byte) (*Stream, error) {
 	return s, nil
 }
 
-// Resize sets the size of a container's terminal in cells. Conflict where it does not run.
+// Resize sets the size of a container's terminal in cells. Without a terminal there is nothing to do, and as with Docker
+// no error. Conflict where the container does not run.
 func (st *Streams) Resize(ctx context.Context, ref string, width, height uint16) error {
 	c, err := st.e.index.Find(ref)
 	if err != nil {
@@ -82,8 +83,10 @@ func (st *Streams) Resize(ctx context.Context, ref string, width, height uint16)
 	if !c.row().Life.State.Alive() {
 		return errkind.New(errkind.Conflict, "container %s is not running", ref)
 	}
-	if err := st.e.o.Custody.Resize(ctx, shim.Resize{TaskRef: shim.TaskRef{ID: c.id}, Width: width, Height: height}); err != nil {
-		return err
+	if c.row().Config.Tty {
+		if err := st.e.o.Custody.Resize(ctx, shim.Resize{TaskRef: shim.TaskRef{ID: c.id}, Width: width, Height: height}); err != nil {
+			return err
+		}
 	}
 	st.e.say(c, "resize", map[string]string{"height": itoa(int(height)), "width": itoa(int(width))})
 	return nil

@@ -60,8 +60,8 @@ func TestRun(t *testing.T) {
 		"seccomp":   {nil, "grep Seccomp: /proc/self/status", "Seccomp:\t2\n"},
 		"nnp":       {func(_ *container.Config, h *container.HostConfig) { h.SecurityOpt = []string{"no-new-privileges"} }, "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n"},
 		"ulimit": {func(_ *container.Config, h *container.HostConfig) {
-			h.Ulimits = []*container.Ulimit{{Name: "nofile", Soft: 123, Hard: 200}}
-		}, "ulimit -n", "123\n"},
+			h.Ulimits = []*container.Ulimit{{Name: "nofile", Soft: 100, Hard: 150}, {Name: "nofile", Soft: 123, Hard: 200}}
+		}, "ulimit -n; ulimit -Hn", "123\n200\n"},
 		"shm":    {func(_ *container.Config, h *container.HostConfig) { h.ShmSize = 1 << 20 }, "stat -f -c '%S %b' /dev/shm", "4096 256\n"},
 		"memory": {func(_ *container.Config, h *container.HostConfig) { h.Memory = 64 << 20 }, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max", "67108864\n"},
 	} {
@@ -188,7 +188,9 @@ func TestStop(t *testing.T) {
 func TestExec(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()
-	cid := r.create("target", nil, "sleep", "60")
+	cid := r.create("target", func(_ *container.Config, h *container.HostConfig) {
+		h.Ulimits = []*container.Ulimit{{Name: "nofile", Soft: 123, Hard: 200}}
+	}, "sleep", "60")
 	r.must(r.Containers().Start(ctx, cid))
 	xs := r.Execs()
 	run := func(q container.ExecCreateRequest, input string) (string, int) {
@@ -200,6 +202,7 @@ func TestExec(t *testing.T) {
 		r.must(err)
 		defer s.Close()
 		if input != "" {
+			r.must(xs.Resize(ctx, x.ID, 80, 24)) // it has no terminal: nothing to do
 			_, err := io.WriteString(s, input)
 			r.must(err)
 		}
@@ -228,6 +231,7 @@ func TestExec(t *testing.T) {
 		{container.ExecCreateRequest{Cmd: []string{"cat"}, AttachStdin: true}, "typed", "typed", 0, false},
 		{container.ExecCreateRequest{Cmd: []string{"sh", "-c", "id -u; pwd; echo $X"}, User: "app", WorkingDir: "/tmp", Env: []string{"X=y"}}, "", "1000\n/tmp\ny\n", 0, false},
 		{container.ExecCreateRequest{Cmd: []string{"stty", "size"}, Tty: true, ConsoleSize: &[2]uint{33, 99}}, "", "33 99\r\n", 0, false},
+		{container.ExecCreateRequest{Cmd: []string{"sh", "-c", "ulimit -n; ulimit -Hn"}}, "", "123\n200\n", 0, false},
 		{container.ExecCreateRequest{Cmd: []string{"nosuch"}}, "", "executable file not found in $PATH", 127, true},
 		{container.ExecCreateRequest{Cmd: []string{"/bin/notexec"}}, "", "permission denied", 126, true},
 		{container.ExecCreateRequest{Cmd: []string{""}}, "", "executable file not found in $PATH", 127, true},
@@ -253,6 +257,7 @@ func TestAttachInput(t *testing.T) {
 	r.must(err)
 	defer s.Close()
 	r.must(r.Containers().Start(ctx, cid))
+	r.must(r.Streams().Resize(ctx, cid, 80, 24)) // it has no terminal: nothing to do
 	go func() {
 		_, _ = s.Write(bytes.Repeat([]byte("x"), 1<<20))
 		_ = s.CloseWrite()

@@ -197,7 +197,7 @@ func (e *Engine) execute(ctx context.Context, x *execution, o ExecStartOptions) 
 	return live, nil
 }
 
-// Resize sets the size of an exec's terminal in cells.
+// Resize sets the size of an exec's terminal in cells, if it has one. Conflict where it does not run.
 func (xs *Execs) Resize(ctx context.Context, id string, width, height uint16) error {
 	x, err := xs.e.execs.Get(id)
 	if err != nil {
@@ -205,6 +205,9 @@ func (xs *Execs) Resize(ctx context.Context, id string, width, height uint16) er
 	}
 	if !x.Running() {
 		return errkind.New(errkind.Conflict, "exec command %s is not running", id)
+	}
+	if !x.Want.Tty {
+		return nil
 	}
 	return xs.e.o.Custody.Resize(ctx, shim.Resize{TaskRef: shim.TaskRef{ID: x.In.id, Exec: x.ID}, Width: width, Height: height})
 }

@@ -20,7 +20,7 @@ var states = []struct {
 	{"GET", "/containers/ID/changes", "", [4]int{200, 200, 200, 200}, ""},
 	{"GET", "/containers/ID/export", "", [4]int{200, 200, 200, 200}, ""},
 	{"GET", "/containers/ID/stats?stream=0&one-shot=1", "", [4]int{200, 200, 200, 200}, ""},
-	{"POST", "/containers/ID/resize?h=1&w=1", "", [4]int{409, 409, 409, 409}, "200 where it runs, though there is no terminal"},
+	{"POST", "/containers/ID/resize?h=1&w=1", "", [4]int{409, 200, 200, 409}, ""},
 	{"POST", "/containers/ID/start", "", [4]int{204, 304, 409, 204}, ""},
 	{"POST", "/containers/ID/stop?t=0", "", [4]int{304, 204, 204, 304}, ""},
 	{"POST", "/containers/ID/restart?t=0", "", [4]int{204, 204, 204, 204}, ""},

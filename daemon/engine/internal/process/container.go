@@ -110,13 +110,22 @@ func process(in Input, sec settings.Security) (*specs.Process, error) {
 	if in.Host.OomScoreAdj != 0 {
 		p.OOMScoreAdj = &in.Host.OomScoreAdj
 	}
-	for _, u := range in.Host.Ulimits {
-		p.Rlimits = append(p.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard)})
-	}
+	p.Rlimits = rlimits(in.Host.Ulimits)
 	if sec.AppArmor != "" && sec.AppArmor != "unconfined" && appArmor() {
 		p.ApparmorProfile = sec.AppArmor
 	}
 	return p, nil
+}
+
+// rlimits are the resource limits of each process of a container. Of two with one name the last counts, as with Docker,
+// whose runtime sets one after the other; ours refuses two, as the OCI's specification wants.
+func rlimits(of []*container.Ulimit) (out []specs.POSIXRlimit) {
+	for i, u := range of {
+		if !slices.ContainsFunc(of[i+1:], func(later *container.Ulimit) bool { return later.Name == u.Name }) {
+			out = append(out, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard)})
+		}
+	}
+	return out
 }
 
 func appArmor() bool {

@@ -28,8 +28,8 @@ type ExecInput struct {
 	Sized     bool // see Filter
 }
 
-// Exec returns the process. Unless privileged it has the capabilities that the container has, and none that its user
-// would not have.
+// Exec returns the process. It has the container's resource limits. Unless privileged it has the capabilities that the
+// container has, and none that its user would not have.
 func Exec(in ExecInput) (*specs.Process, error) {
 	sec, err := settings.ParseSecurity(in.Host.SecurityOpt)
 	if err != nil {
@@ -60,6 +60,7 @@ func Exec(in ExecInput) (*specs.Process, error) {
 		Cwd:             in.Want.WorkingDir,
 		Capabilities:    sets(uint32(user.UID), caps),
 		NoNewPrivileges: sec.NoNewPrivileges,
+		Rlimits:         rlimits(in.Host.Ulimits),
 	}
 	p.User.Umask = in.Host.Umask
 	if p.Cwd != "" && !path.IsAbs(p.Cwd) { // not before the start, which gives the exec its exit code
