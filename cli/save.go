@@ -3,16 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"pier/cli/internal/request"
 	"pier/cli/internal/terminal"
 	"pier/client"
+	"pier/lib/atomicfile"
 )
 
 func newSave(a *app) *cobra.Command {
@@ -43,26 +41,5 @@ func (a *app) output(path string, open func() (io.ReadCloser, error)) error {
 		_, err = io.Copy(a.Out, body)
 		return err
 	}
-	return writeFile(path, body)
-}
-
-// writeFile puts a stream into a file that appears only once it is whole.
-func writeFile(path string, r io.Reader) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = io.Copy(f, r); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return atomicfile.CopyVolatile(path, body, 0o600)
 }

@@ -5,7 +5,9 @@
 package atomicfile
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -14,16 +16,21 @@ import (
 // content survives a power cut. On an error the old content, if any, is untouched and no temporary file stays.
 // Writers of the same path may race: the last rename wins, and readers never see a mixture.
 func Write(path string, data []byte, perm os.FileMode) error {
-	return write(path, data, perm, true)
+	return write(path, bytes.NewReader(data), perm, true)
 }
 
 // WriteVolatile is Write without the two syncs: safe against a crash of the process, not against a power cut. It is
 // for files in a folder that a reboot empties.
 func WriteVolatile(path string, data []byte, perm os.FileMode) error {
-	return write(path, data, perm, false)
+	return write(path, bytes.NewReader(data), perm, false)
 }
 
-func write(path string, data []byte, perm os.FileMode, durable bool) (err error) {
+// CopyVolatile is WriteVolatile of all that r yields. Where reading fails nothing is replaced.
+func CopyVolatile(path string, r io.Reader, perm os.FileMode) error {
+	return write(path, r, perm, false)
+}
+
+func write(path string, r io.Reader, perm os.FileMode, durable bool) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
@@ -36,7 +43,7 @@ func write(path string, data []byte, perm os.FileMode, durable bool) (err error)
 			err = fmt.Errorf("write %s: %w", path, err)
 		}
 	}()
-	if _, err = f.Write(data); err != nil {
+	if _, err = io.Copy(f, r); err != nil {
 		return err
 	}
 	if err = f.Chmod(perm); err != nil {

@@ -1,9 +1,13 @@
 package atomicfile
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 func TestWrite(t *testing.T) {
@@ -33,6 +37,22 @@ func TestWriteFailureLeavesNothing(t *testing.T) {
 	}
 	if err := Write(path, []byte("x"), 0o600); err == nil {
 		t.Fatal("Write over a folder succeeded")
+	}
+	onlyEntry(t, dir)
+}
+
+func TestCopyFailureReplacesNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "archive")
+	if err := CopyVolatile(path, strings.NewReader("whole"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cut := io.MultiReader(strings.NewReader("ha"), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if err := CopyVolatile(path, cut, 0o600); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a source that breaks off: %v", err)
+	}
+	if got, err := os.ReadFile(path); string(got) != "whole" || err != nil {
+		t.Errorf("afterwards it holds %q, %v", got, err)
 	}
 	onlyEntry(t, dir)
 }
