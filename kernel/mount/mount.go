@@ -109,10 +109,16 @@ func create(ctx int, fstype string, attrs Attr) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(n), fstype)
 	if p := attrs & propagation; p != 0 {
-		if err := SetAttr(f, false, p, 0); err != nil {
-			f.Close()
-			return nil, err
-		}
+		return withAttr(f, p)
+	}
+	return f, nil
+}
+
+// withAttr sets attributes of a mount that has just been made; without them it is closed.
+func withAttr(f *os.File, set Attr) (*os.File, error) {
+	if err := SetAttr(f, false, set, 0); err != nil {
+		f.Close()
+		return nil, err
 	}
 	return f, nil
 }

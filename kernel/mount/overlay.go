@@ -35,11 +35,7 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := SetAttr(f, false, attrs, 0); err != nil {
-			f.Close()
-			return nil, err
-		}
-		return f, nil
+		return withAttr(f, attrs)
 	}
 	if !takesLayers() {
 		return overlayByMount(o, attrs)
@@ -129,11 +125,7 @@ func overlayByMount(o OverlayOptions, attrs Attr) (f *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := SetAttr(f, false, attrs, 0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return withAttr(f, attrs)
 }
 
 // onPassingThread runs f on a thread that ends afterwards, whatever f did to it. The process's first thread never ends,
