@@ -207,19 +207,13 @@ func TestExec(t *testing.T) {
 			r.must(err)
 		}
 		r.must(s.CloseWrite())
-		var b bytes.Buffer
-		if s.Terminal {
-			_, err = io.Copy(&b, s)
-		} else {
-			err = streams.Split(s, &b, &b)
-		}
-		r.must(err)
+		out := r.read(s)
 		i, err := xs.Inspect(ctx, x.ID)
 		r.must(err)
 		if i.Running || i.ExitCode == nil {
 			t.Fatalf("after its output's end: %+v", i)
 		}
-		return b.String(), *i.ExitCode
+		return out, *i.ExitCode
 	}
 	for _, tt := range []struct {
 		q         container.ExecCreateRequest
@@ -262,10 +256,8 @@ func TestAttachInput(t *testing.T) {
 		_, _ = s.Write(bytes.Repeat([]byte("x"), 1<<20))
 		_ = s.CloseWrite()
 	}()
-	var b bytes.Buffer
-	r.must(streams.Split(s, &b, &b))
-	if strings.TrimSpace(b.String()) != "1048576" {
-		t.Errorf("%q", b.String())
+	if out := r.read(s); strings.TrimSpace(out) != "1048576" {
+		t.Errorf("%q", out)
 	}
 }
 

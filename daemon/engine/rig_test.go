@@ -4,11 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -21,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"pier/daemon/engine/custody"
+	"pier/daemon/engine/internal/runtimetest"
 	"pier/daemon/engine/internal/streams"
 	"pier/daemon/image"
 	"pier/daemon/image/layer"
@@ -31,32 +30,13 @@ import (
 	"pier/lib/id"
 )
 
-var runtimeBinary string
+var runtimeBinary string // pier-runtime, built once
 
 func TestMain(m *testing.M) {
 	if os.Getenv(crashEnv) != "" {
 		os.Exit(m.Run())
 	}
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "pier-engine-test-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		if bin := os.Getenv("PIER_BIN"); bin != "" && os.Getenv("PIER_TEST_VM") != "" { // a machine without Go
-			runtimeBinary = filepath.Join(bin, "pier-runtime")
-			return m.Run()
-		}
-		runtimeBinary = filepath.Join(dir, "pier-runtime")
-		build := exec.Command("go", "build", "-o", runtimeBinary, "pier/cmd/pier-runtime")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build pier-runtime: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(runtimetest.Main(m, &runtimeBinary))
 }
 
 // rig is a whole engine on real rooms, in folders, bridge and cgroups of its own.
@@ -268,18 +248,26 @@ func (r *rig) finish(cid string) (string, int, error) {
 	if err := r.Containers().Start(ctx, cid); err != nil {
 		return "", 0, err
 	}
+	out := r.read(s)
+	res, ok := <-w
+	if !ok {
+		r.t.Fatalf("container %s did not end in time; its output: %s", cid, out)
+	}
+	return out, res.ExitCode, nil
+}
+
+// read returns all output that comes of a stream.
+func (r *rig) read(s *Stream) string {
+	r.t.Helper()
 	var b bytes.Buffer
+	var err error
 	if s.Terminal {
 		_, err = io.Copy(&b, s)
 	} else {
 		err = streams.Split(s, &b, &b)
 	}
 	r.must(err)
-	res, ok := <-w
-	if !ok {
-		r.t.Fatalf("container %s did not end in time; its output: %s", cid, b.String())
-	}
-	return b.String(), res.ExitCode, nil
+	return b.String()
 }
 
 // eventually waits for something that happens in the background.

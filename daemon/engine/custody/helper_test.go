@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"pier/api/shim"
+	"pier/daemon/engine/internal/runtimetest"
 	"pier/kernel/cgroup"
 	"pier/kernel/pidfd"
 	"pier/lib/feed"
@@ -31,27 +30,7 @@ func TestMain(m *testing.M) {
 		custodianProcess(root)
 		return
 	}
-	os.Exit(testMain(m))
-}
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "pier-custody")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	if bin := os.Getenv("PIER_BIN"); bin != "" && os.Getenv("PIER_TEST_VM") != "" { // a machine without Go
-		runtimeBinary = filepath.Join(bin, "pier-runtime")
-		return m.Run()
-	}
-	runtimeBinary = filepath.Join(dir, "pier-runtime")
-	build := exec.Command("go", "build", "-o", runtimeBinary, "pier/cmd/pier-runtime")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(runtimetest.Main(m, &runtimeBinary))
 }
 
 // bench is a custodian with a root folder of its own.
