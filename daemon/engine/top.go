@@ -8,8 +8,8 @@ import (
 	"pier/lib/errkind"
 )
 
-// Top lists a container's processes as ps(1) with args would ("-ef" for none), from the host's /proc alone: no program
-// of the container or the host is run. Users are shown by number where the host does not know them. A column that is not
+// Top lists a container's processes as ps(1) with args would ("-ef" for none), by their numbers, as --sort
+// says, or as a tree (--forest). All is from the host's /proc: no program of the container or the host is run. Users are shown by number where the host does not know them. A column that is not
 // known here is Invalid, by name.
 func (cs *Containers) Top(ctx context.Context, ref string, args []string) (TopResult, error) {
 	c, err := cs.e.index.Find(ref)

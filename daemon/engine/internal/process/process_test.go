@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -120,27 +121,83 @@ func TestTable(t *testing.T) {
 		"-eo pid=PID,args":  "PID COMMAND",
 		"o pid,ppid":        "PID PPID",
 		"--format=pid,user": "PID USER",
+		"axf":               "PID TTY STAT TIME COMMAND",
+		"aux --sort=-%cpu":  "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND",
 	} {
-		cols, err := layout(strings.Fields(args))
+		l, err := parse(strings.Fields(args))
 		if err != nil {
 			t.Errorf("ps %s: %v", args, err)
 			continue
 		}
 		var titles []string
-		for _, c := range cols {
+		for _, c := range l.columns {
 			titles = append(titles, c.title)
 		}
 		if got := strings.Join(titles, " "); got != want {
 			t.Errorf("ps %s: %q, want %q", args, got, want)
 		}
 	}
-	for _, args := range []string{"-o comm", "-o nosuch", "--sort=x", "-o", "-p 1"} {
-		if _, err := layout(strings.Fields(args)); err == nil {
+	for _, args := range []string{"-o comm", "-o nosuch", "--sort=x", "--sort", "k", "-ef kpid,--comm", "-o", "-p 1"} {
+		if _, err := parse(strings.Fields(args)); err == nil {
 			t.Errorf("ps %s was taken", args)
 		}
 	}
 	p, ok := readProc(os.Getpid())
 	if !ok || p.args(nil) == "" || userName(p, readHost()) != "root" && os.Getuid() == 0 {
 		t.Errorf("own process: %+v", p)
+	}
+}
+
+func TestOrder(t *testing.T) {
+	var procs []*proc
+	for _, p := range []struct {
+		pid, parent int
+		comm        string
+		ticks, rss  int64
+	}{{5, 1, "init", 10, 30}, {6, 5, "web", 900, 9}, {7, 6, "worker", 20, 200}, {8, 6, "worker", 20, 100}, {9, 5, "log", 1000, 1000}} {
+		fields := slices.Repeat([]string{"0"}, 50) // of stat, from the third
+		fields[4-3], fields[14-3], fields[24-3] = strconv.Itoa(p.parent), strconv.FormatInt(p.ticks, 10), strconv.FormatInt(p.rss, 10)
+		procs = append(procs, &proc{pid: p.pid, comm: p.comm, fields: fields})
+	}
+	for args, want := range map[string]string{
+		"":                              "5 6 7 8 9",
+		"aux --sort=-pid":               "9 8 7 6 5",
+		"aux --sort -%cpu":              "9 6 7 8 5",
+		"-eo pid,comm --sort=comm,-pid": "5 9 6 8 7",
+		"-eo pid k -rss":                "9 7 8 5 6", // not 9 7 8 as text would be: 200, 1000, 100
+		"-eo pid krss":                  "6 5 8 7 9",
+		"--sort=+time,-rss":             "5 7 8 6 9",
+		"--forest":                      "5 6| \\_ 7| |   \\_ 8| |   \\_ 9| \\_ ",
+		"auxf --sort=-rss":              "5 9| \\_ 6| \\_ 7|     \\_ 8|     \\_ ",
+	} {
+		l, err := parse(strings.Fields(args))
+		if err != nil {
+			t.Errorf("ps %s: %v", args, err)
+			continue
+		}
+		sorted := slices.Clone(procs)
+		for _, p := range sorted {
+			p.branch = ""
+		}
+		arrange(sorted, l.by, readHost())
+		if l.forest {
+			sorted = forest(sorted)
+		}
+		var got []string
+		for _, p := range sorted {
+			got = append(got, strings.TrimRight(strconv.Itoa(p.pid)+"|"+p.branch, "| "))
+		}
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("ps %s: %q, want %q", args, got, want)
+		}
+	}
+
+	long := make([]*proc, 10000) // a chain, closed to a circle
+	for i := range long {
+		long[i] = &proc{pid: i + 1, fields: []string{"S", strconv.Itoa((i+len(long)-1)%len(long) + 1)}}
+	}
+	long = forest(long)
+	if len(long) != 10000 || long[0].branch != "" || len(long[9999].branch) > 2*maxLead {
+		t.Errorf("a chain of processes: %d of them, the last behind %q", len(long), long[len(long)-1].branch)
 	}
 }

@@ -40,7 +40,7 @@ var columns = map[string]column{
 	"etime":  {"ELAPSED", func(p *proc, h *host) string { return elapsed(h.now.Sub(p.started(h))) }},
 	"etimes": {"ELAPSED", func(p *proc, h *host) string { return strconv.Itoa(int(h.now.Sub(p.started(h)).Seconds())) }},
 	"time":   {"TIME", (*proc).time}, "cputime": {"TIME", (*proc).time},
-	"comm": {"COMMAND", func(p *proc, _ *host) string { return p.comm }}, "ucmd": {"CMD", func(p *proc, _ *host) string { return p.comm }},
+	"comm": {"COMMAND", (*proc).name}, "ucmd": {"CMD", (*proc).name},
 	"args": {"COMMAND", (*proc).args}, "command": {"COMMAND", (*proc).args}, "cmd": {"CMD", (*proc).args},
 	"pri": {"PRI", func(p *proc, _ *host) string { return p.field(18) }}, "ni": {"NI", func(p *proc, _ *host) string { return p.field(19) }}, "nice": {"NI", func(p *proc, _ *host) string { return p.field(19) }},
 	"nlwp": {"NLWP", func(p *proc, _ *host) string { return p.field(20) }}, "thcount": {"THCNT", func(p *proc, _ *host) string { return p.field(20) }},
@@ -54,62 +54,99 @@ type chosen struct {
 	value func(p *proc, h *host) string
 }
 
-// layout reads ps's arguments.
-func layout(args []string) ([]chosen, error) {
+// layout is the form of a table.
+type layout struct {
+	columns []chosen
+	by      []order
+	forest  bool
+}
+
+// parse reads ps's arguments.
+func parse(args []string) (l layout, err error) {
 	var names []string
-	var own []chosen
 	words := strings.Fields(strings.Join(args, " "))
 	if len(words) == 0 {
 		words = []string{"-ef"}
 	}
 	for i := 0; i < len(words); i++ {
 		w := words[i]
-		switch list, isList := columnList(w); {
-		case isList && list == "":
+		list, isList := columnList(w)
+		keys, sorts := sortList(w)
+		if sorts {
+			list = keys
+		}
+		if (sorts || isList) && list == "" {
 			if i++; i == len(words) {
-				return nil, errkind.New(errkind.Invalid, "ps: option %q needs a list of columns", w)
+				return l, errkind.New(errkind.Invalid, "ps: option %q needs a list of columns", w)
 			}
 			list = words[i]
-			fallthrough
-		case isList:
-			for part := range strings.SplitSeq(list, ",") {
-				name, title, named := strings.Cut(part, "=")
-				col, ok := columns[strings.ToLower(name)]
-				if !ok {
-					return nil, errkind.New(errkind.Invalid, "ps: unknown column %q", name)
-				}
-				if named {
-					col.title = title
-				}
-				own = append(own, chosen(col))
+		}
+		switch {
+		case sorts:
+			if l.by, err = orders(list); err != nil {
+				return l, err
 			}
+		case isList:
+			if l.columns, err = pick(l.columns, list); err != nil {
+				return l, err
+			}
+		case w == "--forest":
+			l.forest = true
 		default:
 			preset, err := presetOf(w)
 			if err != nil {
-				return nil, err
+				return l, err
 			}
 			if preset != nil {
 				names = preset
 			}
+			l.forest = l.forest || !strings.HasPrefix(w, "-") && strings.Contains(w, "f")
 		}
 	}
-	if own != nil {
-		if !slices.ContainsFunc(own, func(c chosen) bool { return c.title == "PID" }) {
-			return nil, errkind.New(errkind.Invalid, "Couldn't find PID field in ps output")
+	if l.columns != nil {
+		if !slices.ContainsFunc(l.columns, func(c chosen) bool { return c.title == "PID" }) {
+			return l, errkind.New(errkind.Invalid, "Couldn't find PID field in ps output")
 		}
-		return own, nil
+		return l, nil
 	}
 	if names == nil {
 		names = []string{"pid", "tname", "time", "ucmd"}
 	}
-	out := make([]chosen, len(names))
-	for i, n := range names {
-		out[i] = chosen(columns[n])
+	for _, n := range names {
+		col := chosen(columns[n])
 		if n == "user" && slices.Contains(names, "c") {
-			out[i].title = "UID"
+			col.title = "UID"
 		}
+		l.columns = append(l.columns, col)
 	}
-	return out, nil
+	return l, nil
+}
+
+// pick adds the columns of a list.
+func pick(to []chosen, list string) ([]chosen, error) {
+	for part := range strings.SplitSeq(list, ",") {
+		name, title, named := strings.Cut(part, "=")
+		col, ok := columns[strings.ToLower(name)]
+		if !ok {
+			return nil, errkind.New(errkind.Invalid, "ps: unknown column %q", name)
+		}
+		if named {
+			col.title = title
+		}
+		to = append(to, chosen(col))
+	}
+	return to, nil
+}
+
+// sortList recognises --sort LIST, --sort=LIST, k LIST and kLIST.
+func sortList(w string) (list string, ok bool) {
+	if w == "--sort" {
+		return "", true
+	}
+	if list, ok = strings.CutPrefix(w, "--sort="); ok {
+		return list, true
+	}
+	return strings.CutPrefix(w, "k")
 }
 
 // columnList recognises -o LIST, -oLIST, o LIST, --format LIST and --format=LIST.
@@ -128,12 +165,12 @@ func columnList(w string) (list string, ok bool) {
 func presetOf(w string) ([]string, error) {
 	flags := strings.TrimPrefix(w, "-")
 	if strings.Trim(flags, "efFlaAxuwcHTj") != "" || flags == "" {
-		return nil, errkind.New(errkind.Invalid, "ps: option %q is not supported: use -ef, aux, or -o with a list of columns", w)
+		return nil, errkind.New(errkind.Invalid, "ps: option %q is not supported: use -ef, aux, -o with a list of columns, --sort, --forest", w)
 	}
 	switch {
 	case strings.Contains(flags, "u"):
 		return []string{"uname", "pid", "%cpu", "%mem", "vsz", "rss", "tname", "stat", "start_time", "time", "args"}, nil
-	case strings.ContainsAny(flags, "fF"):
+	case strings.ContainsAny(flags, "fF") && (strings.HasPrefix(w, "-") || !strings.ContainsAny(flags, "ax")): // "axf" is a forest
 		return []string{"user", "pid", "ppid", "c", "stime", "tname", "time", "cmd"}, nil
 	case strings.Contains(flags, "l"):
 		return []string{"f", "s", "uid", "pid", "ppid", "c", "pri", "ni", "vsz", "wchan", "tname", "time", "ucmd"}, nil
@@ -149,7 +186,7 @@ func presetOf(w string) ([]string, error) {
 
 // Table lists the processes of the cgroup at path in the form that ps(1) with args would give.
 func Table(path string, args []string) (titles []string, rows [][]string, err error) {
-	cols, err := layout(args)
+	l, err := parse(args)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,17 +200,23 @@ func Table(path string, args []string) (titles []string, rows [][]string, err er
 	}
 	slices.Sort(pids)
 	h := readHost()
-	for _, c := range cols {
+	var procs []*proc
+	for _, pid := range pids {
+		if p, ok := readProc(pid); ok { // else it has ended meanwhile
+			procs = append(procs, p)
+		}
+	}
+	arrange(procs, l.by, h)
+	if l.forest {
+		procs = forest(procs)
+	}
+	for _, c := range l.columns {
 		titles = append(titles, c.title)
 	}
 	rows = [][]string{}
-	for _, pid := range pids {
-		p, ok := readProc(pid)
-		if !ok {
-			continue // it has ended meanwhile
-		}
-		row := make([]string, len(cols))
-		for i, c := range cols {
+	for _, p := range procs {
+		row := make([]string, len(l.columns))
+		for i, c := range l.columns {
 			row[i] = c.value(p, h)
 		}
 		rows = append(rows, row)
@@ -210,6 +253,7 @@ type proc struct {
 	pid, uid, gid int
 	comm          string
 	fields        []string // of stat, from the third: the state
+	branch        string   // the lines of a forest before the command
 	command       string
 }
 
@@ -252,6 +296,8 @@ func (p *proc) number(n int) int64 {
 	v, _ := strconv.ParseInt(p.field(n), 10, 64)
 	return v
 }
+
+func (p *proc) parent() int { return int(p.number(4)) }
 
 func (p *proc) uidText(*host) string { return strconv.Itoa(p.uid) }
 
@@ -341,11 +387,13 @@ func (p *proc) time(*host) string {
 	return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60)
 }
 
+func (p *proc) name(*host) string { return p.branch + p.comm }
+
 func (p *proc) args(*host) string {
 	if p.command == "" {
-		return "[" + p.comm + "]"
+		return p.branch + "[" + p.comm + "]"
 	}
-	return p.command
+	return p.branch + p.command
 }
 
 func elapsed(d time.Duration) string {
