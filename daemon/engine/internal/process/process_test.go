@@ -167,8 +167,8 @@ func TestOrder(t *testing.T) {
 		"-eo pid k -rss":                "9 7 8 5 6", // not 9 7 8 as text would be: 200, 1000, 100
 		"-eo pid krss":                  "6 5 8 7 9",
 		"--sort=+time,-rss":             "5 7 8 6 9",
-		"--forest":                      "5 6| \\_ 7| |   \\_ 8| |   \\_ 9| \\_ ",
-		"auxf --sort=-rss":              "5 9| \\_ 6| \\_ 7|     \\_ 8|     \\_ ",
+		"--forest":                      "5 6| \\_ 7| |   \\_ 8| |   \\_ 9| \\_",
+		"auxf --sort=-rss":              "5 9| \\_ 6| \\_ 7|     \\_ 8|     \\_",
 	} {
 		l, err := parse(strings.Fields(args))
 		if err != nil {
