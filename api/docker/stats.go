@@ -9,16 +9,19 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// AppendStats appends s as encoding/json writes it, byte for byte, without reflection: a daemon that is watched writes
-// hundreds of them a second.
-func AppendStats(b []byte, s *container.StatsResponse) []byte {
+// StatsWriter writes the samples of one stream. The zero value is ready; it is not for concurrent use.
+type StatsWriter struct{ words []string } // of memory.stat, sorted: they are the same in every sample
+
+// Append appends s as encoding/json writes it, byte for byte, without reflection: a daemon that is watched writes hundreds
+// of them a second.
+func (w *StatsWriter) Append(b []byte, s *container.StatsResponse) []byte {
 	b = append(b, '{')
 	b = someText(b, "id", s.ID)
 	b = someText(b, "name", s.Name)
 	b = someText(b, "os_type", s.OSType)
 	b = moment(b, "read", s.Read)
 	b = cpuStats(b, "cpu_stats", &s.CPUStats)
-	b = memoryStats(b, &s.MemoryStats)
+	b = w.memoryStats(b, &s.MemoryStats)
 	if len(s.Networks) > 0 {
 		b = append(key(b, "networks"), '{')
 		var room [4]string
@@ -81,16 +84,19 @@ func cpuStats(b []byte, name string, s *container.CPUStats) []byte {
 	return append(number(b, "throttled_time", s.ThrottlingData.ThrottledTime), '}', '}')
 }
 
-func memoryStats(b []byte, s *container.MemoryStats) []byte {
+func (w *StatsWriter) memoryStats(b []byte, s *container.MemoryStats) []byte {
 	b = append(key(b, "memory_stats"), '{')
 	b = some(b, "usage", s.Usage)
 	b = some(b, "max_usage", s.MaxUsage)
 	if len(s.Stats) > 0 {
 		b = append(key(b, "stats"), '{')
-		var room [64]string
-		for _, name := range sortedKeys(room[:0], s.Stats) {
-			b = append(text(comma(b), name), ':')
-			b = strconv.AppendUint(b, s.Stats[name], 10)
+		before, known := len(b), len(w.words) == len(s.Stats)
+		if known {
+			b, known = counters(b, w.words, s.Stats)
+		}
+		if !known {
+			w.words = sortedKeys(w.words[:0], s.Stats)
+			b, _ = counters(b[:before], w.words, s.Stats)
 		}
 		b = append(b, '}')
 	}
@@ -99,6 +105,18 @@ func memoryStats(b []byte, s *container.MemoryStats) []byte {
 	b = some(b, "commitbytes", s.Commit)
 	b = some(b, "commitpeakbytes", s.CommitPeak)
 	return append(some(b, "privateworkingset", s.PrivateWorkingSet), '}')
+}
+
+// counters appends the values of names, which are in m unless ok is false.
+func counters(b []byte, names []string, m map[string]uint64) (_ []byte, ok bool) {
+	for _, name := range names {
+		n, ok := m[name]
+		if !ok {
+			return b, false
+		}
+		b = strconv.AppendUint(append(text(comma(b), name), ':'), n, 10)
+	}
+	return b, true
 }
 
 func blkio(b []byte, name string, list []container.BlkioStatEntry) []byte {

@@ -47,9 +47,10 @@ func fill(r *rand.Rand, v reflect.Value) {
 	}
 }
 
-// TestAppendStats compares with encoding/json, whatever fields the published type has.
-func TestAppendStats(t *testing.T) {
+// TestStatsWriter compares with encoding/json, whatever fields the published type has.
+func TestStatsWriter(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
+	var w StatsWriter
 	for i := range 2000 {
 		var s container.StatsResponse
 		if i > 0 {
@@ -59,13 +60,13 @@ func TestAppendStats(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := AppendStats([]byte("before"), &s); string(got) != "before"+string(want) {
+		if got := w.Append([]byte("before"), &s); string(got) != "before"+string(want) {
 			t.Fatalf("sample %d:\n%s, not\n%s", i, got, want)
 		}
 	}
 }
 
-func BenchmarkAppendStats(b *testing.B) {
+func BenchmarkStatsWriter(b *testing.B) {
 	var s container.StatsResponse
 	fill(rand.New(rand.NewPCG(1, 2)), reflect.ValueOf(&s).Elem())
 	s.MemoryStats.Stats = map[string]uint64{}
@@ -73,9 +74,10 @@ func BenchmarkAppendStats(b *testing.B) {
 		s.MemoryStats.Stats["total_"+string(c)] = uint64(c) << 20
 	}
 	b.Run("ours", func(b *testing.B) {
+		var w StatsWriter
 		var out []byte
 		for b.Loop() {
-			out = AppendStats(out[:0], &s)
+			out = w.Append(out[:0], &s)
 		}
 	})
 	b.Run("json", func(b *testing.B) {

@@ -35,6 +35,7 @@ func (s *Server) containerStats(w http.ResponseWriter, r *request) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	out := newFlushWriter(w)
+	var samples docker.StatsWriter
 	var line []byte
 	for {
 		sample, err := stats.Next(ctx)
@@ -42,7 +43,7 @@ func (s *Server) containerStats(w http.ResponseWriter, r *request) error {
 			s.cutOff(ctx)
 			return nil
 		}
-		line = append(docker.AppendStats(line[:0], &sample), '\n')
+		line = append(samples.Append(line[:0], &sample), '\n')
 		if _, err := out.Write(line); err != nil {
 			return nil
 		}

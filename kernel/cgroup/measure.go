@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"os"
@@ -50,23 +51,36 @@ type IOCount struct {
 	Value        uint64
 }
 
-// Meter measures one cgroup again and again. Where it keeps the files open a reading costs half: a dozen descriptors for
-// each meter, which do not keep the cgroup from being removed. It belongs to one goroutine at a time.
+// Meter measures one cgroup again and again. What reads as it read before is not parsed again. Where it keeps the files
+// open a reading costs half: a dozen descriptors for each meter, which do not keep the cgroup from being removed. It
+// belongs to one goroutine at a time.
 type Meter struct {
 	c     *Cgroup
 	keep  bool
-	files map[string]int // descriptors by path, -1 where there is no such file
+	files map[string]*file // by name: no two hierarchies have files of one name
 	text  []byte
+	last  Usage // what the files' texts say
 }
 
+// file is one file of the cgroup.
+type file struct {
+	n    int    // the descriptor; absent, or closed between two readings, where it is below zero
+	last []byte // what was in it last, nil before the first reading
+}
+
+const (
+	absent = -1
+	closed = -2
+)
+
 // Meter makes a meter of c. The caller closes it.
-func (c *Cgroup) Meter(keep bool) *Meter { return &Meter{c: c, keep: keep, files: map[string]int{}} }
+func (c *Cgroup) Meter(keep bool) *Meter { return &Meter{c: c, keep: keep, files: map[string]*file{}} }
 
 // Close gives the files back. A second call does nothing.
 func (m *Meter) Close() error {
-	for _, n := range m.files {
-		if n >= 0 {
-			_ = unix.Close(n)
+	for _, f := range m.files {
+		if f.n >= 0 {
+			_ = unix.Close(f.n)
 		}
 	}
 	m.files = nil
@@ -74,56 +88,69 @@ func (m *Meter) Close() error {
 }
 
 // Measure reads what the cgroup uses. It reads far fewer files than Stats, for who asks every second for hundreds of
-// cgroups. A cgroup that is gone is errkind.NotFound.
+// cgroups. A cgroup that is gone is errkind.NotFound. Its map and slices are the caller's to read, not to change.
 func (m *Meter) Measure() (Usage, error) {
-	var u Usage
+	if m.files == nil {
+		return Usage{}, errkind.New(errkind.NotFound, "measure cgroup %s: the meter is closed", m.c.path)
+	}
 	r := reader{meter: m}
 	if m.c.unified {
-		r.unified(m.c.dirs[0], &u)
+		r.unified(m.c.dirs[0], &m.last)
 	} else {
-		r.v1(m.c.byName, &u)
+		r.v1(m.c.byName, &m.last)
 	}
 	if r.err != nil {
-		return u, r.err
+		for _, f := range m.files { // which of them were parsed is not known
+			f.last = nil
+		}
+		return Usage{}, r.err
 	}
 	if !r.found {
-		return u, errkind.New(errkind.NotFound, "No such cgroup: %s", m.c.path)
+		return Usage{}, errkind.New(errkind.NotFound, "No such cgroup: %s", m.c.path)
 	}
-	return u, nil
+	return m.last, nil
 }
 
-// read returns a file's content, which is good until the next call.
-func (m *Meter) read(name string) ([]byte, error) {
-	n, known := m.files[name]
-	if !known {
-		var err error
-		n, err = openFile(name, unix.O_RDONLY)
-		if errors.Is(err, os.ErrNotExist) {
-			n = -1
-		} else if err != nil {
-			return nil, err
-		}
-		if m.files != nil && m.keep {
-			m.files[name] = n
-		} else if n >= 0 {
-			defer unix.Close(n)
+// read returns a file's content, which is good until the next call, and whether it is another one than the last time.
+func (m *Meter) read(dir, name string) (text []byte, changed bool, err error) {
+	f := m.files[name]
+	if f == nil {
+		f = &file{n: closed}
+		m.files[name] = f
+	}
+	if f.n == closed {
+		n, err := openFile(dir+"/"+name, unix.O_RDONLY)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			f.n = absent
+		case err != nil:
+			return nil, false, err
+		case m.keep:
+			f.n = n
+		default:
+			f.n = n
+			defer func() { f.n = closed; _ = unix.Close(n) }()
 		}
 	}
-	if n < 0 {
-		return nil, &os.PathError{Op: "open", Path: name, Err: unix.ENOENT}
+	if f.n == absent {
+		return nil, false, &os.PathError{Op: "open", Path: dir + "/" + name, Err: unix.ENOENT}
 	}
 	if m.text == nil {
 		m.text = make([]byte, 4<<10)
 	}
 	for at := 0; ; {
-		k, err := unix.Pread(n, m.text[at:], int64(at))
+		k, err := unix.Pread(f.n, m.text[at:], int64(at))
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
-			return nil, &os.PathError{Op: "read", Path: name, Err: err}
+			return nil, false, &os.PathError{Op: "read", Path: dir + "/" + name, Err: err}
 		default: // the kernel writes the whole of such a file at once: less than there is room for is all
 			if at += k; at < len(m.text) {
-				return m.text[:at], nil
+				changed = f.last == nil || !bytes.Equal(f.last, m.text[:at])
+				if changed {
+					f.last = append(f.last[:0], m.text[:at]...)
+				}
+				return m.text[:at], changed, nil
 			}
 			m.text = append(m.text, make([]byte, len(m.text))...)
 		}
@@ -137,25 +164,32 @@ type reader struct {
 	err   error
 }
 
-// text is a file's content, "" where there is none.
-func (r *reader) text(dir, file string) string {
+// text is a file's content where it is another one than the last time.
+func (r *reader) text(dir, file string) (text string, changed bool) {
 	if dir == "" || r.err != nil {
-		return ""
+		return "", false
 	}
-	b, err := r.meter.read(dir + "/" + file)
+	b, changed, err := r.meter.read(dir, file)
 	if err != nil {
 		if !gone(err) {
 			r.err = err
 		}
-		return ""
+		return "", false
 	}
 	r.found = true
-	return string(b)
+	if !changed {
+		return "", false
+	}
+	return string(b), true
 }
 
-// number is the only number of a file: 0 where there is none, math.MaxUint64 for "max".
-func (r *reader) number(dir, file string) uint64 {
-	return parseNumber(strings.TrimSpace(r.text(dir, file)))
+// number sets n to the only number of a changed file, math.MaxUint64 for "max".
+func (r *reader) number(dir, file string, n *uint64) (changed bool) {
+	text, changed := r.text(dir, file)
+	if changed {
+		*n = parseNumber(strings.TrimSpace(text))
+	}
+	return changed
 }
 
 func parseNumber(s string) uint64 {
@@ -166,64 +200,98 @@ func parseNumber(s string) uint64 {
 	return n
 }
 
-// pairs gives each "name number" line of a file to f.
+// pairs gives each "name number" line of a changed file to f.
 func (r *reader) pairs(dir, file string, f func(name string, value uint64)) {
-	for line := range strings.Lines(r.text(dir, file)) {
+	text, _ := r.text(dir, file)
+	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
 			f(name, parseNumber(value))
 		}
 	}
 }
 
-// table returns all pairs of a file.
-func (r *reader) table(dir, file string) map[string]uint64 {
-	out := make(map[string]uint64, 48)
-	r.pairs(dir, file, func(name string, value uint64) { out[name] = value })
-	return out
+// table sets t to all pairs of a changed file.
+func (r *reader) table(dir, file string, t *map[string]uint64) {
+	var out map[string]uint64
+	r.pairs(dir, file, func(name string, value uint64) {
+		if out == nil {
+			out = make(map[string]uint64, 48)
+		}
+		out[name] = value
+	})
+	if out != nil {
+		*t = out
+	}
 }
 
+// v1 reads the files of a cgroup that has one folder for each controller. Each costs some microseconds, and most
+// containers rest: a file that cannot have changed when another one has not is read after that one only.
 func (r *reader) v1(dirs map[string]string, u *Usage) {
-	cpu := dirs["cpuacct"]
-	for _, n := range strings.Fields(r.text(cpu, "cpuacct.usage_percpu")) {
-		u.CPU.PerCPU = append(u.CPU.PerCPU, parseNumber(n))
-		u.CPU.Total += parseNumber(n)
+	ran := r.cpu(dirs["cpuacct"], dirs["cpu"], &u.CPU)
+	memory, pids := dirs["memory"], dirs["pids"]
+	if charged := r.number(memory, "memory.usage_in_bytes", &u.Memory.Usage); ran || charged {
+		r.number(memory, "memory.max_usage_in_bytes", &u.Memory.MaxUsage)
+		r.number(memory, "memory.failcnt", &u.Memory.Failures)
 	}
-	for line := range strings.Lines(r.text(cpu, "cpuacct.usage_all")) { // "cpu user system", then "0 17 4" and so on
-		if words := strings.Fields(line); len(words) == 3 {
-			u.CPU.User += parseNumber(words[1])
-			u.CPU.Kernel += parseNumber(words[2])
-		}
+	r.number(memory, "memory.limit_in_bytes", &u.Memory.Limit)
+	r.table(memory, "memory.stat", &u.Memory.Stat)
+	r.number(pids, "pids.current", &u.Processes)
+	r.number(pids, "pids.max", &u.ProcessLimit)
+	u.ProcessLimit = limit(u.ProcessLimit)
+	if r.devices(dirs["blkio"], "blkio.throttle.io_serviced_recursive", &u.IO.Operations) {
+		r.devices(dirs["blkio"], "blkio.throttle.io_service_bytes_recursive", &u.IO.Bytes)
 	}
-	r.pairs(dirs["cpu"], "cpu.stat", func(name string, value uint64) {
-		switch name {
-		case "nr_periods":
-			u.CPU.Periods = value
-		case "nr_throttled":
-			u.CPU.Throttled = value
-		case "throttled_time":
-			u.CPU.ThrottledTime = value
-		}
-	})
-	memory := dirs["memory"]
-	u.Memory = MemoryUsage{
-		Usage: r.number(memory, "memory.usage_in_bytes"), MaxUsage: r.number(memory, "memory.max_usage_in_bytes"),
-		Failures: r.number(memory, "memory.failcnt"), Limit: r.number(memory, "memory.limit_in_bytes"),
-		Stat: r.table(memory, "memory.stat"),
+}
+
+// cpu tells whether processes of the cgroup may have run since the last time.
+func (r *reader) cpu(accounting, bandwidth string, u *CPUUsage) (ran bool) {
+	text, changed := r.text(accounting, "cpuacct.usage_percpu")
+	if !changed && accounting != "" {
+		return false
 	}
-	u.Processes, u.ProcessLimit = r.number(dirs["pids"], "pids.current"), limit(r.number(dirs["pids"], "pids.max"))
-	for _, f := range []struct {
-		file string
-		to   *[]IOCount
-	}{{"blkio.throttle.io_service_bytes_recursive", &u.IO.Bytes}, {"blkio.throttle.io_serviced_recursive", &u.IO.Operations}} {
-		for line := range strings.Lines(r.text(dirs["blkio"], f.file)) {
-			if words := strings.Fields(line); len(words) == 3 { // "8:0 Read 4096"; the last line is "Total 4096"
-				if d, ok := parseDevice(words[0]); ok {
-					d.Op, d.Value = words[1], parseNumber(words[2])
-					*f.to = append(*f.to, d)
-				}
+	u.PerCPU, u.Total = nil, 0
+	for _, n := range strings.Fields(text) {
+		u.PerCPU = append(u.PerCPU, parseNumber(n))
+		u.Total += parseNumber(n)
+	}
+	if text, changed := r.text(accounting, "cpuacct.usage_all"); changed {
+		u.User, u.Kernel = 0, 0
+		for line := range strings.Lines(text) { // "cpu user system", then "0 17 4" and so on
+			if words := strings.Fields(line); len(words) == 3 {
+				u.User += parseNumber(words[1])
+				u.Kernel += parseNumber(words[2])
 			}
 		}
 	}
+	r.pairs(bandwidth, "cpu.stat", func(name string, value uint64) {
+		switch name {
+		case "nr_periods":
+			u.Periods = value
+		case "nr_throttled":
+			u.Throttled = value
+		case "throttled_time":
+			u.ThrottledTime = value
+		}
+	})
+	return true
+}
+
+// devices sets counts to what a changed file says: lines like "8:0 Read 4096", the last one "Total 4096".
+func (r *reader) devices(dir, file string, counts *[]IOCount) (changed bool) {
+	text, changed := r.text(dir, file)
+	if !changed {
+		return false
+	}
+	*counts = nil
+	for line := range strings.Lines(text) {
+		if words := strings.Fields(line); len(words) == 3 {
+			if d, ok := parseDevice(words[0]); ok {
+				d.Op, d.Value = words[1], parseNumber(words[2])
+				*counts = append(*counts, d)
+			}
+		}
+	}
+	return true
 }
 
 func (r *reader) unified(dir string, u *Usage) {
@@ -244,14 +312,23 @@ func (r *reader) unified(dir string, u *Usage) {
 			u.CPU.ThrottledTime = value * microsecond
 		}
 	})
-	u.Memory = MemoryUsage{Usage: r.number(dir, "memory.current"), Limit: r.number(dir, "memory.max"), Stat: r.table(dir, "memory.stat")}
+	r.number(dir, "memory.current", &u.Memory.Usage)
+	r.number(dir, "memory.max", &u.Memory.Limit)
+	r.table(dir, "memory.stat", &u.Memory.Stat)
 	r.pairs(dir, "memory.events", func(name string, value uint64) {
 		if name == "oom" {
 			u.Memory.Failures = value
 		}
 	})
-	u.Processes, u.ProcessLimit = r.number(dir, "pids.current"), limit(r.number(dir, "pids.max"))
-	for line := range strings.Lines(r.text(dir, "io.stat")) {
+	r.number(dir, "pids.current", &u.Processes)
+	r.number(dir, "pids.max", &u.ProcessLimit)
+	u.ProcessLimit = limit(u.ProcessLimit)
+	text, changed := r.text(dir, "io.stat")
+	if !changed {
+		return
+	}
+	u.IO = IOUsage{}
+	for line := range strings.Lines(text) {
 		words := strings.Fields(line) // "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6"
 		if len(words) == 0 {
 			continue

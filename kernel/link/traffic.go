@@ -22,8 +22,9 @@ type Traffic struct {
 // Meter reads the traffic of all links of one process's network namespace. It holds the process, not the namespace, so
 // that a namespace goes with its last process. Not for concurrent use.
 type Meter struct {
-	dir int // of the process in /proc: it never becomes another process with the same number
-	buf []byte
+	dir       int // of the process in /proc: it never becomes another process with the same number
+	buf, last []byte
+	traffic   map[string]Traffic // what last says
 }
 
 // OpenMeter prepares to read in the namespace of the process pid, which must be the caller's to know alive.
@@ -38,14 +39,15 @@ func OpenMeter(pid int) (*Meter, error) {
 // Close lets the process go.
 func (m *Meter) Close() error { return unix.Close(m.dir) }
 
-// Read returns the traffic by name of link, without the loopback. NotFound where the process is gone.
-func (m *Meter) Read() (map[string]Traffic, error) {
+// Read returns the traffic by name of link, without the loopback, and whether it is another than the last time. The map is
+// the caller's to read, not to change. NotFound where the process is gone.
+func (m *Meter) Read() (traffic map[string]Traffic, changed bool, err error) {
 	fd, err := unix.Openat(m.dir, "net/dev", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // EINVAL: a zombie has none
-			return nil, errkind.New(errkind.NotFound, "measure network: the process is gone")
+			return nil, false, errkind.New(errkind.NotFound, "measure network: the process is gone")
 		}
-		return nil, &os.PathError{Op: "open", Path: "net/dev", Err: err}
+		return nil, false, &os.PathError{Op: "open", Path: "net/dev", Err: err}
 	}
 	defer unix.Close(fd)
 	text := m.buf[:0]
@@ -58,7 +60,7 @@ func (m *Meter) Read() (map[string]Traffic, error) {
 			continue
 		}
 		if err != nil {
-			return nil, &os.PathError{Op: "read", Path: "net/dev", Err: err}
+			return nil, false, &os.PathError{Op: "read", Path: "net/dev", Err: err}
 		}
 		if n == 0 {
 			break
@@ -66,7 +68,11 @@ func (m *Meter) Read() (map[string]Traffic, error) {
 		text = text[:len(text)+n]
 	}
 	m.buf = text[:cap(text)]
-	return parseTraffic(text), nil
+	if m.last != nil && bytes.Equal(text, m.last) {
+		return m.traffic, false, nil
+	}
+	m.last, m.traffic = append(m.last[:0], text...), parseTraffic(text)
+	return m.traffic, true, nil
 }
 
 // parseTraffic reads net/dev: two lines of titles, then "name: 8 numbers received, 8 sent". Names may hold anything but

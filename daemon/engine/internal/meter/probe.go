@@ -19,6 +19,7 @@ import (
 type probe struct {
 	cgroup  *cgroup.Meter
 	network *link.Meter // nil: the container has no network of its own
+	traffic map[string]container.NetworkStats
 }
 
 // openProbe returns nil for a target that cannot be measured: it does not run, or has just ended.
@@ -84,17 +85,20 @@ func (p *probe) read(s *container.StatsResponse) error {
 	if p.network == nil {
 		return nil
 	}
-	traffic, err := p.network.Read()
+	traffic, changed, err := p.network.Read()
 	if err != nil || len(traffic) == 0 {
 		return nil // its first process is ending: the rest is right all the same
 	}
-	s.Networks = make(map[string]container.NetworkStats, len(traffic))
-	for name, t := range traffic {
-		s.Networks[name] = container.NetworkStats{
-			RxBytes: t.RxBytes, RxPackets: t.RxPackets, RxErrors: t.RxErrors, RxDropped: t.RxDropped,
-			TxBytes: t.TxBytes, TxPackets: t.TxPackets, TxErrors: t.TxErrors, TxDropped: t.TxDropped,
+	if changed {
+		p.traffic = make(map[string]container.NetworkStats, len(traffic))
+		for name, t := range traffic {
+			p.traffic[name] = container.NetworkStats{
+				RxBytes: t.RxBytes, RxPackets: t.RxPackets, RxErrors: t.RxErrors, RxDropped: t.RxDropped,
+				TxBytes: t.TxBytes, TxPackets: t.TxPackets, TxErrors: t.TxErrors, TxDropped: t.TxDropped,
+			}
 		}
 	}
+	s.Networks = p.traffic
 	return nil
 }
 
