@@ -134,20 +134,7 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 	if t.cgroup, err = cgroup.At(t.info.Cgroup); err != nil {
 		return err
 	}
-	pid, startTime, at := t.journal.Process()
-	if pid != 0 && startTime == 0 {
-		if t.ref.Exec == "" { // nobody freezes what has not begun, but a predecessor that was ending it
-			if err := cgroup.Release(t.cgroup); err != nil {
-				s.log.Error("thaw a start that was cut off", "task", t.ref, "err", err)
-			}
-		}
-		if pid, startTime = s.cutOff(t); startTime == 0 {
-			pid = 0
-		} else {
-			at = time.Now()
-			t.journal.Started(pid, startTime, at)
-		}
-	}
+	pid, startTime, at := s.begun(t)
 	if pid == 0 {
 		t.made = true
 		s.sweep(t)
@@ -184,21 +171,46 @@ func (s *Supervisor) takeUp(ref shim.TaskRef, g given) (err error) {
 			s.log.Error("kill a task that a predecessor was killing", "task", t.ref, "err", err)
 		}
 	}
-	if t.ref.Exec == "" { // a predecessor may have died between the deed and the note
-		t.info.Frozen = t.cgroup.Frozen()
-		if origin.Dumping(t.dir) { // criu goes on without the predecessor, and stands for what that had noted
-			t.info.Frozen = t.info.Frozen || t.journal.Flag(journal.Frozen)
-			t.standing.Lock()
-			go func() {
-				defer t.standing.Unlock()
-				origin.AwaitDump(t.dir)
-			}()
-		}
-		t.journal.SetFlag(journal.Frozen, t.info.Frozen)
+	if t.ref.Exec == "" {
+		t.takeFrozen()
 	}
 	s.enter(t, pid, startTime, at)
 	go s.wait(t)
 	return nil
+}
+
+// begun is the process of a task, as the journal has it or, where its start was cut off under way, as cutOff decides. pid is
+// 0 where there is none.
+func (s *Supervisor) begun(t *task) (pid int, startTime uint64, at time.Time) {
+	pid, startTime, at = t.journal.Process()
+	if pid == 0 || startTime != 0 {
+		return pid, startTime, at
+	}
+	if t.ref.Exec == "" { // nobody freezes what has not begun, but a predecessor that was ending it
+		if err := cgroup.Release(t.cgroup); err != nil {
+			s.log.Error("thaw a start that was cut off", "task", t.ref, "err", err)
+		}
+	}
+	if pid, startTime = s.cutOff(t); startTime == 0 {
+		return 0, 0, at
+	}
+	at = time.Now()
+	t.journal.Started(pid, startTime, at)
+	return pid, startTime, at
+}
+
+// takeFrozen finds out whether a container is frozen: a predecessor may have died between the deed and the note.
+func (t *task) takeFrozen() {
+	t.info.Frozen = t.cgroup.Frozen()
+	if origin.Dumping(t.dir) { // criu goes on without the predecessor, and stands for what that had noted
+		t.info.Frozen = t.info.Frozen || t.journal.Flag(journal.Frozen)
+		t.standing.Lock()
+		go func() {
+			defer t.standing.Unlock()
+			origin.AwaitDump(t.dir)
+		}()
+	}
+	t.journal.SetFlag(journal.Frozen, t.info.Frozen)
 }
 
 // takeStdin continues to hold standard input, with f if somebody kept it.

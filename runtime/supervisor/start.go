@@ -21,41 +21,11 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	if err := validate(ref); err != nil {
 		return nil, err
 	}
-	spec := r.Spec
-	if spec == nil || spec.Process == nil {
-		return nil, errkind.New(errkind.Invalid, "start %s: the configuration has no process", r.ID)
+	c, err := s.container(r, files)
+	if err != nil {
+		return nil, err
 	}
-	if spec.Linux == nil {
-		spec.Linux = &specs.Linux{}
-	}
-	if spec.Linux.CgroupsPath == "" {
-		spec.Linux.CgroupsPath = "/pier/" + r.ID
-	}
-	spec.Process.Terminal = r.Stdio.Terminal
-	c := &origin.Container{Container: oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Width: r.Width, Height: r.Height, Bundle: r.Bundle},
-		Runtime: r.Runtime, Restore: r.Restore, Root: s.root}
-	c.Empty, _ = s.empty() // without it, the way is longer
-	if r.HasRootfs {
-		c.Rootfs, files = files[0], files[1:]
-	}
-	if r.HasNetns {
-		c.Netns, files = files[0], files[1:]
-	}
-	if r.Restore != nil {
-		c.Images, files = files[0], files[1:]
-	}
-	if r.HasDeposit {
-		c.Deposit = files[0]
-	}
-	if r.Init && r.Restore == nil { // a checkpoint has it
-		var err error
-		if c.Init, err = s.init(); err != nil {
-			return nil, err
-		}
-		// All such containers share the file. Where its mode cannot be sealed (Linux < 6.3), root in one may have taken from
-		// others the permission to execute it.
-		_ = c.Init.Chmod(0o777)
-	}
+	spec := c.Spec
 	letGo, err := s.holdDonors(spec.Linux)
 	if err != nil {
 		return nil, err
@@ -99,6 +69,46 @@ func (s *Supervisor) start(ctx context.Context, r *shim.Start, files []*os.File)
 	t.rootfs = c.Rootfs
 	go s.wait(t)
 	return t, nil
+}
+
+// container is what r asks to start, whose configuration it completes, with the descriptors that came along.
+func (s *Supervisor) container(r *shim.Start, files []*os.File) (*origin.Container, error) {
+	spec := r.Spec
+	if spec == nil || spec.Process == nil {
+		return nil, errkind.New(errkind.Invalid, "start %s: the configuration has no process", r.ID)
+	}
+	if spec.Linux == nil {
+		spec.Linux = &specs.Linux{}
+	}
+	if spec.Linux.CgroupsPath == "" {
+		spec.Linux.CgroupsPath = "/pier/" + r.ID
+	}
+	spec.Process.Terminal = r.Stdio.Terminal
+	c := &origin.Container{Container: oci.Container{ID: r.ID, Spec: spec, Seccomp: r.Seccomp, SeccompFlags: r.SeccompFlags, Width: r.Width, Height: r.Height, Bundle: r.Bundle},
+		Runtime: r.Runtime, Restore: r.Restore, Root: s.root}
+	c.Empty, _ = s.empty() // without it, the way is longer
+	if r.HasRootfs {
+		c.Rootfs, files = files[0], files[1:]
+	}
+	if r.HasNetns {
+		c.Netns, files = files[0], files[1:]
+	}
+	if r.Restore != nil {
+		c.Images, files = files[0], files[1:]
+	}
+	if r.HasDeposit {
+		c.Deposit = files[0]
+	}
+	if r.Init && r.Restore == nil { // a checkpoint has it
+		var err error
+		if c.Init, err = s.init(); err != nil {
+			return nil, err
+		}
+		// All such containers share the file. Where its mode cannot be sealed (Linux < 6.3), root in one may have taken from
+		// others the permission to execute it.
+		_ = c.Init.Chmod(0o777)
+	}
+	return c, nil
 }
 
 // dump makes a checkpoint of a container in the folder images. Nobody freezes or thaws it meanwhile.
