@@ -281,38 +281,15 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 		return refuse("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
 	case !h.Isolation.IsDefault():
 		return refuse("invalid isolation '%s' on linux", h.Isolation)
-	case h.NetworkMode.IsContainer() && h.NetworkMode.ConnectedContainer() == "":
-		return refuse("invalid network mode: %s", h.NetworkMode)
-	case h.NetworkMode.IsContainer() && (c.Hostname != "" || c.Domainname != ""):
-		return refuse("conflicting options: hostname and the network mode")
-	case h.NetworkMode.IsContainer() && (len(h.PortBindings) > 0 || h.PublishAllPorts):
-		return refuse("conflicting options: port publishing and the container type network mode")
-	case h.NetworkMode.IsContainer() && len(h.ExtraHosts) > 0:
-		return refuse("conflicting options: custom host-to-IP mapping and the network mode")
-	case h.NetworkMode.IsContainer() && len(h.DNS) > 0:
-		return refuse("conflicting options: dns and the network mode")
-	case h.NetworkMode.IsContainer() && len(c.ExposedPorts) > 0:
-		return refuse("conflicting options: port exposing and the container type network mode")
+	}
+	if err := checkShared(c, h); err != nil {
+		return err
 	}
 	if _, err := capability.Adjust(nil, h.CapAdd, h.CapDrop); err != nil {
 		return err
 	}
-	for _, host := range h.ExtraHosts {
-		name, _, ok := strings.Cut(host, ":")
-		if !ok {
-			name, _, ok = strings.Cut(host, "=")
-		}
-		if !ok || name == "" || strings.ContainsAny(host, " \t\r\n\x00") {
-			return refuse("bad format for add-host: %q", host)
-		}
-		if _, err := netip.ParseAddr(strings.Trim(host[len(name)+1:], "[]")); err != nil && host[len(name)+1:] != "host-gateway" {
-			return refuse("invalid IP address in add-host: %q", host[len(name)+1:])
-		}
-	}
-	for _, word := range slices.Concat(h.DNSSearch, h.DNSOptions) {
-		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-			return refuse("invalid dns search domain or option %q: want one word", word) // each becomes part of a line of resolv.conf
-		}
+	if err := checkNames(h); err != nil {
+		return err
 	}
 	for k := range h.Annotations {
 		if k == "" {
@@ -343,6 +320,48 @@ func checkHostConfig(c *container.Config, h *container.HostConfig) error {
 		return err
 	}
 	return notYet(h)
+}
+
+// checkShared refuses what a container cannot have of its own when it shares another one's network.
+func checkShared(c *container.Config, h *container.HostConfig) error {
+	switch {
+	case !h.NetworkMode.IsContainer():
+	case h.NetworkMode.ConnectedContainer() == "":
+		return refuse("invalid network mode: %s", h.NetworkMode)
+	case c.Hostname != "" || c.Domainname != "":
+		return refuse("conflicting options: hostname and the network mode")
+	case len(h.PortBindings) > 0 || h.PublishAllPorts:
+		return refuse("conflicting options: port publishing and the container type network mode")
+	case len(h.ExtraHosts) > 0:
+		return refuse("conflicting options: custom host-to-IP mapping and the network mode")
+	case len(h.DNS) > 0:
+		return refuse("conflicting options: dns and the network mode")
+	case len(c.ExposedPorts) > 0:
+		return refuse("conflicting options: port exposing and the container type network mode")
+	}
+	return nil
+}
+
+// checkNames checks what becomes lines, or words of lines, of /etc/hosts and resolv.conf.
+func checkNames(h *container.HostConfig) error {
+	for _, host := range h.ExtraHosts {
+		name, _, ok := strings.Cut(host, ":")
+		if !ok {
+			name, _, ok = strings.Cut(host, "=")
+		}
+		if !ok || name == "" || strings.ContainsAny(host, " \t\r\n\x00") {
+			return refuse("bad format for add-host: %q", host)
+		}
+		if _, err := netip.ParseAddr(strings.Trim(host[len(name)+1:], "[]")); err != nil && host[len(name)+1:] != "host-gateway" {
+			return refuse("invalid IP address in add-host: %q", host[len(name)+1:])
+		}
+	}
+	for _, word := range slices.Concat(h.DNSSearch, h.DNSOptions) {
+		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return refuse("invalid dns search domain or option %q: want one word", word)
+		}
+	}
+	return nil
 }
 
 // RestartOnUnhealthy is the name of Pier's own restart policy, an addition to the API's: as on-failure, and a container
