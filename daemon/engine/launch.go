@@ -21,8 +21,6 @@ import (
 )
 
 // launch starts the container's process. On an error nothing of the attempt stays but what release gives back.
-//
-// The network and the root file system are made at the same time: together they are most of a start.
 func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	r := c.row()
 	ctx := context.WithoutCancel(e.ctx)
@@ -30,45 +28,22 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	type mounted struct {
-		root *os.File
-		err  error
-	}
 	linked, err := links.At(r.Name, r.Host, book{e})
 	if err != nil {
 		return nil, err
 	}
-	rootc := make(chan mounted, 1)
-	go func() {
-		root, err := e.mountRoot(r, r.Host.ReadonlyRootfs)
-		rootc <- mounted{root, err}
-	}()
-	o := r.JoinOptions()
-	o.Earlier = c.from.Addresses()
-	if len(linked.Hosts) > 0 {
-		o.ExtraHosts = slices.Concat(o.ExtraHosts, linked.Hosts)
-	}
-	box, err := e.o.Networks.Join(ctx, o)
-	var files map[string]string
-	if err == nil {
-		files, err = e.writeFiles(r, box)
-	}
-	m := <-rootc
+	box, files, err := e.ground(ctx, c, r, linked.Hosts)
 	if box != nil && box.Netns != nil {
 		defer box.Netns.Close()
 	}
-	c.root = m.root // release closes it
 	if err != nil {
 		return nil, err
-	}
-	if m.err != nil {
-		return nil, m.err
 	}
 	r = c.change(func(r *row) { r.Settings, r.Ports = box.Settings, box.Ports })
 	if err := c.from.Check(r.ID, r.Name, r.Settings); err != nil {
 		return nil, err
 	}
-	mounts, err := e.mounts.Mount(ctx, r.ID, r.Mounts, m.root, !r.Life.Ran)
+	mounts, err := e.mounts.Mount(ctx, r.ID, r.Mounts, c.root, !r.Life.Ran)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +53,7 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 	}
 	s, err := process.Container(process.Input{
 		ID: r.ID, Config: linked.Config(r.Config), Host: r.Host, Mounts: mounts, Files: files, Args: settings.Command(r.Config),
-		Cgroup: e.cgroup(r), Join: join, Root: m.root, Shm: shm,
+		Cgroup: e.cgroup(r), Join: join, Root: c.root, Shm: shm,
 	})
 	if err != nil {
 		return nil, err
@@ -112,7 +87,36 @@ func (e *Engine) launch(c *ctr) (*shim.Task, error) {
 			Stdio:  shim.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce},
 			Height: uint16(min(r.Host.ConsoleSize[0], 1<<16-1)), Width: uint16(min(r.Host.ConsoleSize[1], 1<<16-1)),
 		},
-	}, m.root, box.Netns)
+	}, c.root, box.Netns)
+}
+
+// ground makes what the container stands on: its network with the files that speak of it, and at the same time the root file
+// system, c.root. Together they are most of a start. hosts are further lines of /etc/hosts. On an error too the caller
+// closes the namespace in box, and release the root.
+func (e *Engine) ground(ctx context.Context, c *ctr, r *row, hosts []string) (box *network.Sandbox, files map[string]string, err error) {
+	type mounted struct {
+		root *os.File
+		err  error
+	}
+	rootc := make(chan mounted, 1)
+	go func() {
+		root, err := e.mountRoot(r, r.Host.ReadonlyRootfs)
+		rootc <- mounted{root, err}
+	}()
+	o := r.JoinOptions()
+	o.Earlier = c.from.Addresses()
+	if len(hosts) > 0 {
+		o.ExtraHosts = slices.Concat(o.ExtraHosts, hosts)
+	}
+	if box, err = e.o.Networks.Join(ctx, o); err == nil {
+		files, err = e.writeFiles(r, box)
+	}
+	m := <-rootc
+	c.root = m.root
+	if err == nil {
+		err = m.err
+	}
+	return box, files, err
 }
 
 // guard adds the system call filter: compiled for our own runtime, as the profile for another.

@@ -24,36 +24,15 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	alive := map[string]shim.Task{}
-	exits := map[string]shim.Exit{}
-	var unwanted, done []shim.Task // build steps and half-made starts of a daemon that died; what nobody asks for any more
-	for _, t := range tasks {
-		switch c := e.index.Get(t.ID); {
-		case t.Exec != "":
-			if t.Exit != nil || c == nil {
-				done = append(done, t)
-			}
-		case t.Exit != nil && c == nil:
-			done = append(done, t)
-		case t.Exit != nil:
-			exits[t.ID] = *t.Exit
-			if !c.row().Life.State.Alive() {
-				e.forget(c) // before it is started again
-			}
-		case c == nil:
-			unwanted = append(unwanted, t)
-		default:
-			alive[t.ID] = t
-		}
-	}
-	e.adopt(ctx, alive)
+	found := e.find(tasks)
+	e.adopt(ctx, found.alive)
 	if err := e.o.Networks.Settle(ctx); err != nil {
 		return err
 	}
-	for _, t := range unwanted {
+	for _, t := range found.unwanted {
 		e.bg.Go(func() { e.strays.End(t) })
 	}
-	e.bg.Go(func() { e.strays.Forget(done) })
+	e.bg.Go(func() { e.strays.Forget(found.done) })
 	e.sweepFiles()
 	// In the order in which they were made, those whose namespaces others join before these.
 	all := e.index.All()
@@ -65,18 +44,13 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	}
 	for _, c := range all {
 		e.ship(c.row()) // what the former daemon had not delivered
-		if _, runs := alive[c.id]; !runs {
+		in := found.boot(c.row())
+		if !in.Alive {
 			e.shipper.End(c.id)
 			e.withdraw(c)               // of a start that was cut off
 			if c.row().Rewiring != "" { // its interfaces are gone, and the record says what comes
 				c.change(func(r *row) { r.Rewiring = "" })
 			}
-		}
-		in := lifecycle.Input{Kind: lifecycle.Boot}
-		if t, ok := alive[c.id]; ok {
-			in.Alive, in.Still, in.At = true, t.Frozen, t.StartedAt.UTC()
-		} else if x, ok := exits[c.id]; ok && (x.Pid == c.row().Pid || c.row().Pid == 0) {
-			in.Known, in.Code, in.OOM, in.At = !x.Unknown, x.Code, x.OOM, x.At.UTC()
 		}
 		var its *turn
 		if !in.Alive && launches(c.row(), in) {
@@ -103,6 +77,51 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// inventory is what the supervisor has when the daemon starts.
+type inventory struct {
+	alive    map[string]shim.Task // of containers that run
+	exits    map[string]shim.Exit // of containers that have ended
+	unwanted []shim.Task          // build steps and half-made starts of a daemon that died
+	done     []shim.Task          // what nobody asks for any more
+}
+
+// find tells the supervisor's tasks apart. Those that ended under the former daemon's eyes it forgets, before their
+// containers are started again.
+func (e *Engine) find(tasks []shim.Task) inventory {
+	f := inventory{alive: map[string]shim.Task{}, exits: map[string]shim.Exit{}}
+	for _, t := range tasks {
+		switch c := e.index.Get(t.ID); {
+		case t.Exec != "":
+			if t.Exit != nil || c == nil {
+				f.done = append(f.done, t)
+			}
+		case t.Exit != nil && c == nil:
+			f.done = append(f.done, t)
+		case t.Exit != nil:
+			f.exits[t.ID] = *t.Exit
+			if !c.row().Life.State.Alive() {
+				e.forget(c)
+			}
+		case c == nil:
+			f.unwanted = append(f.unwanted, t)
+		default:
+			f.alive[t.ID] = t
+		}
+	}
+	return f
+}
+
+// boot is what the container's life cycle gets to know at the daemon's start.
+func (f *inventory) boot(r *row) lifecycle.Input {
+	in := lifecycle.Input{Kind: lifecycle.Boot}
+	if t, ok := f.alive[r.ID]; ok {
+		in.Alive, in.Still, in.At = true, t.Frozen, t.StartedAt.UTC()
+	} else if x, ok := f.exits[r.ID]; ok && (x.Pid == r.Pid || r.Pid == 0) {
+		in.Known, in.Code, in.OOM, in.At = !x.Unknown, x.Code, x.OOM, x.At.UTC()
+	}
+	return in
 }
 
 // bringBackDumped brings back a container of which a checkpoint is still being made, see Checkpoints. Each try has a turn of its
