@@ -85,48 +85,59 @@ type made struct {
 
 // create makes the container of a bundle, up to its start. In the foreground its terminal stays with us. After an error
 // nothing is left.
-func (o *options) create(ctx context.Context, id string, m *makeOptions, foreground bool) (_ *made, err error) {
+func (o *options) create(ctx context.Context, id string, m *makeOptions, foreground bool) (*made, error) {
 	r, err := o.fromBundle(id, m, foreground)
 	if err != nil {
 		return nil, err
 	}
-	spec := r.Spec
+	return o.assemble(r, m, foreground, func(c *oci.Container) (*oci.Prepared, error) {
+		c.Gate, c.NoPivot, c.NoKeyring = r.gate(), m.noPivot, m.noKeyring
+		c.MakeCwd = true // as runc does: containerd leaves it to the runtime
+		c.PreserveFDs, c.Spec = passed(m.preserve, r.Spec)
+		var err error
+		if c.Spec, err = withEnvironment(c.Spec, r.Bundle); err != nil {
+			return nil, err
+		}
+		return oci.Create(ctx, c)
+	})
+}
+
+// assemble makes all of a container that is recorded but its first process, which begin makes: its cgroup before, and
+// afterwards what others wait for, the whole record, the terminal, the process's pidfd and its number. After an error nothing
+// is left, the record's folder included.
+func (o *options) assemble(r *record, m *makeOptions, foreground bool, begin func(*oci.Container) (*oci.Prepared, error)) (_ *made, err error) {
 	defer func() {
 		if err != nil {
-			_ = os.RemoveAll(r.dir)
+			o.warn(clearFolder(r.dir))
 		}
 	}()
 	var limits *specs.LinuxResources
-	if spec.Linux != nil {
-		limits = spec.Linux.Resources
+	if r.Spec.Linux != nil {
+		limits = r.Spec.Linux.Resources
 	}
 	group, err := cgroup.Create(r.Cgroup, limits)
 	if err != nil {
 		return nil, err
 	}
+	out := &made{record: r}
 	defer func() {
 		if err != nil {
 			_ = group.Kill()
 			_ = group.Delete()
+			out.relay.close()
 		}
 	}()
-	c := &oci.Container{ID: id, Spec: spec, Bundle: r.Bundle, Cgroup: group, Gate: r.gate(), NoPivot: m.noPivot, NoKeyring: m.noKeyring,
-		MakeCwd: true} // as runc does: containerd leaves it to the runtime
-	c.PreserveFDs, spec = passed(m.preserve, spec)
-	if spec, err = withEnvironment(spec, r.Bundle); err != nil {
-		return nil, err
-	}
-	c.Spec = spec
-	if !spec.Process.Terminal {
+	c := &oci.Container{ID: r.ID, Spec: r.Spec, Bundle: r.Bundle, Cgroup: group}
+	if !r.Spec.Process.Terminal {
 		c.Stdio = oci.Stdio{Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}
 	} else if foreground {
 		c.Width, c.Height, _ = tty.Size(o.stdin)
 	}
-	p, err := oci.Create(ctx, c)
+	p, err := begin(c)
 	if err != nil {
 		return nil, err
 	}
-	out := &made{record: r, process: p}
+	out.process = p
 	r.Pid, r.StartTime = p.Pid, p.StartTime
 	if err = r.save(); err != nil {
 		return nil, err

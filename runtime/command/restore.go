@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"strconv"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
-	"pier/kernel/cgroup"
-	"pier/kernel/tty"
-	"pier/lib/atomicfile"
 	"pier/lib/errkind"
 	"pier/runtime/criu"
 	"pier/runtime/oci"
@@ -63,7 +58,7 @@ func (o *options) restore(ctx context.Context, id string, m *restoreOptions) err
 }
 
 // restored makes a container that runs. After an error nothing is left.
-func (o *options) restored(ctx context.Context, id string, m *restoreOptions) (_ *made, err error) {
+func (o *options) restored(ctx context.Context, id string, m *restoreOptions) (*made, error) {
 	empty, err := m.check()
 	if err != nil {
 		return nil, err
@@ -75,56 +70,23 @@ func (o *options) restored(ctx context.Context, id string, m *restoreOptions) (_
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
+	return o.assemble(r, &m.makeOptions, !m.detach, func(c *oci.Container) (*oci.Prepared, error) {
+		images, work, err := m.open(false)
 		if err != nil {
-			o.warn(clearFolder(r.dir))
+			return nil, err
 		}
-	}()
-	images, work, err := m.open(false)
-	if err != nil {
-		return nil, err
-	}
-	defer images.Close()
-	defer work.Close()
-	var limits *specs.LinuxResources
-	if r.Spec.Linux != nil {
-		limits = r.Spec.Linux.Resources
-	}
-	group, err := cgroup.Create(r.Cgroup, limits)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
+		defer images.Close()
+		defer work.Close()
+		if err := r.save(); err != nil { // who kills us leaves something that delete finds
+			return nil, err
+		}
+		again := criu.Restore{Container: *c, Program: o.criu,
+			Images: images, Work: work, Dir: filepath.Join(r.dir, stageDir), Allow: m.Allow, Config: criuConfig(r.Spec),
+			LSMProfile: m.lsmProfile, LSMMount: m.lsmMount, EmptyNetwork: empty, AutoDedup: m.dedup, LazyPages: m.lazy, Parents: true}
+		p, err := again.Do(ctx)
 		if err != nil {
-			_ = group.Kill()
-			_ = group.Delete()
+			return nil, err
 		}
-	}()
-	if err = r.save(); err != nil { // who kills us leaves something that delete finds
-		return nil, err
-	}
-	c := criu.Restore{Container: oci.Container{ID: id, Spec: r.Spec, Bundle: r.Bundle, Cgroup: group}, Program: o.criu,
-		Images: images, Work: work, Dir: filepath.Join(r.dir, stageDir), Allow: m.Allow, Config: criuConfig(r.Spec),
-		LSMProfile: m.lsmProfile, LSMMount: m.lsmMount, EmptyNetwork: empty, AutoDedup: m.dedup, LazyPages: m.lazy, Parents: true}
-	if !r.Spec.Process.Terminal {
-		c.Stdio = oci.Stdio{Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}
-	} else if !m.detach {
-		c.Width, c.Height, _ = tty.Size(o.stdin)
-	}
-	p, err := c.Do(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := &made{record: r, process: &oci.Prepared{Process: *p}}
-	r.Pid, r.StartTime = p.Pid, p.StartTime
-	if err = r.save(); err != nil {
-		return nil, err
-	}
-	if out.relay, err = o.terminal(p.Master, m.consoleSocket); err != nil {
-		return nil, err
-	}
-	if m.pidFile != "" {
-		err = atomicfile.WriteVolatile(m.pidFile, []byte(strconv.Itoa(p.Pid)), 0o644)
-	}
-	return out, err
+		return &oci.Prepared{Process: *p}, nil
+	})
 }
