@@ -295,6 +295,35 @@ func TestConsoleSocket(t *testing.T) {
 	}
 }
 
+// A run in the foreground that fails late leaves our terminal as it was.
+func TestTerminalAfterFailure(t *testing.T) {
+	b := newBench(t, "sleep", "1000")
+	b.spec.Process.Terminal = true
+	b.write()
+	devpts, err := tty.Instance(nil, 0)
+	b.must(err)
+	defer devpts.Close()
+	pair, err := tty.Open(devpts)
+	b.must(err)
+	defer pair.Close()
+	settings := func() string {
+		cmd := exec.Command("stty", "-g")
+		cmd.Stdin = pair.Slave
+		out, err := cmd.Output()
+		b.must(err)
+		return string(out)
+	}
+	before := settings()
+	cmd := b.command("run", "--pid-file", filepath.Join(b.bundle, "missing/pid"), "c")
+	cmd.Stdin = pair.Slave
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "missing") {
+		t.Errorf("a run with a pid file in no folder: %v, %s", err, out)
+	}
+	if after := settings(); after != before {
+		t.Errorf("the terminal is %sit was %s", after, before)
+	}
+}
+
 func TestHooks(t *testing.T) {
 	b := newBench(t, "sh", "-c", "echo process >> /log; exec sleep 1000")
 	b.spec.Root.Readonly = false
