@@ -17,10 +17,10 @@ import (
 	"github.com/moby/moby/api/types/container"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"pier/daemon/build/internal/fileop"
 	"pier/daemon/build/internal/graph"
 	"pier/daemon/build/internal/solve"
 	"pier/daemon/build/internal/tree"
+	"pier/daemon/image/layer"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -97,7 +97,7 @@ func (j *job) run(ctx context.Context) (Result, error) {
 	spool := tree.NewSpool(j.b.solver.Dir)
 	defer spool.Close()
 	t := tree.NewMemory(spool)
-	plain, err := fileop.Decompress(j.req.Context)
+	plain, err := layer.DecompressGiven(j.req.Context)
 	if err != nil {
 		return Result{}, err
 	}

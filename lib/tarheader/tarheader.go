@@ -1,4 +1,5 @@
-// Package tarheader makes headers of tar entries that say nothing of the machine the files lie on.
+// Package tarheader makes headers of tar entries that say nothing of the machine the files lie on, and reads what archive/tar
+// leaves to its users: where an entry belongs, and its extended attributes.
 //
 // Start reading at Of.
 package tarheader
@@ -6,6 +7,8 @@ package tarheader
 import (
 	"archive/tar"
 	"io/fs"
+	"iter"
+	"path"
 	"strings"
 	"time"
 )
@@ -32,3 +35,32 @@ type nameless struct{ fs.FileInfo }
 
 func (nameless) Uname() (string, error) { return "", nil }
 func (nameless) Gname() (string, error) { return "", nil }
+
+// Place is where an entry called name belongs: a clean path below the root of the archive, "." for the root itself. A name
+// that leads out of it, or holds a zero byte, has no place: ok is false.
+func Place(name string) (place string, ok bool) {
+	place = path.Clean(strings.TrimLeft(name, "/"))
+	return place, place != ".." && !strings.HasPrefix(place, "../") && strings.IndexByte(place, 0) < 0
+}
+
+// paxXattr begins the names of the PAX records that hold extended attributes.
+const paxXattr = "SCHILY.xattr."
+
+// SetXattr adds an extended attribute to a header in PAX format.
+func SetXattr(h *tar.Header, name string, value []byte) {
+	if h.PAXRecords == nil {
+		h.PAXRecords = map[string]string{}
+	}
+	h.PAXRecords[paxXattr+name] = string(value)
+}
+
+// Xattrs yields the extended attributes of a header, in no order.
+func Xattrs(h *tar.Header) iter.Seq2[string, []byte] {
+	return func(yield func(name string, value []byte) bool) {
+		for key, value := range h.PAXRecords {
+			if name, ok := strings.CutPrefix(key, paxXattr); ok && !yield(name, []byte(value)) {
+				return
+			}
+		}
+	}
+}

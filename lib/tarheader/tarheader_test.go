@@ -2,6 +2,7 @@ package tarheader
 
 import (
 	"archive/tar"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -40,5 +41,30 @@ func TestOf(t *testing.T) {
 		if h.Uname != "" || h.Gname != "" || !h.AccessTime.IsZero() || !h.ChangeTime.IsZero() || h.Format != tar.FormatPAX {
 			t.Errorf("%s tells where it was made: %+v", tt.name, h)
 		}
+	}
+}
+
+func TestPlace(t *testing.T) {
+	for name, want := range map[string]string{
+		"a/b": "a/b", "/a//./b/": "a/b", "./": ".", "/": ".", "": ".", "a/../b": "b", "..a": "..a",
+		"..": "", "../a": "", "a/../../b": "", "/../a": "", "a\x00": "",
+	} {
+		if got, ok := Place(name); ok != (want != "") || ok && got != want {
+			t.Errorf("%q: %q, %v", name, got, ok)
+		}
+	}
+}
+
+func TestXattrs(t *testing.T) {
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: "a", Format: tar.FormatPAX}
+	for range Xattrs(h) {
+		t.Error("an attribute of nothing")
+	}
+	h.PAXRecords = map[string]string{"comment": "none of them"}
+	SetXattr(h, "user.a", []byte("1"))
+	SetXattr(h, "user.b", nil)
+	got := maps.Collect(Xattrs(h))
+	if len(got) != 2 || string(got["user.a"]) != "1" || got["user.b"] == nil || len(got["user.b"]) != 0 {
+		t.Errorf("%q", got)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"time"
 
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // Unpack makes in the local folder dir what an archive holds, its entries called to instead of from. owners: they keep
@@ -57,11 +57,11 @@ type unpacker struct {
 
 // inside cleans an entry's name.
 func inside(name string) (string, error) {
-	clean := path.Clean(strings.TrimLeft(name, "/"))
-	if clean == ".." || strings.HasPrefix(clean, "../") {
+	place, ok := tarheader.Place(name)
+	if !ok {
 		return "", errkind.New(errkind.Invalid, "it leads out of the destination")
 	}
-	return clean, nil
+	return place, nil
 }
 
 func (u *unpacker) entry(h *tar.Header, content io.Reader) error {

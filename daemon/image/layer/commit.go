@@ -180,10 +180,7 @@ func (p *packer) header(n *fsroot.Node, info fs.FileInfo, place string) (h *tar.
 		if strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "user.overlay.") {
 			continue
 		}
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
-		}
-		h.PAXRecords[paxXattr+name] = string(value)
+		tarheader.SetXattr(h, name, value)
 	}
 	return h, info.IsDir() && string(attrs[xattrOpaque]) == "y" && p.below(place), nil
 }

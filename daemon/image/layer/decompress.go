@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
+	"github.com/ulikunitz/xz"
 
 	"pier/lib/errkind"
 )
@@ -18,6 +19,23 @@ const maxWindow = 128 << 20
 
 // parallelFrom is how many compressed bytes must be waiting before unpacking gzip ahead in a second goroutine pays.
 const parallelFrom = 64 << 10
+
+// xzMagic begins an xz stream.
+var xzMagic = [...]byte{0xfd, '7', 'z', 'X', 'Z', 0}
+
+// DecompressGiven is Decompress for archives that users hand in themselves: they may be compressed with xz too, whose frames
+// ask for as much memory as they like.
+func DecompressGiven(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, parallelFrom)
+	if head, _ := br.Peek(len(xzMagic)); !bytes.Equal(head, xzMagic[:]) {
+		return Decompress(br)
+	}
+	z, err := xz.NewReader(br)
+	if err != nil {
+		return nil, errkind.New(errkind.Invalid, "read xz stream: %w", err)
+	}
+	return io.NopCloser(z), nil
+}
 
 // Decompress returns the plain content of r, whose compression it tells by the first bytes: gzip, zstd, bzip2, or none.
 // It works in this process; nothing is executed. Other formats that are known but not supported (xz) are
@@ -46,7 +64,7 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		return z.IOReadCloser(), nil
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return io.NopCloser(bzip2.NewReader(br)), nil
-	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+	case bytes.HasPrefix(head, xzMagic[:]):
 		return nil, errkind.New(errkind.Unsupported, "the archive is compressed with xz, which is not supported; recompress it with gzip or zstd")
 	}
 	return io.NopCloser(br), nil

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -417,6 +418,19 @@ func TestCompressions(t *testing.T) {
 		t.Errorf("xz: %v", err)
 	}
 	leftovers(t, s)
+}
+
+func TestDecompressNone(t *testing.T) {
+	for _, content := range []string{"plain", ""} {
+		r, err := DecompressGiven(strings.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil || string(got) != content {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
 }
 
 // leftovers proves that no half-made layer lies about.

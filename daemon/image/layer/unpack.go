@@ -16,6 +16,7 @@ import (
 
 	"pier/kernel/fsroot"
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // The names by which archives say that something of a lower layer is gone (OCI image-spec, "Whiteouts").
@@ -29,7 +30,6 @@ const (
 const (
 	xattrOpaque  = "trusted.overlay.opaque"
 	xattrOverlay = "trusted.overlay."
-	paxXattr     = "SCHILY.xattr."
 )
 
 // shadow says that what was at Path was moved to the shadow folder, under the name N, when a later entry of the archive
@@ -96,14 +96,11 @@ func (u *unpacker) close() {
 
 // cleanName turns an entry's name into a path below the root, "." for the root itself.
 func cleanName(name string) (string, error) {
-	if strings.IndexByte(name, 0) >= 0 {
-		return "", errkind.New(errkind.Invalid, "its name contains a zero byte")
+	place, ok := tarheader.Place(name)
+	if !ok {
+		return "", errkind.New(errkind.Invalid, "its name leads out of the root, or contains a zero byte")
 	}
-	clean := path.Clean(strings.TrimLeft(name, "/"))
-	if clean == ".." || strings.HasPrefix(clean, "../") {
-		return "", errkind.New(errkind.Invalid, "its name leads out of the root")
-	}
-	return clean, nil
+	return place, nil
 }
 
 // entry unpacks the entry h, whose content tr yields.
@@ -386,12 +383,11 @@ func (u *unpacker) attributes(dir folder, base string, h *tar.Header) error {
 		if err := n.Chmod(h.FileInfo().Mode()); err != nil {
 			return err
 		}
-		for key, value := range h.PAXRecords {
-			name, ok := strings.CutPrefix(key, paxXattr)
-			if !ok || strings.HasPrefix(name, "trusted.") {
+		for name, value := range tarheader.Xattrs(h) {
+			if strings.HasPrefix(name, "trusted.") {
 				continue
 			}
-			if err := setXattr(n, name, []byte(value)); err != nil {
+			if err := setXattr(n, name, value); err != nil {
 				return err
 			}
 		}

@@ -1,7 +1,6 @@
 package fileop
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -184,17 +183,5 @@ func TestOps(t *testing.T) {
 	}
 	if got := list(t, dir); got != "a/ 711\na/b/ 711\n" {
 		t.Error(got)
-	}
-}
-
-func TestDecompressNone(t *testing.T) {
-	r, err := Decompress(bytes.NewReader([]byte("plain")))
-	must(t, err)
-	defer r.Close()
-	var b bytes.Buffer
-	_, err = b.ReadFrom(r)
-	must(t, err)
-	if b.String() != "plain" {
-		t.Error(b.String())
 	}
 }

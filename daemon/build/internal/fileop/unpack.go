@@ -2,8 +2,6 @@ package fileop
 
 import (
 	"archive/tar"
-	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,31 +9,11 @@ import (
 	"path"
 	"strings"
 
-	"github.com/ulikunitz/xz"
-
 	"pier/daemon/build/internal/tree"
 	"pier/daemon/image/layer"
 	"pier/kernel/fsroot"
 	"pier/lib/errkind"
 )
-
-// Decompress returns the plain content of r, which may be compressed with gzip, bzip2, xz or zstd. All of it happens in this
-// process. Close frees the decompressor, not r.
-func Decompress(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 64<<10)
-	head, err := br.Peek(6)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	if !bytes.Equal(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}) {
-		return layer.Decompress(br)
-	}
-	z, err := xz.NewReader(br)
-	if err != nil {
-		return nil, errkind.New(errkind.Invalid, "read xz stream: %w", err)
-	}
-	return io.NopCloser(z), nil
-}
 
 // unpack extracts the source into the directory dest if it is a tar archive; otherwise it does nothing and returns false.
 func (c *copier) unpack(name, dest string) (bool, error) {
@@ -55,7 +33,7 @@ func (c *copier) unpack(name, dest string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	plain, err := Decompress(f)
+	plain, err := layer.DecompressGiven(f)
 	if err != nil {
 		return false, nil // not an archive that anybody can read: copied as it is
 	}
@@ -171,7 +149,7 @@ func (c *copier) extractFile(h *tar.Header, e tree.Entry, content io.Reader, uid
 	if err := fsroot.Finish(out, uid, gid, e.Mode&permBits, c.time(e)); err != nil {
 		return err
 	}
-	return setXattrs(c.dst, e.Name, headerXattrs(h))
+	return setXattrs(c.dst, e.Name, tree.Xattrs(h))
 }
 
 func (c *copier) extracted(h *tar.Header, e tree.Entry, name string, uid, gid int) error {
@@ -183,15 +161,5 @@ func (c *copier) extracted(h *tar.Header, e tree.Entry, name string, uid, gid in
 	if h.Typeflag == tar.TypeSymlink {
 		return n.Finish(uid, gid, os.ModeSymlink, nil, c.time(e))
 	}
-	return n.Finish(uid, gid, e.Mode&permBits, headerXattrs(h), c.time(e))
-}
-
-func headerXattrs(h *tar.Header) map[string][]byte {
-	attrs := make(map[string][]byte)
-	for k, v := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && tree.AllowedXattr(name) {
-			attrs[name] = []byte(v)
-		}
-	}
-	return attrs
+	return n.Finish(uid, gid, e.Mode&permBits, tree.Xattrs(h), c.time(e))
 }

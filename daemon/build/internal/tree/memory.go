@@ -11,10 +11,10 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 
 	"pier/kernel/fsroot"
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // Limits of a context: what a tar may hold besides contents, which only the disk bounds.
@@ -76,7 +76,7 @@ func (m *Memory) addHeader(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	e := Entry{Name: name, Mode: h.FileInfo().Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky), ModTime: h.ModTime}
-	n := &node{xattrs: headerXattrs(h)}
+	n := &node{xattrs: Xattrs(h)}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
 		sum := sha256.New()
@@ -137,25 +137,27 @@ func (m *Memory) addLink(name string, h *tar.Header) error {
 
 // cleanName makes the name of a tar entry absolute. Names that climb out of the archive are refused.
 func cleanName(name string) (string, error) {
-	clean := path.Clean(strings.TrimLeft(name, "/"))
-	if clean == ".." || strings.HasPrefix(clean, "../") {
+	place, ok := tarheader.Place(name)
+	if !ok {
 		return "", errkind.New(errkind.Invalid, "read the build context: %q leads out of the context", name)
 	}
-	if len(clean) > maxName || strings.IndexByte(clean, 0) >= 0 {
-		return "", errkind.New(errkind.Invalid, "read the build context: a name is longer than %d bytes or holds a zero byte", maxName)
+	if len(place) > maxName {
+		return "", errkind.New(errkind.Invalid, "read the build context: a name is longer than %d bytes", maxName)
 	}
-	return path.Join("/", clean), nil
+	return path.Join("/", place), nil
 }
 
-func headerXattrs(h *tar.Header) map[string][]byte {
+// Xattrs are the extended attributes of a tar entry that an image may carry, nil if there are none.
+func Xattrs(h *tar.Header) map[string][]byte {
 	var attrs map[string][]byte
-	for k, v := range h.PAXRecords {
-		if attr, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && AllowedXattr(attr) {
-			if attrs == nil {
-				attrs = make(map[string][]byte)
-			}
-			attrs[attr] = []byte(v)
+	for name, value := range tarheader.Xattrs(h) {
+		if !AllowedXattr(name) {
+			continue
 		}
+		if attrs == nil {
+			attrs = make(map[string][]byte)
+		}
+		attrs[name] = value
 	}
 	return attrs
 }

@@ -38,7 +38,6 @@ const maxDepth = 1000
 
 const (
 	copyBuffer = 128 << 10
-	paxXattr   = "SCHILY.xattr."
 )
 
 // Pack writes a tar of what is at the sources: owners by number, modes, times, symbolic and hard links, devices, extended
@@ -181,13 +180,9 @@ func header(n *fsroot.Node, info fs.FileInfo, name string) (*tar.Header, error) 
 		return nil, err
 	}
 	for name, value := range attrs {
-		if !portable(name) {
-			continue
+		if portable(name) {
+			tarheader.SetXattr(h, name, value)
 		}
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
-		}
-		h.PAXRecords[paxXattr+name] = string(value)
 	}
 	return h, nil
 }

@@ -2,7 +2,6 @@ package files
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -14,12 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ulikunitz/xz"
-
 	"pier/daemon/image/layer"
 	"pier/kernel/fsroot"
 	"pier/lib/ctxio"
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // Owner is who gets what is unpacked.
@@ -37,7 +35,7 @@ type UnpackOptions struct {
 // of zeros become holes. Extended attributes that the place cannot have are left out. On an error what was unpacked
 // before stays. An archive that is damaged, or whose names lead out of dir by "..", is Invalid.
 func Unpack(ctx context.Context, r io.Reader, root *fsroot.Root, dir string, o UnpackOptions) error {
-	plain, err := decompress(r)
+	plain, err := layer.DecompressGiven(r)
 	if err != nil {
 		return err
 	}
@@ -62,18 +60,6 @@ func Unpack(ctx context.Context, r io.Reader, root *fsroot.Root, dir string, o U
 	}
 }
 
-func decompress(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, copyBuffer)
-	if head, _ := br.Peek(6); !bytes.Equal(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}) {
-		return layer.Decompress(br)
-	}
-	z, err := xz.NewReader(br)
-	if err != nil {
-		return nil, errkind.New(errkind.Invalid, "read xz stream: %w", err)
-	}
-	return io.NopCloser(z), nil
-}
-
 type unpacker struct {
 	ctx  context.Context
 	root *fsroot.Root
@@ -91,11 +77,11 @@ type made struct {
 
 // place is where an archive's name lies.
 func (u *unpacker) place(name string) (string, error) {
-	clean := path.Clean(strings.TrimLeft(name, "/"))
-	if clean == ".." || strings.HasPrefix(clean, "../") || strings.IndexByte(name, 0) >= 0 {
+	place, ok := tarheader.Place(name)
+	if !ok {
 		return "", errkind.New(errkind.Invalid, "%q leads out of the archive", name)
 	}
-	return path.Join(u.dir, clean), nil
+	return path.Join(u.dir, place), nil
 }
 
 func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
@@ -300,21 +286,18 @@ func (u *unpacker) attributes(h *tar.Header, to string) error {
 }
 
 func hasAttributes(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, paxXattr) {
-			return true
-		}
+	for range tarheader.Xattrs(h) {
+		return true
 	}
 	return false
 }
 
 func setAttributes(n *fsroot.Node, h *tar.Header) error {
-	for key, value := range h.PAXRecords {
-		name, ok := strings.CutPrefix(key, paxXattr)
-		if !ok || !portable(name) {
+	for name, value := range tarheader.Xattrs(h) {
+		if !portable(name) {
 			continue
 		}
-		if err := n.SetXattr(name, []byte(value)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		if err := n.SetXattr(name, value); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 	}
