@@ -103,24 +103,27 @@ func (f *fleet) ask(method, path, body string, out any) error {
 	return ask(f.client, method, path, body, out)
 }
 
-// command runs one exec to its end, as a client without a terminal does.
-func (f *fleet) command(i int) error {
+// command runs one exec in each container to its end.
+func (f *fleet) command(i int) error { return command(f.client, f.at(i)) }
+
+// command runs one exec to its end, as a client without a terminal does, by the three requests of Docker's SDKs.
+func command(client *http.Client, container string) error {
 	var made struct{ ID string }
-	if err := f.ask("POST", "/containers/"+f.at(i)+"/exec", `{"Cmd":["true"],"AttachStdout":true}`, &made); err != nil {
+	if err := ask(client, "POST", "/containers/"+container+"/exec", `{"Cmd":["true"],"AttachStdout":true}`, &made); err != nil {
 		return err
 	}
-	if err := f.ask("POST", "/exec/"+made.ID+"/start", `{}`, nil); err != nil {
+	if err := ask(client, "POST", "/exec/"+made.ID+"/start", `{}`, nil); err != nil {
 		return err
 	}
 	var end struct {
 		Running  bool
 		ExitCode *int
 	}
-	if err := f.ask("GET", "/exec/"+made.ID+"/json", "", &end); err != nil {
+	if err := ask(client, "GET", "/exec/"+made.ID+"/json", "", &end); err != nil {
 		return err
 	}
 	if end.Running || end.ExitCode == nil || *end.ExitCode != 0 {
-		return fmt.Errorf("exec in %s: %+v", f.at(i), end)
+		return fmt.Errorf("exec in %s: %+v", container, end)
 	}
 	return nil
 }

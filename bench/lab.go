@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,8 @@ type lab struct {
 	pierHost  string
 	dockHost  string
 	dockerCLI string
+	pierAPI   *http.Client
+	dockAPI   *http.Client
 }
 
 func newLab() (l *lab, err error) {
@@ -38,6 +41,7 @@ func newLab() (l *lab, err error) {
 	if l.bin == "" {
 		l.bin = "bin"
 	}
+	l.pierAPI, l.dockAPI = apiClient(l.pierHost), apiClient(l.dockHost)
 	begun := l
 	defer func() {
 		if err != nil {
@@ -180,6 +184,9 @@ func (l *lab) rows() []row {
 		})
 	}
 	exec.ours.before, exec.peer.before = started(l.pier), started(l.docker)
+	asked := row{name: "exec true, by the API"} // what is left of both without their clients
+	asked.ours = step{exec.ours.before, func() error { return command(l.pierAPI, "steady") }}
+	asked.peer = step{exec.peer.before, func() error { return command(l.dockAPI, "steady") }}
 	// A signal that nobody can leave unheard: what is timed is the work, not the program's own end or the time of grace.
 	stop, remove := both("stop", 0, "stop", "ended"), both("rm", 0, "rm", "ended")
 	fresh := func(client func(...string) error, after ...string) func() error {
@@ -197,6 +204,7 @@ func (l *lab) rows() []row {
 		both("run --rm true, bridge", 25, "run", "--rm", "bb", "true"),
 		both("run --rm true, --network none", 30, "run", "--rm", "--network", "none", "bb", "true"),
 		exec,
+		asked,
 		stop,
 		remove,
 		build,
