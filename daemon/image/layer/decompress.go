@@ -23,8 +23,8 @@ const parallelFrom = 64 << 10
 // xzMagic begins an xz stream.
 var xzMagic = [...]byte{0xfd, '7', 'z', 'X', 'Z', 0}
 
-// DecompressGiven is Decompress for archives that users hand in themselves: they may be compressed with xz too, whose frames
-// ask for as much memory as they like.
+// DecompressGiven is Decompress for archives that users hand in themselves: they may be compressed with xz too. A stream of
+// xz may ask for up to 4 GiB of memory, which is why no layer may be one.
 func DecompressGiven(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, parallelFrom)
 	if head, _ := br.Peek(len(xzMagic)); !bytes.Equal(head, xzMagic[:]) {
