@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	api "github.com/moby/moby/api/types/network"
 
+	"pier/api/docker"
 	"pier/lib/errkind"
 	"pier/lib/id"
 )
@@ -92,12 +93,6 @@ func prefix(a netip.Addr, bits int) netip.Prefix {
 	return netip.PrefixFrom(a, bits)
 }
 
-func validName(name string) bool {
-	return name != "" && len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.' || r == '-')
-	}) && !strings.ContainsRune("_.-", rune(name[0]))
-}
-
 func predefined(name string) bool {
 	return name == api.NetworkBridge || name == api.NetworkHost || name == api.NetworkNone || name == api.NetworkDefault
 }
@@ -107,7 +102,7 @@ func (s *state) create(ctx context.Context, r api.CreateRequest) (api.CreateResp
 	switch {
 	case predefined(r.Name):
 		return none, errkind.New(errkind.Forbidden, "operation is not permitted on predefined %s network", r.Name)
-	case !validName(r.Name):
+	case len(r.Name) > 255 || !docker.IsName(r.Name):
 		return none, errkind.New(errkind.Invalid, "invalid network name %q, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed", r.Name)
 	case r.Driver != "" && r.Driver != "bridge":
 		return none, errkind.New(errkind.Unsupported, "create network %s: no driver %q; use bridge", r.Name, r.Driver)

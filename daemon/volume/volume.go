@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	api "github.com/moby/moby/api/types/volume"
 
+	"pier/api/docker"
 	"pier/daemon/store/record"
 	"pier/kernel/fsinfo"
 	"pier/kernel/fsroot"
@@ -148,13 +149,10 @@ func newVolume(name string, r row) *volume {
 func (v *Volumes) path(name string) string { return filepath.Join(v.root, name, dataDir) }
 
 func checkName(name string) error {
-	ok := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-	}
 	switch {
 	case len(name) == 1:
 		return errkind.New(errkind.Invalid, "create %s: volume name is too short, names should be at least two alphanumeric characters", name)
-	case name == "" || len(name) > 255 || !ok(rune(name[0])) || strings.ContainsFunc(name, func(r rune) bool { return !ok(r) && !strings.ContainsRune("_.-", r) }):
+	case len(name) > 255 || !docker.IsName(name):
 		return errkind.New(errkind.Invalid, "create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. "+
 			"If you intended to pass a host directory, use absolute path", name, name)
 	}

@@ -6,20 +6,9 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
-)
 
-func TestParseKeys(t *testing.T) {
-	for spec, want := range map[string]string{"": "\x10\x11", "ctrl-p,ctrl-q": "\x10\x11", "a": "a", "ctrl-@,ctrl-[,ctrl-_": "\x00\x1b\x1f", "ctrl-\\,x": "\x1cx"} {
-		if got, err := ParseKeys(spec); err != nil || string(got) != want {
-			t.Errorf("%q: %q, %v", spec, got, err)
-		}
-	}
-	for _, spec := range []string{"ab", "ctrl-", "ctrl-A", "ctrl-p,", "ctrl-1"} {
-		if got, err := ParseKeys(spec); err == nil {
-			t.Errorf("%q: %q, want an error", spec, got)
-		}
-	}
-}
+	"pier/api/docker"
+)
 
 func TestEscapeReader(t *testing.T) {
 	tests := []struct {
@@ -35,7 +24,7 @@ func TestEscapeReader(t *testing.T) {
 	}
 	for _, test := range tests {
 		for name, r := range map[string]io.Reader{"whole": bytes.NewReader([]byte(test.in)), "by byte": iotest.OneByteReader(bytes.NewReader([]byte(test.in)))} {
-			got, err := io.ReadAll(&escapeReader{r: r, keys: []byte{16, 17}})
+			got, err := io.ReadAll(&escapeReader{r: r, escape: docker.Escape{Keys: []byte{16, 17}}})
 			if errors.Is(err, ErrDetached) != test.detached || err != nil && !test.detached {
 				t.Errorf("%q %s: %v", test.in, name, err)
 			}

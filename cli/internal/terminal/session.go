@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"golang.org/x/term"
 
+	"pier/api/docker"
 	"pier/client"
 )
 
@@ -94,7 +95,7 @@ func (s *Session) input() error {
 		if err != nil {
 			return err
 		}
-		in = &escapeReader{r: s.In, keys: keys}
+		in = &escapeReader{r: s.In, escape: docker.Escape{Keys: keys}}
 	}
 	_, err := io.Copy(s.Conn, in)
 	if errors.Is(err, ErrDetached) {

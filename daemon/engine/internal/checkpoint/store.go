@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"pier/api/docker"
 	"pier/kernel/fsroot"
 	"pier/lib/atomicfile"
 	"pier/lib/errkind"
@@ -62,12 +63,7 @@ func busy(p Place) error {
 
 // CheckName refuses a name that no checkpoint may have, in Docker's words.
 func CheckName(name string) error {
-	ok := len(name) >= 2 && len(name) <= 200
-	for i, c := range []byte(name) {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		ok = ok && (letter || i > 0 && (c == '_' || c == '.' || c == '-'))
-	}
-	if !ok {
+	if len(name) < 2 || len(name) > 200 || !docker.IsName(name) {
 		return errkind.New(errkind.Invalid, "Invalid checkpoint ID (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"pier/api/docker"
 	"pier/daemon/engine/internal/outside"
 	"pier/daemon/logging"
 	"pier/kernel/capability"
@@ -185,7 +186,7 @@ func validHostname(s string) bool {
 
 // CheckName checks a container's name, given without a slash.
 func CheckName(name string) error {
-	if len(name) < 2 || len(name) > 255 || !letterOrDigit(name[0]) || !madeOf(name, "_.-") {
+	if len(name) < 2 || len(name) > 255 || !docker.IsName(name) {
 		return refuse("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	return nil

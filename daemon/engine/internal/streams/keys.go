@@ -1,80 +1,15 @@
 package streams
 
 import (
-	"strings"
-
+	"pier/api/docker"
 	"pier/lib/errkind"
 )
 
-// DefaultDetachKeys detach from a terminal where nobody says other keys.
-const DefaultDetachKeys = "ctrl-p,ctrl-q"
-
-// ParseKeys reads detach keys: single characters or "ctrl-" and one of a-z @ [ \ ] ^ _, separated by commas. "" gives the
-// default.
+// ParseKeys is docker.DetachKeys, with an error in Docker's words.
 func ParseKeys(s string) ([]byte, error) {
-	if s == "" {
-		s = DefaultDetachKeys
-	}
-	var out []byte
-	for key := range strings.SplitSeq(s, ",") {
-		if c, ok := strings.CutPrefix(key, "ctrl-"); ok && len(c) == 1 {
-			switch {
-			case c[0] >= 'a' && c[0] <= 'z':
-				out = append(out, c[0]-'a'+1)
-				continue
-			case c[0] == '@' || c[0] >= '[' && c[0] <= '_':
-				out = append(out, c[0]&0x1f)
-				continue
-			}
-		} else if len(key) == 1 {
-			out = append(out, key[0])
-			continue
-		}
+	keys, ok := docker.DetachKeys(s)
+	if !ok {
 		return nil, errkind.New(errkind.Invalid, "Invalid detach keys (%s) provided", s)
 	}
-	return out, nil
-}
-
-// Escape finds detach keys in what is typed, also when they come in several pieces. Keys that turn out not to detach
-// are passed on in full.
-type Escape struct {
-	Keys []byte
-	seen int // keys held back
-}
-
-// Filter returns what is to be passed on, valid until the next call at the latest, and whether the keys were completed:
-// then nothing after them counts. p is not changed.
-func (e *Escape) Filter(p []byte) (pass []byte, detach bool) {
-	if len(e.Keys) == 0 {
-		return p, false
-	}
-	for i, b := range p {
-		if b == e.Keys[e.seen] {
-			if e.seen++; e.seen == len(e.Keys) {
-				e.seen = 0
-				return pass, true
-			}
-			if pass == nil && i > 0 && e.seen == 1 {
-				pass = append(pass, p[:i]...)
-			}
-			if pass == nil {
-				pass = []byte{}
-			}
-			continue
-		}
-		if e.seen == 0 && pass == nil {
-			continue // nothing held back so far: p itself is passed on
-		}
-		pass = append(pass, e.Keys[:e.seen]...)
-		e.seen = 0
-		if b == e.Keys[0] {
-			e.seen = 1
-			continue
-		}
-		pass = append(pass, b)
-	}
-	if pass == nil && e.seen == 0 {
-		return p, false
-	}
-	return pass, false
+	return keys, nil
 }

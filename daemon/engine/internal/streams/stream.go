@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"pier/api/docker"
 	"pier/daemon/engine/custody"
 )
 
@@ -20,7 +21,7 @@ type Stream struct {
 	live     custody.Stream                // nil where only the past was asked for
 	past     atomic.Pointer[io.PipeReader] // the log read before; nil where none was asked for
 	input    bool
-	escape   *Escape // nil: no keys detach
+	escape   *docker.Escape // nil: no keys detach
 	detached func()
 	ended    func() // runs before the end of output is told
 	in       *Set   // nil: in none
@@ -34,7 +35,7 @@ type Stream struct {
 func Live(live custody.Stream, terminal, input bool, keys []byte, detached func()) *Stream {
 	s := &Stream{Terminal: terminal, input: input, live: live, out: live}
 	if terminal {
-		s.out, s.escape, s.detached = Unframe(live), &Escape{Keys: keys}, detached
+		s.out, s.escape, s.detached = Unframe(live), &docker.Escape{Keys: keys}, detached
 	}
 	return s
 }
