@@ -86,7 +86,7 @@ func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r 
 		}
 	}
 	created, err := send(r)
-	if errkind.Is(err, errkind.NotFound) && p.when != "never" && strings.Contains(strings.ToLower(err.Error()), "no such image") {
+	if p.when != "never" && imageMissing(err) {
 		if !p.quiet {
 			a.warnf("Unable to find image '%s' locally", request.WithTag(r.Image))
 		}
@@ -102,6 +102,13 @@ func (a *app) createPulling(ctx context.Context, c *client.Client, p pulling, r 
 		a.warnf("WARNING: %s", w)
 	}
 	return created, nil
+}
+
+// imageMissing says whether the daemon refused to make a container because it has no image of that name, or not for the
+// platform that was asked for: a pull may change that.
+func imageMissing(err error) bool {
+	return errkind.Is(err, errkind.NotFound) &&
+		(strings.Contains(strings.ToLower(err.Error()), "no such image") || strings.Contains(err.Error(), "does not match the specified platform"))
 }
 
 func isAnswer(err error) bool {

@@ -141,6 +141,8 @@ var effects = []struct{ flag, commands, want string }{
 		refused run --pid container:none busybox true`, `(?s)^seen\n1\ncode 125\n.*No such container: none`},
 	{"pids-limit", `run --pids-limit 9 busybox sh -c "$cg pids/pids.max pids.max"; run --pids-limit -1 busybox sh -c "$cg pids/pids.max pids.max"`, `^9\nmax\n`},
 	{"platform", `run --platform linux/amd64 busybox echo ran; refused run --pull never --platform linux/s390x busybox true`, `(?s)^ran\ncode 125\n.*(does not match the specified platform|No such image)`},
+	{"platform", `$CLI tag busybox 127.0.0.1:1/other; refused run --platform linux/s390x 127.0.0.1:1/other true; $CLI rmi 127.0.0.1:1/other >/dev/null`,
+		`(?s)code 125\nUnable to find image '127.0.0.1:1/other:latest' locally\n.*cannot be reached`},
 	{"platform", `refused run --platform nowhere busybox true`, `(?s)code 125\n.*unknown operating system`},
 	{"privileged", `run --privileged busybox sh -c 'grep -E "CapEff|Seccomp:" /proc/self/status; test -c /dev/kmsg && mount | grep -c "sysfs.*(rw"'`, `(?s)CapEff:\t0*1[0-9a-f]{9,}\nSeccomp:\t0\n1\n`},
 	{"publish", `$CLI run -d --name pub -p 127.0.0.1:$PORT:80 -p 90/udp busybox sleep 100 >/dev/null; $CLI port pub; $CLI ps --filter name=pub --format '{{.Ports}}'; $CLI rm -f pub >/dev/null; refused net -p x busybox true`,
