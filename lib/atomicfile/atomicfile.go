@@ -6,10 +6,12 @@ package atomicfile
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Write replaces the file at path by data with permission bits perm (not cut by the umask). When it returns nil the
@@ -30,17 +32,20 @@ func CopyVolatile(path string, r io.Reader, perm os.FileMode) error {
 	return write(path, r, perm, false)
 }
 
+// temporary is what the names of files have in them that are not whole yet.
+const temporary = ".tmp-"
+
 func write(path string, r io.Reader, perm os.FileMode, durable bool) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+temporary+"*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", path, unnamed(err))
 	}
 	defer func() {
 		if err != nil {
 			_ = f.Close()
 			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write %s: %w", path, err)
+			err = fmt.Errorf("write %s: %w", path, unnamed(err))
 		}
 	}()
 	if _, err = io.Copy(f, r); err != nil {
@@ -64,6 +69,19 @@ func write(path string, r io.Reader, perm os.FileMode, durable bool) (err error)
 		return SyncDir(dir)
 	}
 	return nil
+}
+
+// unnamed is err without the name of the temporary file, which says nothing to whoever reads it.
+func unnamed(err error) error {
+	var path *os.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &link):
+		return link.Err
+	case errors.As(err, &path) && strings.Contains(filepath.Base(path.Path), temporary):
+		return path.Err
+	}
+	return err
 }
 
 // SyncDir makes the names in dir durable: creations, renames and removals that happened before the call.

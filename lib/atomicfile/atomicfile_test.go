@@ -3,6 +3,7 @@ package atomicfile
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,8 +38,13 @@ func TestWriteFailureLeavesNothing(t *testing.T) {
 	}
 	if err := Write(path, []byte("x"), 0o600); err == nil {
 		t.Fatal("Write over a folder succeeded")
+	} else if strings.Contains(err.Error(), "tmp-") {
+		t.Errorf("the error names the temporary file: %v", err)
 	}
 	onlyEntry(t, dir)
+	if err := Write(filepath.Join(dir, "nosuch", "file"), nil, 0o600); !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "tmp-") {
+		t.Errorf("a folder that is not there: %v", err)
+	}
 }
 
 func TestCopyFailureReplacesNothing(t *testing.T) {
