@@ -84,8 +84,8 @@ func (s Subject) missing() string {
 		return ""
 	}
 	for _, other := range shells {
-		if name := "/bin/" + other; other != base && s.Tree.exists(name) {
-			return fmt.Sprintf("the image has no %s, but it has %s: use that", base, name)
+		if name := "/bin/" + other; name != s.Name && s.Tree.exists(name) {
+			return fmt.Sprintf("the image has no %s, but it has %s: use that", clip(s.Name), name)
 		}
 	}
 	return "the image has no shell: give the program itself with its arguments"
@@ -212,12 +212,17 @@ func foreign(name string, head []byte) string {
 		what = "a packed archive"
 	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf#!")):
 		return fmt.Sprintf("%s begins with a byte order mark, which hides its first line #!: save it as UTF-8 without one", name)
-	case bytes.IndexByte(head, 0) < 0:
+	case isText(head):
 		return fmt.Sprintf("%s is a text without a first line such as #!/bin/sh, which names its interpreter: add one, or run it by `sh %s`", name, name)
 	default:
 		what = "no program that Linux knows"
 	}
 	return fmt.Sprintf("%s is %s: put a program built for linux/%s in its place", name, what, runtime.GOARCH)
+}
+
+// isText says whether the first bytes of a file are those of a text, in whatever encoding that keeps ASCII.
+func isText(head []byte) bool {
+	return !bytes.ContainsFunc(head, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\x1b", r) })
 }
 
 // clip bounds what is quoted from a file.

@@ -75,15 +75,15 @@ func TestExplain(t *testing.T) {
 		"s390": elfFile(64, binary.BigEndian, 22, ""), "arm": elfFile(32, little, 40, ""), "odd": elfFile(64, little, 9999, ""),
 		"long": "#!/" + strings.Repeat("x", 300) + "\n", "none": "#!\nx", "spaces": "#! \t/opt/node -x\n", "relative": "#!opt/node\n", "control": "#!/\x1b[31m/red\n",
 		"chain1": "#!/chain2\n", "chain2": "#!/chain1\n", "good": "#!/bin/sh\n", "unfinished": "#!/bin/sh", "class": "\xca\xfe\xba\xbe\x00\x00", "zip": "PK\x03\x04",
-		"cut": elfFile(64, little, own, "/lib/ld.so")[:70], "noise": "\x00\x01\x02", "object": strings.Replace(elfFile(64, little, own, ""), "\x02\x00"+string([]byte{byte(own), byte(own >> 8)}), "\x01\x00"+string([]byte{byte(own), byte(own >> 8)}), 1),
+		"cut": elfFile(64, little, own, "/lib/ld.so")[:70], "noise": "\x00\x01\x02", "bytes": "\x8f\x01\xc3(", "text": "echo \xe9\n", "object": strings.Replace(elfFile(64, little, own, ""), "\x02\x00"+string([]byte{byte(own), byte(own >> 8)}), "\x01\x00"+string([]byte{byte(own), byte(own >> 8)}), 1),
 	})
 	for name, want := range map[string]string{
 		"/glibc":  "/glibc needs the loader /lib64/ld-linux-x86-64.so.2 of glibc (Debian, Ubuntu, Fedora), which the image does not have (it has musl): build it without",
 		"/loader": "the loader /lib/ld-musl-test.so.1 is damaged or not executable", "/s390": "/s390 is built for linux/s390x and this machine is linux/" + runtime.GOARCH,
 		"/odd": "is built for linux/", "/long": "is longer than the 256 bytes", "/none": "names no interpreter", "/spaces": "the interpreter /opt/node, which",
 		"/relative": "the interpreter opt/node, which", "/control": `the interpreter /\x1b[31m/red, which`, "/chain1": "and so on", "/good": "", "/unfinished": "",
-		"/class": "a class of Java", "/zip": "a packed archive", "/noise": "no program that Linux knows", "/object": "is an object file", "/cut": "/cut is a damaged program", "/missing": "",
-		"sh -c x": "is taken as the name of one program", "zsh": "the image has no zsh, but it has /bin/sh", "/missing/../good": "", "../../../good": "", "": "",
+		"/class": "a class of Java", "/zip": "a packed archive", "/noise": "no program that Linux knows", "/bytes": "no program that Linux knows", "/text": "/text is a text without a first line", "/object": "is an object file", "/cut": "/cut is a damaged program", "/missing": "",
+		"sh -c x": "is taken as the name of one program", "zsh": "the image has no zsh, but it has /bin/sh", "/usr/bin/sh": "the image has no /usr/bin/sh, but it has /bin/sh", "/missing/../good": "", "../../../good": "", "": "",
 	} {
 		if got := Explain(Subject{Tree: tree, Name: name}); want == "" && got != "" || !strings.Contains(got, want) {
 			t.Errorf("%q: %q, want %q", name, got, want)
