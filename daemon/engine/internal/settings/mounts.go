@@ -224,13 +224,16 @@ func ParseBind(raw string) (Mount, error) {
 		}
 		m.Source, m.Destination, m.Mode = parts[0], parts[1], parts[2]
 	}
+	if path.IsAbs(m.Source) {
+		m.Type = mount.TypeBind
+	}
 	if err := checkTarget(m.Destination); err != nil {
 		return invalid(fmt.Errorf("invalid mount config for type %q: %w", m.Type, err))
 	}
 	m.Destination, m.RW = path.Clean(m.Destination), !o.readOnly
 	switch {
-	case path.IsAbs(m.Source):
-		m.Type, m.Driver, m.Source, m.MakeSource = mount.TypeBind, "", path.Clean(m.Source), true
+	case m.Type == mount.TypeBind:
+		m.Driver, m.Source, m.MakeSource = "", path.Clean(m.Source), true
 		if m.Propagation = o.propagation; m.Propagation == "" {
 			m.Propagation = mount.PropagationRPrivate
 		}

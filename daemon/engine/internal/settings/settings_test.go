@@ -182,7 +182,8 @@ func TestParseBind(t *testing.T) {
 		"/a:/b:xx":    "invalid mode: xx",
 		"/a:/b:ro,rw": "invalid mode: ro,rw",
 		"/a:/":        "destination can't be '/'",
-		"/a:b":        "mount path must be absolute",
+		"/a:b":        `"bind": invalid mount path: 'b' mount path must be absolute`,
+		"a:b":         `"volume": invalid mount path: 'b' mount path must be absolute`,
 	} {
 		if _, err := ParseBind(raw); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseBind(%q): %v, want %q", raw, err, want)

@@ -7,7 +7,7 @@ func StorageSize(options map[string]string) (int64, error) {
 	var size int64
 	for k, v := range options {
 		if k != "size" {
-			return 0, refuse("unknown storage option %q: there is size", k)
+			return 0, refuse("unknown storage option %q: the only one is size", k)
 		}
 		var err error
 		if size, err = units.RAMInBytes(v); err != nil || size <= 0 {
