@@ -68,7 +68,7 @@ func (a *app) debugContainer(ctx context.Context, c *client.Client, ref string, 
 	if _, err := terminal.ParseKeys(o.keys); err != nil {
 		return fail(err)
 	}
-	env, err := request.Pairs(nil, o.env, a.env, true)
+	env, err := request.Variables(nil, o.env, a.env)
 	if err != nil {
 		return fail(err)
 	}

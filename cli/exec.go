@@ -20,7 +20,7 @@ func newExec(a *app) *cobra.Command {
 		Use: "exec [OPTIONS] CONTAINER COMMAND [ARG...]", Short: "Execute a command in a running container", Args: minArgs(2),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 			var err error
-			if r.Env, err = request.Pairs(envFiles, env, a.env, true); err != nil {
+			if r.Env, err = request.Variables(envFiles, env, a.env); err != nil {
 				return err
 			}
 			r.Cmd = args[1:]

@@ -186,10 +186,10 @@ func (f *Container) Request(args []string, env func(string) string) (container.C
 // process fills in what runs and with which environment.
 func (f *Container) process(config *container.Config, env func(string) string) error {
 	var err error
-	if config.Env, err = Pairs(f.envFiles, f.env, env, true); err != nil {
+	if config.Env, err = Variables(f.envFiles, f.env, env); err != nil {
 		return err
 	}
-	labels, err := Pairs(f.labelFiles, f.labels, env, false)
+	labels, err := pairs("label", f.labelFiles, f.labels, nil)
 	if err != nil {
 		return err
 	}

@@ -11,16 +11,22 @@ import (
 
 func invalid(format string, args ...any) error { return errkind.New(errkind.Invalid, format, args...) }
 
-// Pairs reads KEY=VALUE lines of files and then the words given. A bare KEY takes its value from env, or is left
-// out, where inherit is set; otherwise it stands for KEY=.
-func Pairs(files, words []string, env func(string) string, inherit bool) ([]string, error) {
+// Variables reads the KEY=VALUE lines of files and then those given, for an environment. A bare KEY takes its value from
+// env, or is left out where that has none.
+func Variables(files, words []string, env func(string) string) ([]string, error) {
+	return pairs("environment variable", files, words, env)
+}
+
+// pairs reads KEY=VALUE lines of files and then the words given; what names one of them in an error. A bare KEY takes its
+// value from env, or is left out; where env is nil it stands for KEY=.
+func pairs(what string, files, words []string, env func(string) string) ([]string, error) {
 	var out []string
 	add := func(pair, from string) error {
 		key, _, hasValue := strings.Cut(pair, "=")
 		if key == "" || strings.ContainsAny(key, " \t") && from != "" {
-			return invalid("invalid variable %q%s: expected KEY=VALUE", pair, from)
+			return invalid("invalid %s %q%s: expected KEY=VALUE", what, pair, from)
 		}
-		if !hasValue && inherit {
+		if !hasValue && env != nil {
 			value := env(key)
 			if value == "" {
 				return nil

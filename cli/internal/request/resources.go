@@ -146,11 +146,11 @@ func (f *Container) policy(host *container.HostConfig, env func(string) string) 
 		host.StorageOpt = Map(f.storageOpts)
 	}
 	if len(f.annotations) > 0 {
-		pairs, err := Pairs(nil, f.annotations, env, false)
+		annotations, err := pairs("annotation", nil, f.annotations, nil)
 		if err != nil {
 			return err
 		}
-		host.Annotations = Map(pairs)
+		host.Annotations = Map(annotations)
 	}
 	if f.changed("init") {
 		host.Init = &f.init
