@@ -6,6 +6,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/terminal"
 	"pier/client"
 )
 
@@ -15,6 +16,9 @@ func newAttach(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "attach [OPTIONS] CONTAINER", Short: "Attach local standard input, output, and error streams to a running container", Args: exactArgs(1),
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			if _, err := terminal.ParseKeys(keys); err != nil {
+				return err
+			}
 			info, err := c.Containers().Inspect(ctx, args[0])
 			if err != nil {
 				return err

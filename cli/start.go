@@ -7,6 +7,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
+	"pier/cli/internal/terminal"
 	"pier/client"
 )
 
@@ -39,6 +40,9 @@ func newStart(a *app) *cobra.Command {
 				if len(failed) > 0 {
 					a.warnf("Error: failed to start containers: %s", strings.Join(failed, ", "))
 				}
+				return err
+			}
+			if _, err := terminal.ParseKeys(keys); err != nil {
 				return err
 			}
 			if len(args) > 1 {
