@@ -2,14 +2,11 @@ package docker
 
 import "strings"
 
-// DefaultDetachKeys detach from a terminal where nobody says other keys.
-const DefaultDetachKeys = "ctrl-p,ctrl-q"
-
 // DetachKeys are the bytes that a terminal sends for detach keys: single characters or "ctrl-" and one of a-z @ [ \ ] ^ _,
-// separated by commas. "" gives the default. ok is false for anything else.
+// separated by commas. "" is "ctrl-p,ctrl-q". ok is false for anything else.
 func DetachKeys(s string) (keys []byte, ok bool) {
 	if s == "" {
-		s = DefaultDetachKeys
+		s = "ctrl-p,ctrl-q"
 	}
 	for key := range strings.SplitSeq(s, ",") {
 		switch control, isControl := strings.CutPrefix(key, "ctrl-"); {

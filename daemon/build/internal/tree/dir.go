@@ -85,7 +85,7 @@ func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 		return nil, err
 	}
 	for k := range attrs {
-		if !AllowedXattr(k) {
+		if !allowedXattr(k) {
 			delete(attrs, k)
 		}
 	}

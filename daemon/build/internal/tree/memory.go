@@ -151,7 +151,7 @@ func cleanName(name string) (string, error) {
 func Xattrs(h *tar.Header) map[string][]byte {
 	var attrs map[string][]byte
 	for name, value := range tarheader.Xattrs(h) {
-		if !AllowedXattr(name) {
+		if !allowedXattr(name) {
 			continue
 		}
 		if attrs == nil {

@@ -273,9 +273,9 @@ func (f *Filter) match(rel string, inc, exc patternmatcher.MatchInfo) (selected,
 	return selected && !excluded, excluded, inc, exc, nil
 }
 
-// AllowedXattr reports whether an image may carry the extended attribute. What steers the file system itself, first of
+// allowedXattr reports whether an image may carry the extended attribute. What steers the file system itself, first of
 // all trusted.overlay.*, never passes.
-func AllowedXattr(name string) bool {
+func allowedXattr(name string) bool {
 	return name == "security.capability" || strings.HasPrefix(name, "user.") ||
 		name == "system.posix_acl_access" || name == "system.posix_acl_default"
 }
