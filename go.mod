@@ -7,6 +7,7 @@ replace github.com/moby/profiles/seccomp v0.2.4 => github.com/moby/profiles/secc
 require (
 	github.com/getkin/kin-openapi v0.152.0
 	github.com/google/nftables v0.3.0
+	github.com/mikelolasagasti/xz v1.0.1
 	github.com/moby/buildkit v0.34.1
 	github.com/moby/moby/api v1.56.1
 	github.com/opencontainers/cgroups v0.1.0

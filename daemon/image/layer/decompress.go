@@ -4,17 +4,18 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
+	"errors"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
-	"github.com/ulikunitz/xz"
+	"github.com/mikelolasagasti/xz"
 
 	"pier/lib/errkind"
 )
 
-// maxWindow bounds the memory that a zstd frame may ask for.
+// maxWindow bounds the memory that a zstd frame or an xz stream may ask for. `xz -9` asks for half of it.
 const maxWindow = 128 << 20
 
 // parallelFrom is how many compressed bytes must be waiting before unpacking gzip ahead in a second goroutine pays.
@@ -23,18 +24,37 @@ const parallelFrom = 64 << 10
 // xzMagic begins an xz stream.
 var xzMagic = [...]byte{0xfd, '7', 'z', 'X', 'Z', 0}
 
-// DecompressGiven is Decompress for archives that users hand in themselves: they may be compressed with xz too. A stream of
-// xz may ask for up to 4 GiB of memory, which is why no layer may be one.
+// DecompressGiven is Decompress for archives that users hand in themselves: they may be compressed with xz too, which no
+// format of images knows for layers.
 func DecompressGiven(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, parallelFrom)
 	if head, _ := br.Peek(len(xzMagic)); !bytes.Equal(head, xzMagic[:]) {
 		return Decompress(br)
 	}
-	z, err := xz.NewReader(br)
+	z, err := xz.NewReader(br, maxWindow)
 	if err != nil {
-		return nil, errkind.New(errkind.Invalid, "read xz stream: %w", err)
+		return nil, invalidXZ(err)
 	}
-	return io.NopCloser(z), nil
+	return io.NopCloser(xzReader{z}), nil
+}
+
+// xzReader is z with errors that say what to do.
+type xzReader struct{ z *xz.Reader }
+
+func (r xzReader) Read(p []byte) (int, error) {
+	n, err := r.z.Read(p)
+	return n, invalidXZ(err)
+}
+
+func invalidXZ(err error) error {
+	switch {
+	case err == nil || err == io.EOF:
+		return err
+	case errors.Is(err, xz.ErrMemlimit):
+		return errkind.New(errkind.Invalid, "read xz stream: it needs more than %d MiB of memory to unpack; "+
+			"compress it again with xz -9 or less, gzip or zstd", maxWindow>>20)
+	}
+	return errkind.New(errkind.Invalid, "read xz stream: %w", err)
 }
 
 // Decompress returns the plain content of r, whose compression it tells by the first bytes: gzip, zstd, bzip2, or none.

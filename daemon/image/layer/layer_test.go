@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+	"github.com/ulikunitz/xz"
 
 	"pier/kernel/fsroot"
 	"pier/kernel/mount"
@@ -430,6 +433,47 @@ func TestDecompressNone(t *testing.T) {
 		if err := errors.Join(err, r.Close()); err != nil || string(got) != content {
 			t.Errorf("%q, %v", got, err)
 		}
+	}
+}
+
+// TestDecompressXZ reads xz streams one after the other, and refuses one that asks for 4 GiB.
+func TestDecompressXZ(t *testing.T) {
+	plain := bytes.Repeat([]byte("content "), 1<<16)
+	var packed bytes.Buffer
+	for _, part := range [][]byte{plain[:1000], plain[1000:]} {
+		z, err := xz.NewWriter(&packed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := z.Write(part); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(stream []byte) ([]byte, error) {
+		r, err := DecompressGiven(bytes.NewReader(stream))
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return io.ReadAll(r)
+	}
+	if got, err := read(packed.Bytes()); err != nil || !bytes.Equal(got, plain) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(plain), err)
+	}
+	if got, err := read(packed.Bytes()[:packed.Len()-40]); err == nil {
+		t.Errorf("cut short: %d bytes and no error", len(got))
+	}
+	// xz file format 1.2, section 3.1: size, flags, one filter (LZMA2, one byte of properties: its dictionary), padding, CRC32.
+	header := packed.Bytes()[12:][:4*(int(packed.Bytes()[12])+1)]
+	at := bytes.Index(header[2:], []byte{0x21, 1}) + 4
+	header[at] = 40
+	end := len(header) - 4
+	binary.LittleEndian.PutUint32(header[end:], crc32.ChecksumIEEE(header[:end]))
+	if _, err := read(packed.Bytes()); !errkind.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "128 MiB") {
+		t.Errorf("a dictionary of 4 GiB: %v", err)
 	}
 }
 
