@@ -107,6 +107,12 @@ func TestLimitsHold(t *testing.T) {
 	if err := c.Set(&specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}}); !errkind.Is(err, errkind.Invalid) {
 		t.Errorf("a CPU that is not there: %v", err)
 	}
+	if _, err := os.Stat(filepath.Join(c.byName["cpu"], "cpu.rt_runtime_us")); err == nil {
+		// The cgroup above has as little of it as every new one.
+		if err := c.Set(&specs.LinuxResources{CPU: &specs.LinuxCPU{RealtimeRuntime: ptr(int64(1000))}}); !errkind.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "of the cgroup above") {
+			t.Errorf("real-time CPU time: %v", err)
+		}
+	}
 	stats, err := c.Stats()
 	if err != nil || stats.MemoryStats.Usage.Limit != 64<<20 || stats.PidsStats.Limit != 9 {
 		t.Errorf("Stats = %+v, %v", stats, err)

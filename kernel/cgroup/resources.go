@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -38,6 +39,10 @@ func (c *Cgroup) set(r *specs.LinuxResources, rules []*devices.Rule) error {
 		}
 	}
 	err = c.manager.Set(out)
+	var file *fs.PathError
+	if errors.Is(err, unix.EINVAL) && errors.As(err, &file) && filepath.Base(file.Path) == "cpu.rt_runtime_us" {
+		return errkind.New(errkind.Invalid, "limit cgroup %s: the kernel refuses the real-time CPU time, which comes out of that of the cgroup above: a new one has none, raise its cpu.rt_runtime_us first: %w", c.path, err)
+	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) || errors.Is(err, unix.EBUSY) {
 		return errkind.New(errkind.Invalid, "limit cgroup %s: the kernel refuses the value: %w", c.path, err)
 	}
