@@ -415,11 +415,15 @@ func (c *Cgroup) Delete() error {
 	return nil
 }
 
-// Remove is Delete for a path of which perhaps only some hierarchies have a directory.
+// Remove is Delete for a path of which perhaps only some hierarchies have a directory. It removes that which another
+// runtime has made beside them too, in the v2 mount of a machine with v1.
 func Remove(path string) error {
 	c, err := locate(path)
 	if err != nil {
 		return err
+	}
+	if h, err := mounted(); err == nil && h.beside != "" {
+		c.dirs = append(c.dirs, filepath.Join(h.beside, path))
 	}
 	return c.Delete()
 }

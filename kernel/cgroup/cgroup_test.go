@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -354,17 +355,36 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestRemoveBeside removes what runc makes of a parent on a machine with v1: a directory in the v2 mount, too.
+func TestRemoveBeside(t *testing.T) {
+	h, err := mounted()
+	if err != nil || h.beside == "" {
+		t.Skipf("the machine has no cgroup v2 mount beside v1 (%v)", err)
+	}
+	parent := "/pier-test-" + id.Short(id.New())
+	dir := filepath.Join(h.beside, parent)
+	if err := os.MkdirAll(filepath.Join(dir, "container"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(parent); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
 func TestParseMounts(t *testing.T) {
 	h, err := parseMounts(bufio.NewScanner(strings.NewReader(
 		"30 23 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n" +
 			"31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:1 - cgroup cgroup rw,cpu,cpuacct\n" +
 			"32 23 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n")))
 	if err != nil || h.unified != "" || len(h.v1) != 2 || !slices.Equal(h.v1[0].controllers, []string{"cpu", "cpuacct"}) ||
-		h.v1[1].controllers[0] != "name=systemd" {
+		h.v1[1].controllers[0] != "name=systemd" || h.beside != "/sys/fs/cgroup/unified" {
 		t.Errorf("hybrid: %+v, %v", h, err)
 	}
 	h, err = parseMounts(bufio.NewScanner(strings.NewReader("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")))
-	if err != nil || h.unified != "/sys/fs/cgroup" {
+	if err != nil || h.unified != "/sys/fs/cgroup" || h.beside != "" {
 		t.Errorf("v2: %+v, %v", h, err)
 	}
 	if _, err = parseMounts(bufio.NewScanner(strings.NewReader("1 2 0:1 / / rw - ext4 /dev/root rw\n"))); !errkind.Is(err, errkind.Unsupported) {

@@ -13,10 +13,11 @@ import (
 )
 
 // hierarchies is where the machine has its cgroups: unified is the v2 mount where it is the only kind, else v1 holds
-// every mounted controller. On a hybrid machine the v2 mount has no controllers and is left alone.
+// every mounted controller. On a hybrid machine the v2 mount, beside, has no controllers: we make nothing there, but runc does.
 type hierarchies struct {
 	unified string
 	v1      []hierarchy
+	beside  string // "" where there is none
 }
 
 type hierarchy struct {
@@ -94,6 +95,8 @@ func parseMounts(lines *bufio.Scanner) (hierarchies, error) {
 	}
 	if len(h.v1) == 0 {
 		h.unified = unified
+	} else {
+		h.beside = unified
 	}
 	if len(h.v1) == 0 && unified == "" {
 		return h, errkind.New(errkind.Unsupported, "no cgroup file system is mounted: mount -t cgroup2 none /sys/fs/cgroup")
