@@ -49,7 +49,7 @@ func (s *Server) diskUsage(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, legacyDiskUsage(r.version, u, r.flag("verbose")))
 }
 
-// imageUsage adds up layers. One counts once, however many images stand on it; it can be reclaimed if no container's
+// imageUsage adds up what layers take up on the disk. One counts once, however many images stand on it; it can be reclaimed if no container's
 // image does.
 func (s *Server) imageUsage(ctx context.Context, containers []container.Summary) *image.DiskUsage {
 	all := s.o.Images.List(ctx)
@@ -66,11 +66,17 @@ func (s *Server) imageUsage(ctx context.Context, containers []container.Summary)
 		}
 	}
 	for chain := range layers {
-		if l, err := s.o.Layers.Get(chain); err == nil {
-			u.TotalSize += l.Size
-			if !needed[chain] {
-				u.Reclaimable += l.Size
-			}
+		l, err := s.o.Layers.Get(chain)
+		if err != nil {
+			continue
+		}
+		size, err := l.Usage()
+		if err != nil {
+			size = l.Size // it has just been removed, or is damaged
+		}
+		u.TotalSize += size
+		if !needed[chain] {
+			u.Reclaimable += size
 		}
 	}
 	return u

@@ -12,7 +12,7 @@ import (
 func TestUsageIsHonest(t *testing.T) {
 	p := startPierd(t)
 	p.importBusybox()
-	files := map[string]string{"Dockerfile": "FROM busybox\nCOPY big /big\nRUN dd if=/dev/urandom of=/made bs=1M count=12 2>/dev/null\n",
+	files := map[string]string{"Dockerfile": "FROM busybox\nCOPY big /big\nRUN dd if=/dev/urandom of=/made bs=1M count=12 2>/dev/null; i=0; while [ $i -lt 999 ]; do echo small > /small$i; i=$((i+1)); done\n",
 		"big": strings.Repeat("a layer of some size ", 1<<20)}
 	p.want(200, "POST", "/build?t=big", buildContext(t, files), nil)
 	for _, name := range []string{"rest", "work"} {

@@ -98,6 +98,7 @@ func (s *Store) read() error {
 			continue
 		}
 		_, err = os.Lstat(filepath.Join(dir, settledFile))
+		rec.usage = &usage{dir: s.dir(rec.ChainID)}
 		s.layers[rec.ChainID] = &entry{record: rec, suspect: err != nil && rec.Boot != s.boot}
 		if err != nil {
 			s.young[rec.ChainID] = true
@@ -218,6 +219,7 @@ func (d *draft) publish(rec record) (Layer, error) {
 		return Layer{}, errkind.OfDisk("publish layer", err)
 	}
 	d.path = ""
+	rec.usage = &usage{dir: s.dir(rec.ChainID)}
 	s.layers[rec.ChainID] = &entry{record: rec, fresh: true}
 	s.young[rec.ChainID] = true
 	return rec.Layer, nil

@@ -35,6 +35,27 @@ type Layer struct {
 	Size int64
 	// TarSize is the length of the uncompressed tar in bytes.
 	TarSize int64
+
+	usage *usage
+}
+
+// usage measures a published layer, which never changes, once.
+type usage struct {
+	dir   string
+	once  sync.Once
+	bytes int64
+	err   error
+}
+
+// Usage returns what the layer takes up on the disk, in bytes: its files in whole blocks, its folders, and what the store
+// needs to give its tar again. The first call reads the layer's tree. It is 0 for a layer that is no store's.
+func (l Layer) Usage() (int64, error) {
+	u := l.usage
+	if u == nil {
+		return 0, nil
+	}
+	u.once.Do(func() { u.bytes, u.err = fsinfo.Usage(u.dir) })
+	return u.bytes, u.err
 }
 
 // Store holds layers and writable layers. It is safe for concurrent use. Its methods take and return chain IDs; ""
