@@ -43,13 +43,16 @@ echo " $health"
 curl -fsS "http://127.0.0.1:$PORT/" | grep -q "Hello from Pier"
 
 pier ps
-again=
-[ "$PORT" = 8080 ] || again=" PORT=$PORT"
+again='' first=''
+[ "$EXEC_ROOT" = /run/pier ] || first=", after  export PIER_HOST=unix://$EXEC_ROOT/pier.sock"
+[ "$PORT" = 8080 ] || again+=" PORT=$PORT"
+[ "$DATA_ROOT" = /var/lib/pier ] || again+=" DATA_ROOT=$DATA_ROOT"
+[ "$EXEC_ROOT" = /run/pier ] || again+=" EXEC_ROOT=$EXEC_ROOT"
 cat <<TEXT
 
 The page:  http://127.0.0.1:$PORT/
 
-Five things to try next:
+Five things to try next$first:
   bin/pier logs hello                    what the container printed
   bin/pier exec hello /hello check       one more process inside it
   bin/pier inspect hello                 everything known about it

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,7 +77,8 @@ func (m *machine) pier() string { return "bin/pier -H unix://" + m.dir + "/run/p
 func TestReadme(t *testing.T) {
 	m := newMachine(t)
 	out := m.do("make run")
-	for _, want := range []string{"Building examples/hello", "healthy", m.url(), "Five things to try next"} {
+	for _, want := range []string{"Building examples/hello", "healthy", m.url(), "Five things to try next, after  export PIER_HOST=unix://" + m.dir + "/run/pier.sock:",
+		"make run PORT=" + strconv.Itoa(m.port) + " DATA_ROOT=" + m.dir + "/data EXEC_ROOT=" + m.dir + "/run\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("make run does not say %q:\n%s", want, out)
 		}
