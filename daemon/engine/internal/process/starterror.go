@@ -109,6 +109,9 @@ func Explain(prefix, command string, err error, why func() string) (code int, _ 
 		return ExitUnstarted, errkind.New(errkind.Invalid, "%s: %s: unknown: %s", prefix, failed.Message, cause)
 	}
 	if failed.Call == "chdir" || failed.Call == "cwd" {
+		if cause := noFolder(failed.Errno); cause != "" {
+			return ExitNotFound, errkind.New(errkind.Invalid, "%s: %s: unknown: %s", prefix, failed.Message, cause)
+		}
 		return wrap(ExitNotFound, failed.Message)
 	}
 	if failed.Call != "execve" {
@@ -139,6 +142,17 @@ func Explain(prefix, command string, err error, why func() string) (code int, _ 
 		return code, errkind.New(errkind.Invalid, "%s: %s: unknown: %s", prefix, what, cause)
 	}
 	return wrap(code, what)
+}
+
+// noFolder says what keeps a process from beginning in its working directory.
+func noFolder(errno int) string {
+	switch errno {
+	case enoent:
+		return "the working directory is not there: make it, or name another with -w"
+	case enotdir:
+		return "the working directory is no folder: name another with -w"
+	}
+	return ""
 }
 
 // tooLittle says which limit keeps a process from being made, if one does.
