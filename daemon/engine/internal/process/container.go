@@ -13,6 +13,7 @@ import (
 
 	"pier/daemon/engine/internal/settings"
 	"pier/kernel/capability"
+	"pier/kernel/probe"
 )
 
 // Input is all that a container's specification is made of.
@@ -111,7 +112,7 @@ func process(in Input, sec settings.Security) (*specs.Process, error) {
 		p.OOMScoreAdj = &in.Host.OomScoreAdj
 	}
 	p.Rlimits = rlimits(in.Host.Ulimits)
-	if sec.AppArmor != "" && sec.AppArmor != "unconfined" && appArmor() {
+	if sec.AppArmor != "" && sec.AppArmor != "unconfined" && probe.AppArmor() {
 		p.ApparmorProfile = sec.AppArmor
 	}
 	return p, nil
@@ -126,11 +127,6 @@ func rlimits(of []*container.Ulimit) (out []specs.POSIXRlimit) {
 		}
 	}
 	return out
-}
-
-func appArmor() bool {
-	b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	return err == nil && strings.HasPrefix(string(b), "Y")
 }
 
 // Capabilities are the names of those that a container with these settings holds.

@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"pier/daemon/engine/internal/settings"
+	"pier/kernel/probe"
 )
 
 // Host reads what this machine offers to containers; it keeps that from boot to boot. What the daemon was configured with
@@ -19,6 +20,7 @@ func Host() settings.Host {
 		CPUs: runtime.NumCPU(), MemNodes: len(nodes), Hostname: hostname, CgroupV2: v2, Throttle: throttle,
 		NoSwapLimit: !v2 && !exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
 		Realtime:    exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us"),
+		AppArmor:    probe.AppArmor(),
 	}
 }
 

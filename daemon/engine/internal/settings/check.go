@@ -2,6 +2,7 @@ package settings
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"path"
 	"slices"
@@ -37,6 +38,8 @@ type Host struct {
 	Init bool
 	// Realtime tells that the kernel can share out time of its real-time scheduler.
 	Realtime bool
+	// AppArmor tells that the kernel has it on.
+	AppArmor bool
 	// LogDriver and LogOpts are for containers that say nothing of their log.
 	LogDriver string
 	LogOpts   map[string]string
@@ -87,8 +90,12 @@ func Complete(c *container.Config, h *container.HostConfig, id string, host Host
 	if _, err := logging.Parse(h.LogConfig.Type, h.LogConfig.Config); err != nil {
 		return nil, err
 	}
-	if _, err := ParseSecurity(h.SecurityOpt); err != nil {
+	security, err := ParseSecurity(h.SecurityOpt)
+	if err != nil {
 		return nil, err
+	}
+	if p := security.AppArmor; p != "" && p != "unconfined" && !host.AppArmor {
+		warnings = append(warnings, fmt.Sprintf("AppArmor is off on this machine: the profile %s has no effect.", p))
 	}
 	if h.NetworkMode.IsHost() && len(h.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")

@@ -16,7 +16,7 @@ type Security struct {
 	Systemd bool
 	// Seccomp is "" for the default profile, "unconfined", or a profile's JSON.
 	Seccomp string
-	// AppArmor is a profile's name, "" for none asked for. Hosts without AppArmor ignore it, as Docker does.
+	// AppArmor is a profile's name, "" for none asked for. Hosts without AppArmor warn and go on: Docker goes on too.
 	AppArmor string
 }
 

@@ -238,3 +238,18 @@ func TestMounts(t *testing.T) {
 		}
 	}
 }
+
+// TestProfileWithoutAppArmor shows that a profile which cannot be applied is not passed over in silence.
+func TestProfileWithoutAppArmor(t *testing.T) {
+	for _, c := range []struct {
+		option string
+		on     bool
+		warned bool
+	}{{"apparmor=mine", false, true}, {"apparmor:mine", false, true}, {"apparmor=mine", true, false}, {"apparmor=unconfined", false, false}} {
+		h := &container.HostConfig{SecurityOpt: []string{c.option}}
+		warnings, err := Complete(&container.Config{Cmd: []string{"true"}}, h, systemID, Host{CPUs: 1, AppArmor: c.on})
+		if err != nil || slices.ContainsFunc(warnings, func(w string) bool { return strings.Contains(w, "the profile mine has no effect") }) != c.warned {
+			t.Errorf("%s, AppArmor on %v: %q, %v", c.option, c.on, warnings, err)
+		}
+	}
+}
