@@ -36,15 +36,14 @@ func (e *Escape) Filter(p []byte) (pass []byte, detach bool) {
 	}
 	for i, b := range p {
 		if b == e.Keys[e.seen] {
+			if pass == nil && e.seen == 0 {
+				pass = append([]byte{}, p[:i]...)
+			} else if pass == nil {
+				pass = []byte{}
+			}
 			if e.seen++; e.seen == len(e.Keys) {
 				e.seen = 0
 				return pass, true
-			}
-			if pass == nil && i > 0 && e.seen == 1 {
-				pass = append(pass, p[:i]...)
-			}
-			if pass == nil {
-				pass = []byte{}
 			}
 			continue
 		}

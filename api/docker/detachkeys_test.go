@@ -7,20 +7,26 @@ import (
 
 func TestEscape(t *testing.T) {
 	for _, tt := range []struct {
+		keys   string
 		in     string // pieces separated by |
 		pass   string
 		detach bool
 	}{
-		{"hello", "hello", false},
-		{"\x10\x11", "", true},
-		{"abc\x10\x11def", "abc", true},
-		{"abc\x10|\x11", "abc", true},
-		{"a\x10b", "a\x10b", false},
-		{"\x10\x10\x11", "\x10", true},
-		{"\x10|x|\x10|\x10|y", "\x10x\x10\x10y", false},
-		{"\x11\x10", "\x11", false},
+		{"", "hello", "hello", false},
+		{"", "\x10\x11", "", true},
+		{"", "abc\x10\x11def", "abc", true},
+		{"", "abc\x10|\x11", "abc", true},
+		{"", "a\x10b", "a\x10b", false},
+		{"", "\x10\x10\x11", "\x10", true},
+		{"", "\x10|x|\x10|\x10|y", "\x10x\x10\x10y", false},
+		{"", "\x11\x10", "\x11", false},
+		{"ctrl-a", "abc\x01def", "abc", true},
+		{"ctrl-a", "abc|\x01", "abc", true},
+		{"ctrl-a", "\x01", "", true},
+		{"a,a", "xaay", "x", true},
+		{"a,b,c", "xabxabc", "xabx", true},
 	} {
-		keys, _ := DetachKeys("")
+		keys, _ := DetachKeys(tt.keys)
 		e := Escape{Keys: keys}
 		var got []byte
 		detached := false
@@ -32,7 +38,7 @@ func TestEscape(t *testing.T) {
 			}
 		}
 		if string(got) != tt.pass || detached != tt.detach {
-			t.Errorf("%q: passed %q, detach %v; want %q, %v", tt.in, got, detached, tt.pass, tt.detach)
+			t.Errorf("%q: %q: passed %q, detach %v; want %q, %v", tt.keys, tt.in, got, detached, tt.pass, tt.detach)
 		}
 	}
 }
