@@ -40,7 +40,7 @@ func (nameless) Gname() (string, error) { return "", nil }
 // that leads out of it, or holds a zero byte, has no place: ok is false.
 func Place(name string) (place string, ok bool) {
 	place = path.Clean(strings.TrimLeft(name, "/"))
-	return place, place != ".." && !strings.HasPrefix(place, "../") && strings.IndexByte(place, 0) < 0
+	return place, place != ".." && !strings.HasPrefix(place, "../") && strings.IndexByte(name, 0) < 0
 }
 
 // paxXattr begins the names of the PAX records that hold extended attributes.

@@ -47,7 +47,7 @@ func TestOf(t *testing.T) {
 func TestPlace(t *testing.T) {
 	for name, want := range map[string]string{
 		"a/b": "a/b", "/a//./b/": "a/b", "./": ".", "/": ".", "": ".", "a/../b": "b", "..a": "..a",
-		"..": "", "../a": "", "a/../../b": "", "/../a": "", "a\x00": "",
+		"..": "", "../a": "", "a/../../b": "", "/../a": "", "a\x00": "", "a\x00/../b": "",
 	} {
 		if got, ok := Place(name); ok != (want != "") || ok && got != want {
 			t.Errorf("%q: %q, %v", name, got, ok)

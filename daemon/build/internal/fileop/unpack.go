@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 
 	"pier/daemon/build/internal/tree"
 	"pier/daemon/image/layer"
 	"pier/kernel/fsroot"
 	"pier/lib/errkind"
+	"pier/lib/tarheader"
 )
 
 // unpack extracts the source into the directory dest if it is a tar archive; otherwise it does nothing and returns false.
@@ -66,11 +66,11 @@ func (c *copier) unpack(name, dest string) (bool, error) {
 
 // inArchive returns where an archive's name lies below base; names that climb out are refused.
 func inArchive(base, name string) (string, error) {
-	clean := path.Clean(strings.TrimLeft(name, "/"))
-	if clean == ".." || strings.HasPrefix(clean, "../") {
+	place, ok := tarheader.Place(name)
+	if !ok {
 		return "", errkind.New(errkind.Invalid, "%q leads out of the archive", name)
 	}
-	return path.Join(base, clean), nil
+	return path.Join(base, place), nil
 }
 
 // extract makes one entry of an archive below base.
