@@ -227,7 +227,8 @@ func (r *reader) table(dir, file string, t *map[string]uint64) {
 // v1 reads the files of a cgroup that has one folder for each controller. Each costs some microseconds, and most
 // containers rest: a file that cannot have changed when another one has not is read after that one only.
 func (r *reader) v1(dirs map[string]string, u *Usage) {
-	ran := r.cpu(dirs["cpuacct"], dirs["cpu"], &u.CPU)
+	ran := r.cpu(dirs["cpuacct"], &u.CPU)
+	r.throttling(dirs["cpu"], &u.CPU)
 	memory, pids := dirs["memory"], dirs["pids"]
 	if charged := r.number(memory, "memory.usage_in_bytes", &u.Memory.Usage); ran || charged {
 		r.number(memory, "memory.max_usage_in_bytes", &u.Memory.MaxUsage)
@@ -244,7 +245,7 @@ func (r *reader) v1(dirs map[string]string, u *Usage) {
 }
 
 // cpu tells whether processes of the cgroup may have run since the last time.
-func (r *reader) cpu(accounting, bandwidth string, u *CPUUsage) (ran bool) {
+func (r *reader) cpu(accounting string, u *CPUUsage) (ran bool) {
 	text, changed := r.text(accounting, "cpuacct.usage_percpu")
 	if !changed && accounting != "" {
 		return false
@@ -263,6 +264,11 @@ func (r *reader) cpu(accounting, bandwidth string, u *CPUUsage) (ran bool) {
 			}
 		}
 	}
+	return true
+}
+
+// throttling reads what the kernel counts on for a while after the last process has run.
+func (r *reader) throttling(bandwidth string, u *CPUUsage) {
 	r.pairs(bandwidth, "cpu.stat", func(name string, value uint64) {
 		switch name {
 		case "nr_periods":
@@ -273,7 +279,6 @@ func (r *reader) cpu(accounting, bandwidth string, u *CPUUsage) (ran bool) {
 			u.ThrottledTime = value
 		}
 	})
-	return true
 }
 
 // devices sets counts to what a changed file says: lines like "8:0 Read 4096", the last one "Total 4096".

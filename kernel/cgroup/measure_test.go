@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -39,6 +40,14 @@ func TestMeterAgain(t *testing.T) {
 			}, func(before, after Usage) bool {
 				return !reflect.DeepEqual(before.IO, after.IO)
 			}},
+			{"a limit of CPU time", func() {
+				if err := c.Set(&specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr[int64](20000), Period: ptr[uint64](40000)}}); err != nil {
+					t.Fatal(err)
+				}
+				work(t, c, "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done")
+				measured(t, m) // the last period is still to end
+				time.Sleep(100 * time.Millisecond)
+			}, func(before, after Usage) bool { return after.CPU.Periods > before.CPU.Periods }},
 			{"limits", func() {
 				if err := c.Set(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr[int64](32 << 20)}, Pids: &specs.LinuxPids{Limit: ptr[int64](70)}}); err != nil {
 					t.Fatal(err)
