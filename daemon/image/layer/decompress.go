@@ -52,10 +52,13 @@ func invalidXZ(err error) error {
 		return err
 	case errors.Is(err, xz.ErrMemlimit):
 		return errkind.New(errkind.Invalid, "read xz stream: it needs more than %d MiB of memory to unpack; "+
-			"compress it again with xz -9 or less, gzip or zstd", maxWindow>>20)
+			"compress it again with xz -9 or less, gzip or zstd: %w", maxWindow>>20, err)
 	}
 	return errkind.New(errkind.Invalid, "read xz stream: %w", err)
 }
+
+// IsTooHungry reports whether err is of an xz stream that asks for more memory than it gets, and may be in order.
+func IsTooHungry(err error) bool { return errors.Is(err, xz.ErrMemlimit) }
 
 // Decompress returns the plain content of r, whose compression it tells by the first bytes: gzip, zstd, bzip2, or none.
 // It works in this process; nothing is executed. Other formats that are known but not supported (xz) are

@@ -13,6 +13,7 @@ import (
 
 	"pier/daemon/build/internal/tree"
 	"pier/kernel/fsroot"
+	"pier/lib/errkind"
 )
 
 // source is a small tree: /f, /d/g, /d/sub/h, /l -> f.
@@ -184,4 +185,24 @@ func TestOps(t *testing.T) {
 	if got := list(t, dir); got != "a/ 711\na/b/ 711\n" {
 		t.Error(got)
 	}
+}
+
+// TestUnpackHungry refuses an archive that asks for too much memory; copied as it is, nobody would notice.
+func TestUnpackHungry(t *testing.T) {
+	dir := t.TempDir()
+	// The headers of a stream and a block whose dictionary has 4 GiB (xz file format 1.2, sections 2.1.1 and 3.1).
+	content := "\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F" + "\x02\x00!\x01\x28\x00\x00\x00\xe6\xa0\x11\xb3"
+	must(t, os.WriteFile(filepath.Join(dir, "a.tar.xz"), []byte(content), 0o600))
+	f, err := os.Open(dir)
+	must(t, err)
+	src := tree.NewDir(f)
+	defer src.Close()
+	root, err := fsroot.Open(t.TempDir())
+	must(t, err)
+	defer root.Close()
+	err = Copy(context.Background(), src, "/a.tar.xz", root, "/to/", CopyOptions{Unpack: true, CreateDest: true})
+	if !errkind.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "a.tar.xz") {
+		t.Errorf("unpacked: %v", err)
+	}
+	must(t, Copy(context.Background(), src, "/a.tar.xz", root, "/to/", CopyOptions{CreateDest: true}))
 }

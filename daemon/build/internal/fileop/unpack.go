@@ -35,13 +35,13 @@ func (c *copier) unpack(name, dest string) (bool, error) {
 	defer f.Close()
 	plain, err := layer.DecompressGiven(f)
 	if err != nil {
-		return false, nil // not an archive that anybody can read: copied as it is
+		return false, noArchive(name, err)
 	}
 	defer plain.Close()
 	tr := tar.NewReader(plain)
 	h, err := tr.Next()
 	if err != nil {
-		return false, nil
+		return false, noArchive(name, err)
 	}
 	if err := mkdirAll(c.dst, dest, 0o755, c.o.Owner, c.o.Time); err != nil {
 		return false, err
@@ -62,6 +62,15 @@ func (c *copier) unpack(name, dest string) (bool, error) {
 		return false, errkind.New(errkind.Invalid, "unpack %s: %w", name, err)
 	}
 	return true, nil
+}
+
+// noArchive is nil for what is not an archive that anybody can read: it is copied as it is. One that docker reads, which has
+// no such limit, must not be copied without a word.
+func noArchive(name string, err error) error {
+	if layer.IsTooHungry(err) {
+		return errkind.New(errkind.Invalid, "unpack %s: %w; or COPY it as it is", name, err)
+	}
+	return nil
 }
 
 // inArchive returns where an archive's name lies below base; names that climb out are refused.
