@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,15 @@ func Undumpable() error {
 		return fmt.Errorf("become undumpable: %w", err)
 	}
 	return nil
+}
+
+// Unforked calls f while os/exec makes no process. Such a process has copies of all descriptors until its execve: without
+// this a file that f has written and closed may still be open for writing, so that its mount cannot become read-only
+// (EBUSY) or it cannot be executed (ETXTBSY). f must be short and start no process itself.
+func Unforked(f func() error) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return f()
 }
 
 // Memfd returns a file in memory that holds data, its offset at the beginning. It is closed by execve unless Keep is

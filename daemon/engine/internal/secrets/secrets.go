@@ -34,6 +34,7 @@ import (
 	"pier/daemon/engine/internal/settings"
 	"pier/kernel/fsroot"
 	"pier/kernel/mount"
+	"pier/kernel/self"
 	"pier/lib/atomicfile"
 	"pier/lib/errkind"
 )
@@ -204,7 +205,8 @@ func Provide(dir string, list []docker.Secret, s *specs.Spec) (err error) {
 		if err != nil {
 			return lost(err)
 		}
-		if err := fill(to, name, content, one, s.Process.User); err != nil {
+		err = self.Unforked(func() error { return fill(to, name, content, one, s.Process.User) })
+		if err != nil {
 			return err
 		}
 		s.Mounts = append(s.Mounts, specs.Mount{Destination: one.Target, Type: "bind", Source: filepath.Join(run, name),
