@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -183,6 +184,44 @@ func parent(pid int) int {
 	}
 	n, _ := strconv.Atoi(fields[1])
 	return n
+}
+
+// atRest waits until processes sleep: what the preparation of an operation has left them to do in the background, such as
+// another spare network namespace, is no part of the operation. It does not wait for ever: some do something all the time.
+func atRest(pids ...int) {
+	const look = 20 * time.Millisecond
+	before, asleep := switches(pids)
+	for range 100 {
+		time.Sleep(look)
+		now, sleep := switches(pids)
+		if asleep && sleep && slices.Equal(now, before) {
+			return
+		}
+		before, asleep = now, sleep
+	}
+}
+
+// switches tells how often each process has gone to sleep or was sent there, and whether all their threads are asleep now.
+func switches(pids []int) (counts []int, asleep bool) {
+	asleep = true
+	for _, pid := range pids {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		n := 0
+		for _, file := range files {
+			text, _ := os.ReadFile(file)
+			for line := range strings.Lines(string(text)) {
+				switch name, value, _ := strings.Cut(strings.TrimSpace(line), ":\t"); name {
+				case "State":
+					asleep = asleep && strings.HasPrefix(value, "S")
+				case "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches":
+					more, _ := strconv.Atoi(value)
+					n += more
+				}
+			}
+		}
+		counts = append(counts, n)
+	}
+	return counts, asleep
 }
 
 // peer is the process that listens on the supervisor's socket, 0 where none does.

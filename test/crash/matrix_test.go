@@ -177,7 +177,9 @@ func (m *matrix) watch() (points []point) {
 		before := points
 		c := m.newCell()
 		m.op.prepare(c)
-		m.tr.begin(order{Pierd: m.d.Pid(), Supervisor: supervisor(m.t, m.d), Dir: m.d.Dir})
+		o := order{Pierd: m.d.Pid(), Supervisor: supervisor(m.t, m.d), Dir: m.d.Dir}
+		atRest(o.Pierd, o.Supervisor)
+		m.tr.begin(o)
 		told := m.op.act(c)
 		points, _ = m.tr.end()
 		if told != nil {
