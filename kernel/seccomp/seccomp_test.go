@@ -18,6 +18,9 @@ import (
 	"pier/lib/errkind"
 )
 
+// intel is what the default profile names on amd64. The tests of it are about its numbers, whatever they run on.
+var intel = []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32}
+
 var defaultCaps = []string{"CAP_CHOWN", "CAP_NET_RAW", "CAP_SETUID", "CAP_KILL", "CAP_SYS_CHROOT"}
 
 // data is struct seccomp_data.
@@ -95,7 +98,7 @@ func evaluate(p *specs.LinuxSeccomp, native *architecture, d data) uint32 {
 	if arch == nil {
 		return unix.SECCOMP_RET_KILL_PROCESS
 	}
-	highest, highestPrivate, named := int64(-1), int64(-1), false
+	highest, private, named := int64(-1), []int64{}, false
 	number := int64(d.nr)
 	if number >= x32Bit {
 		number -= int64(arch.bit)
@@ -106,12 +109,12 @@ func evaluate(p *specs.LinuxSeccomp, native *architecture, d data) uint32 {
 			if ok && c.number < privateCalls {
 				highest = max(highest, int64(c.number))
 			} else if ok {
-				highestPrivate = max(highestPrivate, int64(c.number))
+				private = append(private, int64(c.number))
 			}
 			named = named || ok && c.number|arch.bit == d.nr
 		}
 	}
-	if !named && number > highest && (number < privateCalls || number > highestPrivate) {
+	if !named && number > highest && (len(private) == 0 || number < slices.Min(private) || number > slices.Max(private)) {
 		if a := fallback & unix.SECCOMP_RET_ACTION_FULL; a == unix.SECCOMP_RET_ALLOW || a == unix.SECCOMP_RET_LOG || a == unix.SECCOMP_RET_TRACE {
 			return fallback
 		}
@@ -235,6 +238,7 @@ func TestProgramIsTheProfile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		p.Architectures = intel
 		checkProfile(t, p, architectures[0], rand.New(rand.NewPCG(1, 2)), 40000)
 		p.Architectures = []specs.Arch{specs.ArchAARCH64, specs.ArchARM}
 		checkProfile(t, p, architectures[3], rand.New(rand.NewPCG(3, 4)), 20000)
@@ -284,6 +288,7 @@ func TestDefaultClosesKnownHoles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Architectures = intel
 	program, err := compile(p, architectures[0])
 	if err != nil {
 		t.Fatal(err)
