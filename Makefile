@@ -13,7 +13,7 @@ PORT      ?= 8080
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: bin/pier bin/pier-tls bin/pierd bin/pier-runtime ## build the static binaries into bin/
@@ -54,6 +54,12 @@ test-vm: ## run Pier on Debian's own kernels, in virtual machines
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory build
 	PIER_BIN=$(CURDIR)/bin $(GO) test -count=1 -v ./test/vm
+
+.PHONY: test-vm-arm64
+test-vm-arm64: ## run Pier for arm64 on Debian's kernel, on an emulated processor
+	@scripts/setup.sh arm64
+	@$(MAKE) --no-print-directory build
+	PIER_BIN=$(CURDIR)/bin PIER_VM_ARCH=arm64 $(GO) test -count=1 -timeout 60m -v ./test/vm
 
 .PHONY: test-crash
 test-crash: ## kill daemon and supervisor before every step of every operation

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a fresh Debian machine lacks. Usage: setup.sh run|test|race|bench
+# Installs what a fresh Debian machine lacks. Usage: setup.sh run|test|arm64|race|bench
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "Pier needs root: run this as root, or with sudo" >&2; exit 1; }
@@ -9,8 +9,9 @@ declare -A needed=([git]=git [ps]=procps)
 case "${1:-}" in
 run) needed[curl]=curl ;;
 test | race) needed+=([/bin/busybox]=busybox-static [docker]=docker.io [podman]=podman [dockerd]=docker.io [iptables-save]=iptables [runc]=runc [chromium]=chromium [npm]=npm [mmdebstrap]=mmdebstrap [ip]=iproute2 [nft]=nftables [criu]=criu [curl]=curl [qemu-system-x86_64]=qemu-system-x86 [mke2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [zsh]=zsh [fish]=fish [/usr/share/bash-completion/bash_completion]=bash-completion) ;;
+arm64) needed+=([/bin/busybox]=busybox-static [qemu-system-aarch64]=qemu-system-arm [mke2fs]=e2fsprogs [mkfs.xfs]=xfsprogs) ;;
 bench) needed+=([ip]=iproute2 [/bin/busybox]=busybox-static [dockerd]=docker.io [bwrap]=bubblewrap [iptables]=iptables) ;;
-*) echo "usage: setup.sh run|test|race|bench" >&2; exit 2 ;;
+*) echo "usage: setup.sh run|test|arm64|race|bench" >&2; exit 2 ;;
 esac
 
 [ "${1:-}" != race ] || needed+=([gcc]=gcc [/usr/include/stdlib.h]=libc6-dev)

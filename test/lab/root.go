@@ -12,7 +12,13 @@ import (
 // for every command the tests use, users root and app (1000).
 func Busybox(t testing.TB, dir string) string {
 	t.Helper()
-	program, err := os.ReadFile("/bin/busybox")
+	return BusyboxOf(t, dir, "/bin/busybox")
+}
+
+// BusyboxOf is Busybox with another machine's busybox.
+func BusyboxOf(t testing.TB, dir, busybox string) string {
+	t.Helper()
+	program, err := os.ReadFile(busybox)
 	if err != nil {
 		t.Fatalf("these tests need a static busybox (Debian's busybox-static): %v", err)
 	}

@@ -2,9 +2,10 @@ package vm
 
 import (
 	"bufio"
+	"debug/elf"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,17 +24,18 @@ func initramfs(t *testing.T, bin, tests string, programs bool, k kernel) string 
 		t.Fatal(err)
 	}
 	defer f.Close()
-	a := archive{t: t, w: bufio.NewWriterSize(f, 1<<20), folders: map[string]bool{".": true}}
-	for _, folder := range []string{"dev", "proc", "mnt"} {
+	a := archive{t: t, w: bufio.NewWriterSize(f, 1<<20), kernel: k, seen: map[string]bool{".": true}}
+	for _, folder := range []string{"dev", "proc", "mnt", "lib64"} {
 		a.folder(folder)
 	}
-	a.file("bin/busybox", "/bin/busybox")
+	busybox := a.source("/bin/busybox")
+	a.file("bin/busybox", busybox)
 	a.file("init", "testdata/init.sh")
 	a.file("checks.sh", "testdata/checks.sh")
 	for _, program := range []string{"pier", "pierd", "pier-runtime"} {
 		a.file("pier/"+program, filepath.Join(bin, program))
 	}
-	a.file("busybox.tar", lab.Busybox(t, dir))
+	a.file("busybox.tar", lab.BusyboxOf(t, dir, busybox))
 	a.linked("/usr/sbin/nft") // some tests look at rules through it
 	a.linked("/usr/bin/chattr")
 	for _, program := range []string{"/usr/sbin/criu", "/usr/bin/tar", "/usr/bin/gzip"} { // the first uses the others
@@ -65,17 +67,18 @@ func initramfs(t *testing.T, bin, tests string, programs bool, k kernel) string 
 }
 
 type archive struct {
-	t       *testing.T
-	w       *bufio.Writer
-	inode   int
-	folders map[string]bool
+	t      *testing.T
+	w      *bufio.Writer
+	kernel kernel // whose machine it is for
+	inode  int
+	seen   map[string]bool // folders and libraries
 }
 
 // folder adds a folder and those above it, unless it is there.
 func (a *archive) folder(name string) {
-	if !a.folders[name] {
+	if !a.seen[name] {
 		a.folder(filepath.Dir(name))
-		a.folders[name] = true
+		a.seen[name] = true
 		a.add(name, 0o040755, nil)
 	}
 }
@@ -90,17 +93,49 @@ func (a *archive) file(name, source string) {
 	a.add(name, 0o100755, data)
 }
 
-// linked adds a program of this machine with the libraries that it is linked to, all at their own places.
-func (a *archive) linked(program string) {
+// source finds a file of the machine's Debian, whose packages have some folders in /usr that others have not.
+func (a *archive) source(name string) string {
 	a.t.Helper()
-	a.file(program[1:], program)
-	out, err := exec.Command("ldd", program).Output()
-	if err != nil {
-		a.t.Fatalf("ldd %s: %v", program, err)
+	for _, name := range []string{name, "/usr" + name, strings.TrimPrefix(name, "/usr")} {
+		path := filepath.Join(a.kernel.root, name)
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
 	}
-	for field := range strings.FieldsSeq(string(out)) { // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f...)"
-		if strings.HasPrefix(field, "/") {
-			a.file(field[1:], field)
+	a.t.Fatalf("no %s in %s", name, a.kernel.root)
+	return ""
+}
+
+// linked adds a program, or a library, with those that it is linked to and the one that loads them.
+func (a *archive) linked(name string) {
+	a.t.Helper()
+	if a.seen[name] {
+		return
+	}
+	a.seen[name] = true
+	path := a.source(name)
+	a.file(name[1:], path)
+	f, err := elf.Open(path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer f.Close()
+	libraries, err := f.ImportedLibraries()
+	if err != nil {
+		a.t.Fatalf("%s: %v", path, err)
+	}
+	for _, library := range libraries {
+		if !strings.HasPrefix(library, "ld-linux") {
+			a.linked("/lib/" + a.kernel.arch.machine + "-linux-gnu/" + library)
+		}
+	}
+	for _, part := range f.Progs {
+		if part.Type == elf.PT_INTERP {
+			loader, err := io.ReadAll(part.Open())
+			if err != nil {
+				a.t.Fatalf("%s: %v", path, err)
+			}
+			a.linked(strings.TrimRight(string(loader), "\x00"))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,21 +25,36 @@ var rooms = []string{
 // specification has them. One machine runs them, while the other one is busy with a whole Debian; checks.sh says which tests.
 var programs = []string{"pier/daemon/engine", "pier/test/crash", "pier/test/oci"}
 
+// beside are packages that the machine runs as well where no fast one does.
+var beside = []string{"pier/kernel/helper", "pier/kernel/reaper", "pier/kernel/seccomp"}
+
 var bin string // folder of the programs under test
 
 func TestMain(m *testing.M) { lab.Main(m, &bin) }
 
 // TestDebian runs testdata/checks.sh on Debian's kernels, on both at once: its checks, a power cut, and on the same disk
 // those of what has to be there after it. PIER_VM_CHECKS, a shell pattern such as room_*, picks some of the checks; the
-// power cut wants *start, before_* and after_*.
+// power cut wants *start, before_* and after_*. PIER_VM_ARCH=arm64 makes it one machine with such processors and everything
+// built for it.
 func TestDebian(t *testing.T) {
 	tests := t.TempDir()
-	build(t, tests+"/rooms/", rooms)
-	build(t, tests+"/programs/", programs)
-	for _, r := range []release{
-		{name: "bookworm", meta: "linux-image-cloud-amd64", disks: []string{lab.Debian(t)}},
-		{name: "bookworm-backports", suite: "bookworm-backports", meta: "linux-image-cloud-amd64", programs: true},
-	} {
+	var releases []release
+	bin, rooms := bin, rooms
+	if os.Getenv("PIER_VM_ARCH") == arm64.name {
+		releases = []release{{name: "bookworm-arm64", arch: arm64, suite: "bookworm", meta: "linux-image-cloud-arm64", programs: true,
+			tools: []string{"busybox-static", "criu", "e2fsprogs", "gzip", "nftables", "tar"}}}
+		bin = tests + "/bin"
+		build(t, arm64, []string{"build"}, bin, []string{"pier/cmd/pier", "pier/cmd/pierd", "pier/cmd/pier-runtime"})
+		rooms = append(rooms, beside...)
+	} else {
+		releases = []release{
+			{name: "bookworm", arch: amd64, meta: "linux-image-cloud-amd64", disks: []string{lab.Debian(t)}},
+			{name: "bookworm-backports", arch: amd64, suite: "bookworm-backports", meta: "linux-image-cloud-amd64", programs: true},
+		}
+	}
+	build(t, releases[0].arch, []string{"test", "-c"}, tests+"/rooms", rooms)
+	build(t, releases[0].arch, []string{"test", "-c"}, tests+"/programs", programs)
+	for _, r := range releases {
 		t.Run(r.name, func(t *testing.T) {
 			k := r.get(t)
 			t.Parallel()
@@ -51,16 +67,16 @@ func TestDebian(t *testing.T) {
 	}
 }
 
-// build makes the test programs of packages in a folder.
-func build(t *testing.T, folder string, packages []string) {
+// build makes programs in a folder, by a command of Go.
+func build(t *testing.T, a arch, command []string, folder string, packages []string) {
 	t.Helper()
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", append([]string{"test", "-c", "-ldflags", "-s -w", "-o", folder}, packages...)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("go", slices.Concat(command, []string{"-ldflags", "-s -w", "-o", folder + "/"}, packages)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+a.name)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v\n%s", err, out)
+		t.Fatalf("go %s: %v\n%s", command[0], err, out)
 	}
 }
 
@@ -109,15 +125,13 @@ func formatted(t *testing.T, size int64, program ...string) string {
 func (m machine) boot(t *testing.T, stage string) {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	// Two processors on one thread: QEMU 7.2 with a thread for each now and then shows one a half patched kernel, and its
-	// cmpxchg16b is not whole. On a busy machine the timer's first interrupts come too late for the kernel, which believes that
-	// there are none and gives up (no_timer_check).
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max,cx16=off", "-smp", "2", "-m", "1536",
-		"-kernel", m.kernel.image, "-initrd", m.initrd, "-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all mitigations=off no_timer_check stage="+stage+" checks="+os.Getenv("PIER_VM_CHECKS"),
+	emulator := "qemu-system-" + m.kernel.arch.machine
+	cmd := exec.CommandContext(ctx, emulator, append(slices.Clone(m.kernel.arch.emulator), "-smp", "2", "-m", "1536",
+		"-kernel", m.kernel.image, "-initrd", m.initrd, "-append", m.kernel.arch.kernel+" quiet panic=-1 cgroup_no_v1=all mitigations=off stage="+stage+" checks="+os.Getenv("PIER_VM_CHECKS"),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-drive", "file="+m.disk+",if=virtio,format=raw,cache=unsafe",
 		"-drive", "file="+m.xfs+",if=virtio,format=raw,cache=unsafe",
-		"-netdev", "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:/bin/busybox echo outside", "-device", "virtio-net-pci,netdev=net")
+		"-netdev", "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:/bin/busybox echo outside", "-device", "virtio-net-pci,netdev=net,romfile=")...)
 	for _, d := range m.more {
 		cmd.Args = append(cmd.Args, "-drive", "file="+d+",if=virtio,format=raw,readonly=on")
 	}
@@ -128,7 +142,7 @@ func (m machine) boot(t *testing.T, stage string) {
 	cmd.Stderr = cmd.Stdout
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v (qemu-system-x86_64 is in Debian's package qemu-system-x86)", err)
+		t.Fatalf("%v (%s is in one of Debian's packages qemu-system-x86 and qemu-system-arm)", err, emulator)
 	}
 	var lines []string
 	done, passed := false, 0

@@ -489,14 +489,16 @@ check_oci() {
 # of custody the one whose crashes come at every moment. What is skipped counts on a fast machine.
 room() {
 	local which=.
-	case $1 in
-	rooms/custody) which=SupervisorKilledWhileWriting ;;
-	rooms/volume) which='^TestSize' ;;
-	rooms/supervisor) which='^TestCheckpoint' ;;
-	rooms/command) which='^TestCheckpoint(InTwoSteps|OfTerminal|Forbidden)$' ;;
-	programs/engine) which='^Test(Run|Exec|Stop|Init|SharedNamespaces|FailedStarts|Limits|KillNine|Step)$' ;;
-	programs/crash) which='^(TestUpgrade|TestKillMatrix)$/^start$' ;; # what dies in other ways is among the checks above
-	programs/oci) which='^TestFields$/^linux.resources' ;; # the rest is the same everywhere
+	case $1-$(uname -m) in
+	rooms/supervisor-aarch64) ;; # all of them, as no fast machine runs them on such a processor
+	rooms/command-aarch64) which='^Test([^C]|Checkpoint[A-Z])' ;; # TestCheckpoint wants more of ip than busybox has
+	rooms/custody-*) which=SupervisorKilledWhileWriting ;;
+	rooms/volume-*) which='^TestSize' ;;
+	rooms/supervisor-*) which='^TestCheckpoint' ;;
+	rooms/command-*) which='^TestCheckpoint(InTwoSteps|OfTerminal|Forbidden)$' ;;
+	programs/engine-*) which='^Test(Run|Exec|Stop|Init|SharedNamespaces|FailedStarts|Limits|KillNine|Step)$' ;;
+	programs/crash-*) which='^(TestUpgrade|TestKillMatrix)$/^start$' ;; # what dies in other ways is among the checks above
+	programs/oci-*) which='^TestFields$/^linux.resources' ;; # the rest is the same everywhere
 	esac
 	cd /tests
 	PIER_QUOTA_DIR=/data PIER_TEST_VM=1 PIER_BIN=/pier "/tests/$1.test" -test.timeout 600s -test.run "$which"
