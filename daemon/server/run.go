@@ -10,6 +10,7 @@ import (
 
 	"pier/api/docker"
 	"pier/daemon/engine"
+	"pier/lib/errkind"
 )
 
 // wantsRun reports whether a request that makes a process asks for its whole life, see docker.RunParameter.
@@ -56,8 +57,12 @@ func serveRun(w http.ResponseWriter, r *request, run *engine.Run, stdin bool) er
 	if run.Stream.Terminal {
 		out = frameWriter{conn}
 	}
-	_, _ = io.Copy(out, run.Stream)
-	if code, known := run.Wait(left); known {
+	_, err = io.Copy(out, run.Stream)
+	switch code, known := run.Wait(left); {
+	case errkind.Is(err, errkind.Unavailable) || errkind.Is(err, errkind.Timeout): // not whole: the code alone would hide that
+		failure := docker.RunFailure{Status: httpStatus(err), Message: err.Error()}
+		_, _ = conn.Write(docker.AppendRunFact(nil, docker.RunFact{Failure: &failure}))
+	case known:
 		_, _ = conn.Write(docker.AppendRunFact(nil, docker.RunFact{Ended: &docker.RunEnd{ExitCode: code}}))
 	}
 	close(done)

@@ -97,6 +97,34 @@ func TestStdinHalfClose(t *testing.T) {
 	}
 }
 
+// TestAttachToAnother shows that a stream does not stay with a supervisor that took the place of the one with the tasks: it
+// may not have been given the task yet, and would begin its stream anew.
+func TestAttachToAnother(t *testing.T) {
+	b := newBench(t)
+	ref := shim.TaskRef{ID: "cat"}
+	s := b.attach(ref, true).(*stream)
+	b.run("cat", shim.Stdio{OpenStdin: true, StdinOnce: true}, "cat")
+	inc, err := b.living(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	former := &incarnation{hello: inc.hello}
+	former.hello.Pid++
+	if err := s.connect(t.Context(), former, &s.pos); !isLost(err) {
+		t.Errorf("connected for another supervisor: %v", err)
+	}
+	if _, err := io.WriteString(s, "hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := demux(t, s); string(out) != "hello\n" {
+		t.Errorf("output %q", out)
+	}
+	b.exit(ref)
+}
+
 func TestExec(t *testing.T) {
 	b := newBench(t)
 	b.run("c", shim.Stdio{}, "sleep", "1000")

@@ -153,6 +153,19 @@ func (i *incarnation) greet(ctx context.Context) error {
 	return nil
 }
 
+// isAt returns an error where the other end of a connection is another program than this one.
+func (i *incarnation) isAt(conn *fdsock.Conn) error {
+	payload, err := json.Marshal(&shim.Request{Kind: shim.KindHello})
+	if err != nil {
+		return err
+	}
+	answer, err := roundTrip(conn, payload, nil)
+	if err == nil && (answer.Hello == nil || *answer.Hello != i.hello) {
+		err = fmt.Errorf("another supervisor than process %d is on %s", i.pid, i.socket)
+	}
+	return err
+}
+
 // answers reports whether this very program still takes requests.
 func (i *incarnation) answers(ctx context.Context) bool {
 	select {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -26,7 +27,7 @@ func (c *Custodian) Attach(ctx context.Context, a shim.Attach) (Stream, error) {
 	s := c.newStream(a)
 	within, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	for err = s.connect(within, nil); isLost(err); err = s.connect(within, nil) {
+	for err = s.connect(within, inc, nil); isLost(err); err = s.connect(within, inc, nil) {
 		var lost error
 		if inc, lost = c.next(within, inc); lost != nil {
 			break
@@ -54,7 +55,7 @@ func (s *stream) join(ctx context.Context, inc *incarnation) (*shim.Joined, *os.
 	if !inc.hello.Joins {
 		within, cancel := context.WithTimeout(ctx, answerLimit)
 		defer cancel()
-		return nil, nil, s.connect(within, nil)
+		return nil, nil, s.connect(within, inc, nil)
 	}
 	ours, theirs, err := fdsock.NewPair()
 	if err != nil {
@@ -98,8 +99,10 @@ type stream struct {
 	ended   bool // CloseWrite was called
 }
 
-// connect makes the connection; resume is nil the first time.
-func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
+// connect makes the connection with inc, which has all tasks; resume is nil the first time. It is lost where another program
+// answers: the socket's name passes from one supervisor to the next, who may not have been given this task yet, and would
+// take the stream for one of a task that is still to begin.
+func (s *stream) connect(ctx context.Context, inc *incarnation, resume *shim.Position) error {
 	conn, err := dial(ctx, s.custodian.socket())
 	if err != nil {
 		return &lostError{err}
@@ -112,7 +115,13 @@ func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().SetDeadline(time.Unix(1, 0)) })
-	answer, err := roundTrip(conn, payload, nil)
+	var answer *response
+	if resume != nil { // asked first: a task goes on once all its streams have come, be they dropped again or not
+		err = inc.isAt(conn)
+	}
+	if err == nil {
+		answer, err = roundTrip(conn, payload, nil)
+	}
 	switch {
 	case !stop():
 		err = ctx.Err()
@@ -122,6 +131,8 @@ func (s *stream) connect(ctx context.Context, resume *shim.Position) error {
 		err = answer.Error
 	case answer.Attached == nil || answer.Hello == nil:
 		err = errkind.New(errkind.Unsupported, "attach to task %s: the supervisor gave no position", r.ID)
+	case *answer.Hello != inc.hello:
+		err = &lostError{fmt.Errorf("attach to task %s: another supervisor answered", r.ID)}
 	case resume != nil && *answer.Hello == s.from:
 		// The program that cut us off is still there, so it did so on purpose.
 		err = errkind.New(errkind.Timeout, "stream of task %s: it was not read for too long and was dropped", r.ID)
@@ -282,12 +293,12 @@ func (s *stream) resume() error {
 	defer cancel()
 	for {
 		at := s.pos
-		_, err := s.custodian.living(ctx)
+		inc, err := s.custodian.living(ctx)
 		if err == nil && s.forgotten.Load() {
 			return errkind.New(errkind.Unavailable, "stream of task %s: the supervisor died before all was sent, and the task is gone", s.asked.ID)
 		}
 		if err == nil {
-			err = s.connect(ctx, &at)
+			err = s.connect(ctx, inc, &at)
 		}
 		if !isLost(err) {
 			return err
