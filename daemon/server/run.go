@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -58,17 +59,31 @@ func serveRun(w http.ResponseWriter, r *request, run *engine.Run, stdin bool) er
 		out = frameWriter{conn}
 	}
 	_, err = io.Copy(out, run.Stream)
-	switch code, known := run.Wait(left); {
-	case errkind.Is(err, errkind.Unavailable) || errkind.Is(err, errkind.Timeout): // not whole: the code alone would hide that
-		failure := docker.RunFailure{Status: httpStatus(err), Message: err.Error()}
-		_, _ = conn.Write(docker.AppendRunFact(nil, docker.RunFact{Failure: &failure}))
-	case known:
-		_, _ = conn.Write(docker.AppendRunFact(nil, docker.RunFact{Ended: &docker.RunEnd{ExitCode: code}}))
+	code, known := run.Wait(left)
+	if fact := lastFact(err, code, known); fact != nil {
+		_, _ = conn.Write(docker.AppendRunFact(nil, *fact))
 	}
 	close(done)
 	run.Close() // a process that does not read holds up its input
 	_ = conn.Close()
 	<-over
+	return nil
+}
+
+// lastFact is what a client is told at the end of a run whose output ended with err, nil where there is nobody to be told. An
+// exit code alone would pass output that was cut off for whole.
+func lastFact(err error, code int, known bool) *docker.RunFact {
+	switch {
+	case errkind.Is(err, errkind.Unavailable) || errkind.Is(err, errkind.Timeout):
+		how := "how the process ended is not known"
+		if known {
+			how = fmt.Sprintf("the process ended with %d", code)
+		}
+		return &docker.RunFact{Failure: &docker.RunFailure{Status: httpStatus(err), Message: fmt.Sprintf(
+			"the output is not whole: %v; %s; `logs` has what a container has said", err, how)}}
+	case known:
+		return &docker.RunFact{Ended: &docker.RunEnd{ExitCode: code}}
+	}
 	return nil
 }
 

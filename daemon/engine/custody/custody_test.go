@@ -83,15 +83,7 @@ func TestStdinHalfClose(t *testing.T) {
 	ref := shim.TaskRef{ID: "cat"}
 	s := b.attach(ref, true)
 	b.run("cat", shim.Stdio{OpenStdin: true, StdinOnce: true}, "cat")
-	if _, err := io.WriteString(s, "hello\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	if out, _ := demux(t, s); string(out) != "hello\n" {
-		t.Errorf("output %q", out)
-	}
+	echoes(t, s)
 	if e := b.exit(ref); e.Code != 0 {
 		t.Errorf("exit %+v", e)
 	}
@@ -110,9 +102,20 @@ func TestAttachToAnother(t *testing.T) {
 	}
 	former := &incarnation{hello: inc.hello}
 	former.hello.Pid++
-	if err := s.connect(t.Context(), former, &s.pos); !isLost(err) {
-		t.Errorf("connected for another supervisor: %v", err)
+	// What tells them apart is asked before the stream joins: a task that waits for its streams goes on with the last that came.
+	if err := s.connect(t.Context(), former, &s.pos); !isLost(err) || !strings.Contains(err.Error(), "another supervisor than") {
+		t.Errorf("resumed at another supervisor: %v", err)
 	}
+	if err := s.connect(t.Context(), former, nil); !isLost(err) {
+		t.Errorf("connected to another supervisor: %v", err)
+	}
+	echoes(t, s)
+	b.exit(ref)
+}
+
+// echoes has the task of s say what it is told, and ends its input.
+func echoes(t *testing.T, s Stream) {
+	t.Helper()
 	if _, err := io.WriteString(s, "hello\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +125,6 @@ func TestAttachToAnother(t *testing.T) {
 	if out, _ := demux(t, s); string(out) != "hello\n" {
 		t.Errorf("output %q", out)
 	}
-	b.exit(ref)
 }
 
 func TestExec(t *testing.T) {
